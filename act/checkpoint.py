@@ -1,0 +1,166 @@
+"""Save and load weights and statistics; knows no model class.
+
+<run folder>/
+├── policy_best.ckpt                    weights with the lowest validation loss
+├── policy_last.ckpt                    weights after the last epoch
+├── policy_epoch_<n>_seed_<s>.ckpt      a ladder of upstream's snapshots, and the best one again
+└── dataset_stats.pkl, dataset_stats.json   what qpos and actions are normalised by
+A checkpoint is a plain state dict on the CPU: upstream's strict load takes it, and it loads with
+weights_only=True.
+"""
+
+import math
+import os
+import pickle
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from act.dataset import describe
+from act.episode import FloatArray
+from act.errors import UsageError
+from act.files import sha256, whole_file, write_json
+
+Weights = dict[str, Tensor]
+
+SNAPSHOT_EPOCHS = 100  # upstream's
+BEST_INTERVAL_S = 60.0
+IMAGENET_FILE = "resnet18-f37072fd.pth"
+IMAGENET_SHA256 = "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec"
+
+
+def epoch_path(folder: Path, epoch: int, seed: int) -> Path:
+    """The name that upstream gives the weights of an epoch."""
+    return folder / f"policy_epoch_{epoch}_seed_{seed}.ckpt"
+
+
+def copy_weights(weights: Mapping[str, Tensor]) -> Weights:
+    """A copy on the CPU, contiguous, that later training does not change."""
+    return {
+        name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for name, tensor in weights.items()
+    }
+
+
+def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Write a state dict whole; the same weights give the same bytes whatever the name."""
+    with whole_file(path) as file:
+        torch.save(dict(weights), file)
+
+
+def load_weights(path: Path) -> Weights:
+    """Read a state dict without executing anything in it; raises UsageError."""
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError) as error:
+        what = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UsageError(
+            f"{path}: not a readable state dict ({what}); expected tensors by name, as torch.save "
+            f"writes them"
+        ) from error
+    if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
+        raise UsageError(f"{path}: holds {type(weights).__name__}, expected tensors by name")
+    return dict(weights)
+
+
+def save_stats(folder: Path, stats: dict[str, FloatArray]) -> list[Path]:
+    """Write the statistics as upstream's pickle and as JSON; returns both paths."""
+    pickled, plain = folder / "dataset_stats.pkl", folder / "dataset_stats.json"
+    with whole_file(pickled) as file:
+        _StatsPickler(file, protocol=4).dump(stats)
+    write_json(plain, describe(stats))
+    return [pickled, plain]
+
+
+class _StatsPickler(pickle.Pickler):
+    """Pickles arrays by numpy's public name only.
+
+    By default NumPy 2 names `numpy._core`, which the NumPy 1 of upstream's environments lacks.
+    """
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, np.ndarray):
+            return np.ndarray, (obj.shape, obj.dtype.str, bytearray(obj.tobytes()))
+        return NotImplemented
+
+
+def snapshot_epochs(epochs: int, keep: int) -> range:
+    """The epochs whose weights are kept: upstream's every 100, or as many hundreds as leave `keep`.
+
+    Upstream keeps them all, which fills a disk: 340 MB each.
+    """
+    if keep == 0:
+        return range(0)
+    snapshots = -(-epochs // SNAPSHOT_EPOCHS)
+    return range(0, epochs, SNAPSHOT_EPOCHS * -(-snapshots // keep))
+
+
+class Best:
+    """The weights with the lowest validation loss, on disk soon after each improvement.
+
+    At most one write a minute in a long run; a copy in memory waits until then, so the last file
+    is the best one however the improvements fall.
+    """
+
+    def __init__(self, path: Path, interval_s: float = BEST_INTERVAL_S) -> None:
+        self._path = path
+        self._interval_s = interval_s
+        self._written_at = -math.inf
+        self._waiting: Weights | None = None
+        self.epoch: int | None = None
+        self.loss = math.inf
+
+    def offer(self, epoch: int, loss: float, weights: Mapping[str, Tensor]) -> None:
+        """Keep `weights` when `loss` is strictly below the best so far: upstream's rule."""
+        if loss < self.loss:
+            self.epoch, self.loss = epoch, loss
+            self._waiting = copy_weights(weights)
+        if time.monotonic() - self._written_at >= self._interval_s:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if self._waiting is not None:
+            save_weights(self._path, self._waiting)
+            self._waiting = None
+            self._written_at = time.monotonic()
+
+    def copy_to(self, path: Path) -> None:
+        """Write the best weights, once more, under upstream's name for their epoch."""
+        self.flush()
+        with self._path.open("rb") as source, whole_file(path) as target:
+            shutil.copyfileobj(source, target)
+
+
+def read_backbone(choice: str) -> tuple[Weights | None, str | None]:
+    """The state dict and SHA-256 for `--backbone_weights`: imagenet, none, or a file.
+
+    Nothing is downloaded: ImageNet's file is baked into the image, or lies where torchvision
+    caches it. Raises UsageError when it is not there or not the right one.
+    """
+    if choice == "none":
+        return None, None
+    path = _imagenet_path() if choice == "imagenet" else Path(choice)
+    if not path.is_file():
+        raise UsageError(
+            f"--backbone_weights {choice}: {path} is not there; expected a torchvision ResNet-18 "
+            f"state dict; give a file, use an image built with the weights, or choose none"
+        )
+    digest = sha256(path)
+    if choice == "imagenet" and digest != IMAGENET_SHA256:
+        raise UsageError(
+            f"{path}: its SHA-256 is {digest}, expected {IMAGENET_SHA256}; the file is damaged or "
+            f"another one; put torchvision's {IMAGENET_FILE} there"
+        )
+    return load_weights(path), digest
+
+
+def _imagenet_path() -> Path:
+    baked = os.environ.get("BACKBONE_WEIGHTS_FILE")
+    return Path(baked) if baked else Path(torch.hub.get_dir()) / "checkpoints" / IMAGENET_FILE

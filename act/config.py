@@ -1,0 +1,307 @@
+"""Every knob once: its name, default, meaning and bounds. The command line is made from it.
+
+A knob that departs from what upstream ACT does says so in its help text.
+"""
+
+import argparse
+import dataclasses
+import difflib
+import math
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from act.errors import UsageError
+
+Check = Callable[[Any], str | None]  # what was expected, or None when the value is fine
+
+NUM_HEADS = 8
+_RUN_NAME = re.compile(r"[A-Za-z0-9._-]+")
+_MAX_SEED = 2**32 - 1
+
+
+def _at_least(low: float) -> Check:
+    return lambda value: None if value >= low and math.isfinite(value) else f"{low} or more"
+
+
+def _above(low: float) -> Check:
+    return lambda value: None if value > low and math.isfinite(value) else f"above {low}"
+
+
+def _multiple_of_heads(value: int) -> str | None:
+    fine = value > 0 and value % NUM_HEADS == 0
+    return None if fine else f"a multiple of {NUM_HEADS}, the number of attention heads"
+
+
+def _file_name(value: str) -> str | None:
+    fine = _RUN_NAME.fullmatch(value) and value.strip(".")
+    return None if fine else "letters, digits, '.', '_' and '-' only, and not dots alone"
+
+
+def _some_text(value: str) -> str | None:
+    return None if value.strip() and value.isprintable() else "a name"
+
+
+def _seed(value: int) -> str | None:
+    return None if 0 <= value <= _MAX_SEED else f"0 to {_MAX_SEED}"
+
+
+def _distinct(value: tuple[str, ...]) -> str | None:
+    return None if all(value) and len(set(value)) == len(value) else "names that differ"
+
+
+def _link_names(value: tuple[str, ...]) -> str | None:
+    fine = all(re.fullmatch(r"[^/\0]+", name) and name.strip(".") for name in value)
+    return _distinct(value) if fine else "names without '/', as HDF5 links need"
+
+
+def _knob(
+    group: str,
+    help: str,
+    default: Any = dataclasses.MISSING,
+    *,
+    check: Check | None = None,
+    choices: Sequence[str] = (),
+) -> Any:
+    meta = {"group": group, "help": help, "check": check, "choices": choices}
+    return field(default=default, metadata=meta)
+
+
+OUTPUT = Path("/data/output")
+
+RUN, DATA, CONVERSION = "run", "data", "conversion"
+TRAINING, NETWORK, MACHINE = "training", "network", "machine"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The job as asked for. `given` names the flags that were on the command line."""
+
+    run_name: str = _knob(RUN, "folder under checkpoints/", check=_file_name)
+    task_name: str = _knob(
+        RUN, "bookkeeping; a name starting with sim_ also sets --sim", check=_some_text
+    )
+    input: Path = _knob(RUN, "LeRobot dataset, or episode_*.hdf5 files", Path("/data/input"))
+    output: Path = _knob(RUN, "where everything is written", OUTPUT)
+    seed: int = _knob(RUN, "of weights, sampling and dropout (not of the split)", 0, check=_seed)
+
+    camera_keys: tuple[str, ...] = _knob(
+        DATA, "LeRobot image keys, comma-separated; auto = all but depth", (), check=_distinct
+    )
+    camera_names: tuple[str, ...] = _knob(
+        DATA, "their names in the files and the policy, same order", (), check=_link_names
+    )
+    max_episodes: int = _knob(DATA, "convert only the first N; 0 = all", 0, check=_at_least(0))
+    state_dim: int = _knob(
+        DATA, "pad or cut qpos and action to this; 0 = the dataset's own", 16, check=_at_least(0)
+    )
+    sim: str = _knob(
+        DATA,
+        "the episodes' sim attribute; false trains on action[t-1]",
+        "auto",
+        choices=("auto", "true", "false"),
+    )
+
+    convert_workers: int = _knob(
+        CONVERSION, "processes; 0 = by cores and memory", 0, check=_at_least(0)
+    )
+    keep_converted_hdf5: bool = _knob(
+        CONVERSION, "keep converted_hdf5/ after a completed run", False
+    )
+
+    num_epochs: int = _knob(TRAINING, "an epoch is one random step of each episode", 12000)
+    steps: int = _knob(TRAINING, "alias for epochs when --num_epochs <= 0", 0, check=_at_least(0))
+    batch_size: int = _knob(TRAINING, "reference batch", 64, check=_at_least(1))
+    batch_mode: str = _knob(
+        TRAINING,
+        "is --batch_size shared by all GPUs, or each one's",
+        "fixed_global",
+        choices=("fixed_global", "fixed_per_gpu"),
+    )
+    learning_rate: float = _knob(TRAINING, "main learning rate", 5e-5, check=_above(0))
+    lr_backbone: float = _knob(
+        TRAINING, "learning rate of the image backbone", 1e-5, check=_at_least(0)
+    )
+    kl_weight: float = _knob(TRAINING, "weight of the KL term", 10.0, check=_at_least(0))
+    save_interval: int = _knob(TRAINING, "epochs between manifest writes", 6000, check=_at_least(1))
+    keep_checkpoints: int = _knob(
+        TRAINING,
+        "at most this many of upstream's snapshots, evenly spaced",
+        10,
+        check=_at_least(0),
+    )
+
+    policy_class: str = _knob(NETWORK, "which policy", "ACT", choices=("ACT", "CNNMLP"))
+    chunk_size: int = _knob(NETWORK, "actions predicted at once", 100, check=_at_least(1))
+    hidden_dim: int = _knob(NETWORK, "width of the transformer", 512, check=_multiple_of_heads)
+    dim_feedforward: int = _knob(
+        NETWORK, "width of its feed-forward layers", 3200, check=_at_least(1)
+    )
+    backbone_weights: str = _knob(
+        NETWORK, "imagenet, none, or a torchvision state dict", "imagenet", check=_some_text
+    )
+
+    device: str = _knob(MACHINE, "where to train", "auto", choices=("auto", "cuda", "cpu"))
+    num_workers: int = _knob(
+        MACHINE, "loader threads (no shared memory); 0 = by cores", 0, check=_at_least(0)
+    )
+
+    given: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        for knob in knobs():
+            _check_value(knob, getattr(self, knob.name))
+        self._check_epochs()
+        self._check_cameras()
+        self._check_policy()
+
+    def _check_epochs(self) -> None:
+        if self.epochs < 1:
+            raise UsageError(
+                f"--num_epochs {self.num_epochs} with --steps {self.steps}: nothing to train; "
+                f"expected one of them above 0"
+            )
+        if self.steps and self.num_epochs > 0:
+            raise UsageError(
+                f"--steps {self.steps} cannot apply: it counts only when --num_epochs <= 0, "
+                f"found {self.num_epochs}; add --num_epochs 0 or leave --steps out"
+            )
+
+    def _check_cameras(self) -> None:
+        keys, names = self.camera_keys, self.camera_names
+        if keys and names and len(keys) != len(names):
+            raise UsageError(
+                f"--camera_names has {len(names)} names and --camera_keys {len(keys)} keys; "
+                f"expected one name for each key, in the same order"
+            )
+
+    def _check_policy(self) -> None:
+        act_only = {"kl_weight", "chunk_size", "hidden_dim", "dim_feedforward"} & self.given
+        if self.policy_class == "CNNMLP" and act_only:
+            raise UsageError(
+                f"--{min(act_only)} cannot apply to --policy_class CNNMLP; leave it out"
+            )
+
+    @property
+    def epochs(self) -> int:
+        """The epochs to train."""
+        return self.num_epochs if self.num_epochs > 0 else self.steps
+
+    def resolved(self) -> dict[str, Any]:
+        """Every knob and its value, as JSON has it."""
+        values = {knob.name: getattr(self, knob.name) for knob in knobs()}
+        return {name: _as_json(value) for name, value in values.items()}
+
+
+def knobs() -> tuple[dataclasses.Field[Any], ...]:
+    """The knobs in the order of `--help`."""
+    return tuple(knob for knob in dataclasses.fields(Config) if knob.metadata)
+
+
+def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Config:
+    """The job that a command line asks for; raises UsageError with one line.
+
+    `BACKBONE_WEIGHTS` in the environment is the default of that flag (the image sets it).
+    """
+    given = vars(parser(environ).parse_args(argv))
+    defaults = _environment_defaults(environ)
+    return Config(**(defaults | given), given=frozenset(given))
+
+
+def given_output(argv: Sequence[str]) -> Path:
+    """The output folder that a command line names, also when the rest of it is wrong."""
+    reader = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
+    reader.add_argument("--output", nargs="?", type=Path)
+    return reader.parse_known_args(argv)[0].output or OUTPUT
+
+
+def parser(environ: Mapping[str, str] = os.environ) -> argparse.ArgumentParser:
+    """The command line, grouped; flags that were not given are absent from the result."""
+    made = OneLineParser(
+        prog="IMAGE",
+        description="A LeRobot dataset goes in, a trained ACT policy comes out.",
+        formatter_class=_OneLineHelp,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    defaults = _environment_defaults(environ)
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for knob in knobs():
+        name = knob.metadata["group"]
+        if name not in groups:
+            groups[name] = made.add_argument_group(name)
+        _add_flag(groups[name], knob, defaults.get(knob.name, knob.default))
+    return made
+
+
+def _add_flag(group: argparse._ArgumentGroup, knob: dataclasses.Field[Any], default: Any) -> None:
+    flag, text = f"--{knob.name}", knob.metadata["help"]
+    if knob.type is bool:
+        group.add_argument(flag, action="store_true", help=f"{text} (off)")
+        return
+    required = default is dataclasses.MISSING
+    shown = "required" if required else "auto" if default == () else default
+    choices = knob.metadata["choices"]
+    group.add_argument(
+        flag,
+        required=required,
+        type=_READERS.get(knob.type, knob.type),
+        choices=choices or None,
+        metavar="|".join(choices) if choices else _METAVARS.get(knob.type, "TEXT"),
+        help=f"{text} ({shown})",
+    )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return () if text == "auto" else tuple(name.strip() for name in text.split(","))
+
+
+_READERS: dict[Any, Any] = {tuple[str, ...]: _names}
+_METAVARS: dict[Any, str] = {int: "N", float: "X", Path: "FOLDER", tuple[str, ...]: "A,B,…"}
+
+
+def _environment_defaults(environ: Mapping[str, str]) -> dict[str, str]:
+    weights = environ.get("BACKBONE_WEIGHTS")
+    return {"backbone_weights": weights} if weights else {}
+
+
+def _check_value(knob: dataclasses.Field[Any], value: Any) -> None:
+    choices, check = knob.metadata["choices"], knob.metadata["check"]
+    expected = f"one of {', '.join(choices)}" if choices and value not in choices else None
+    if check is not None:
+        expected = check(value)
+    if expected:
+        raise UsageError(f"--{knob.name} is {_as_json(value)!r}, expected {expected}")
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(value) or "auto"
+    return str(value) if isinstance(value, Path) else value
+
+
+class _OneLineHelp(argparse.HelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=44, width=118)
+
+    def add_usage(self, *_: Any, **__: Any) -> None:
+        """The usage line would repeat every flag; `--help` shows them in groups."""
+        super().add_usage("IMAGE --run_name NAME --task_name NAME [FLAG VALUE …]", [], [])
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, with the nearest flag."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{self._with_nearest(message)}; --help lists the flags")
+
+    def _with_nearest(self, message: str) -> str:
+        match = re.fullmatch(r"unrecognized arguments: (\S+).*", message)
+        if not match:
+            return message
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        near = difflib.get_close_matches(match[1].split("=")[0], flags, n=1)
+        return message + (f"; the nearest flag is {near[0]}" if near else "")

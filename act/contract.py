@@ -1,0 +1,80 @@
+"""Everything a robot needs to use the policy: the `policy` section of the manifest."""
+
+import hashlib
+from typing import Any
+
+from act.config import Config
+from act.dataset import Episodes, describe
+from act.episode import FloatArray
+from act.files import sampled_sha256
+from act.policy import IMAGENET_MEAN, IMAGENET_STD
+
+
+def describe_policy(
+    config: Config, episodes: Episodes, stats: dict[str, FloatArray], backbone_sha256: str | None
+) -> dict[str, Any]:
+    """Input order, sizes, scaling, normalisation and output of the policy, as JSON."""
+    info = episodes.infos[0]
+    height, width = episodes.image_size
+    is_act = config.policy_class == "ACT"
+    return {
+        "policy_class": config.policy_class,
+        "fps": info.fps,
+        "inputs": {
+            "order": ["qpos", "image"],
+            "qpos": {
+                "dims": info.qpos_dim,
+                "names": _list(info.qpos_names),
+                "normalisation": "(qpos - qpos_mean) / qpos_std",
+            },
+            "image": {
+                "camera_names": list(episodes.camera_names),
+                "height": height,
+                "width": width,
+                "channels": "RGB",
+                "layout": "batch, camera, channel, height, width",
+                "scaling": "value / 255",
+                "normalisation": "(value - mean) / std, per channel, inside the policy",
+                "mean": list(IMAGENET_MEAN),
+                "std": list(IMAGENET_STD),
+            },
+        },
+        "output": {
+            "chunk_size": config.chunk_size if is_act else 1,
+            "dims": info.action_dim,
+            "names": _list(info.action_names),
+            "denormalisation": "a_hat * action_std + action_mean",
+            "first_action_offset": 0 if info.sim else -1,
+        },
+        "stats": describe(stats),
+        "network": {
+            "hidden_dim": config.hidden_dim if is_act else None,
+            "dim_feedforward": config.dim_feedforward if is_act else None,
+            "backbone": "resnet18",
+            "backbone_weights": config.backbone_weights,
+            "backbone_sha256": backbone_sha256,
+        },
+    }
+
+
+def _list(names: tuple[str, ...] | None) -> list[str] | None:
+    return None if names is None else list(names)
+
+
+def describe_episodes(episodes: Episodes) -> dict[str, Any]:
+    """The `dataset` section for episode files that were not converted here."""
+    digests = [sampled_sha256(info.path) for info in episodes.infos]
+    return {
+        "format": "aloha_hdf5",
+        "version": None,
+        "path": str(episodes.infos[0].path.parent),
+        "fps": episodes.infos[0].fps,
+        "robot_type": None,
+        "tasks": [],
+        "episodes": [
+            {"number": number, "source": info.path.name, "length": info.length}
+            for number, info in enumerate(episodes.infos)
+        ],
+        "frames": sum(episodes.lengths),
+        "fingerprint": hashlib.sha256("".join(digests).encode()).hexdigest(),
+    }

@@ -1,0 +1,209 @@
+"""Episodes to samples: the split, the statistics, and which time steps an epoch visits.
+
+Everything random here is a pure function of (seed, epoch), so a run can go on from any epoch and
+any number of processes sees the same order. N episodes, T time steps, K chunk, Q qpos and A action
+dims, B batch. Source of the rules: upstream's utils.py and imitate_episodes.py.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from act.episode import EpisodeInfo, FloatArray, read_info, read_vectors
+from act.errors import DatasetError
+
+logger = logging.getLogger("act")
+
+TRAIN_SHARE = 0.8
+SPLIT_SEED = 1  # upstream's, whatever --seed says
+MIN_STD = 1e-2
+
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+
+class Purpose(IntEnum):
+    """What a stream of random numbers is for, so that no two uses share one."""
+
+    TRAIN_ORDER = 0
+    VAL_ORDER = 1
+    TRAIN_LATENT = 2
+    VAL_LATENT = 3
+
+
+def rng(seed: int, epoch: int, purpose: Purpose) -> np.random.Generator:
+    """The random numbers of one epoch for one purpose."""
+    return np.random.default_rng([seed, epoch, purpose])
+
+
+def split_episodes(count: int) -> tuple[list[int], list[int]]:
+    """Episode numbers to train and to validate on, as upstream shuffles and cuts them."""
+    if count == 1:
+        logger.warning(
+            "ONE EPISODE: it is trained on and validated on, so the validation loss says nothing "
+            "about new situations; record at least two"
+        )
+        return [0], [0]
+    shuffled = np.random.RandomState(SPLIT_SEED).permutation(count)
+    train_count = int(TRAIN_SHARE * count)
+    return shuffled[:train_count].tolist(), shuffled[train_count:].tolist()
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """All episodes of a run: the vectors in memory, the frames in their files."""
+
+    infos: tuple[EpisodeInfo, ...]
+    qpos: tuple[FloatArray, ...]  # each (T, Q)
+    action: tuple[FloatArray, ...]  # each (T, A)
+    camera_names: tuple[str, ...]
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """H, W of every camera."""
+        return self.infos[0].image_sizes[self.camera_names[0]]
+
+    @property
+    def lengths(self) -> list[int]:
+        """Time steps of each episode."""
+        return [info.length for info in self.infos]
+
+
+def open_episodes(paths: Sequence[Path], camera_names: Sequence[str] = ()) -> Episodes:
+    """Read what training needs of the episode files, all but the frames.
+
+    camera_names: cameras to use, in order; none = all in the first file
+    Raises DatasetError where files disagree, or a camera is not there.
+    """
+    infos = tuple(read_info(path) for path in paths)
+    names = tuple(camera_names) or tuple(infos[0].image_sizes)
+    for info in infos:
+        _check_like_first(info, infos[0], names)
+    vectors = [read_vectors(path) for path in paths]
+    return Episodes(infos, tuple(q for q, _ in vectors), tuple(a for _, a in vectors), names)
+
+
+def _check_like_first(info: EpisodeInfo, first: EpisodeInfo, names: tuple[str, ...]) -> None:
+    missing = [name for name in names if name not in info.image_sizes]
+    if missing or not names:
+        raise DatasetError(
+            f"{info.path}: camera {missing} is not in the file, which has "
+            f"{list(info.image_sizes)}; choose among those with --camera_names"
+        )
+    sizes = {name: info.image_sizes[name] for name in names}
+    wanted = first.image_sizes[names[0]]
+    if any(size != wanted for size in sizes.values()):
+        raise DatasetError(
+            f"{info.path}: images are {sizes}, expected {wanted} in every camera and episode, as "
+            f"the network joins the cameras along the width; choose cameras with --camera_names"
+        )
+    found = (info.qpos_dim, info.action_dim)
+    if found != (first.qpos_dim, first.action_dim):
+        raise DatasetError(
+            f"{info.path}: qpos and action have {found} dims, expected "
+            f"{(first.qpos_dim, first.action_dim)} as in {first.path.name}; do not mix robots"
+        )
+
+
+def norm_stats(episodes: Episodes) -> dict[str, FloatArray]:
+    """Mean and unbiased std per dim over all episodes, train and val, std at least 0.01.
+
+    returns: action_mean, action_std (A,); qpos_mean, qpos_std (Q,); example_qpos (T, Q), float32,
+    which is what upstream pickles as dataset_stats.pkl
+    """
+    stats: dict[str, FloatArray] = {}
+    for name, vectors in (("action", episodes.action), ("qpos", episodes.qpos)):
+        joined = torch.from_numpy(np.concatenate(vectors))
+        std = joined.std(dim=0) if len(joined) > 1 else torch.zeros(joined.shape[1])
+        stats[f"{name}_mean"] = joined.mean(dim=0).numpy()
+        stats[f"{name}_std"] = std.clip(min=MIN_STD).numpy()
+    stats["example_qpos"] = episodes.qpos[-1]
+    return stats
+
+
+@dataclass(frozen=True)
+class Order:
+    """The samples of one epoch in order: which episode, from which time step."""
+
+    episode: IntArray  # (N,)
+    start_ts: IntArray  # (N,)
+
+    def batches(self, batch_size: int) -> Iterator["Order"]:
+        """Cut into batches; the last may be smaller, as upstream keeps it."""
+        for first in range(0, len(self.episode), batch_size):
+            part = slice(first, first + batch_size)
+            yield Order(self.episode[part], self.start_ts[part])
+
+
+def epoch_order(
+    chosen: Sequence[int], lengths: Sequence[int], seed: int, epoch: int, purpose: Purpose
+) -> Order:
+    """One random time step of each chosen episode, the episodes shuffled."""
+    random = rng(seed, epoch, purpose)
+    episode = random.permutation(np.asarray(chosen, dtype=np.int64))
+    return Order(episode, random.integers(0, np.asarray(lengths, dtype=np.int64)[episode]))
+
+
+def action_chunk(
+    action: FloatArray, start_ts: int, chunk_size: int, sim: bool
+) -> tuple[FloatArray, BoolArray]:
+    """The chunk of actions that answers the observation at `start_ts`, zero-padded past the end.
+
+    action: (T, A); returns chunk (K, A) and is_pad (K,), True at the padded steps. On real robots
+    (`sim` False) upstream starts one step earlier, as its recorder stored actions one step late.
+    """
+    first = start_ts if sim else max(0, start_ts - 1)
+    found = action[first : first + chunk_size]
+    chunk = np.zeros((chunk_size, action.shape[1]), np.float32)
+    chunk[: len(found)] = found
+    return chunk, np.arange(chunk_size) >= len(found)
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """The small half of a batch: everything but the images, normalised."""
+
+    qpos: FloatArray  # (B, Q)
+    action: FloatArray  # (B, K, A)
+    is_pad: BoolArray  # (B, K)
+
+
+def batch_vectors(
+    episodes: Episodes, stats: dict[str, FloatArray], order: Order, chunk_size: int
+) -> Vectors:
+    """Gather and normalise; padding is zeros before it is normalised, as upstream has it."""
+    qpos = np.stack([episodes.qpos[e][t] for e, t in _pairs(order)])
+    chunks = [
+        action_chunk(episodes.action[e], t, chunk_size, episodes.infos[e].sim)
+        for e, t in _pairs(order)
+    ]
+    action = np.stack([chunk for chunk, _ in chunks])
+    return Vectors(
+        qpos=(qpos - stats["qpos_mean"]) / stats["qpos_std"],
+        action=(action - stats["action_mean"]) / stats["action_std"],
+        is_pad=np.stack([is_pad for _, is_pad in chunks]),
+    )
+
+
+def _pairs(order: Order) -> Iterator[tuple[int, int]]:
+    return zip(order.episode.tolist(), order.start_ts.tolist(), strict=True)
+
+
+def padding_share(episodes: Episodes, chosen: Sequence[int], chunk_size: int) -> float:
+    """The share of a chunk's steps that are padding, on average over all start steps."""
+    lengths = np.asarray([episodes.lengths[e] for e in chosen], dtype=np.float64)
+    short = np.minimum(lengths, chunk_size)
+    valid = short * (short + 1) / 2 / lengths + chunk_size * (lengths - short) / lengths
+    return float(1 - valid.mean() / chunk_size)
+
+
+def describe(stats: dict[str, FloatArray]) -> dict[str, Any]:
+    """The statistics as JSON, so that nobody needs the pickle."""
+    return {name: values.tolist() for name, values in stats.items() if name != "example_qpos"}

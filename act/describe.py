@@ -1,0 +1,67 @@
+"""What is said of a training run: before it to the user, after it to the manifest."""
+
+import logging
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from act.dataset import padding_share
+from act.setup import Run
+
+logger = logging.getLogger("act")
+
+
+def describe_training(run: Run) -> dict[str, Any]:
+    """The training section of the manifest, as it stands."""
+    rows = run.metrics.rows
+    return {
+        "epochs": run.config.epochs,
+        "epochs_done": len(rows),
+        "steps": run.step,
+        "samples": run.samples,
+        "effective_batch": run.effective_batch,
+        "best_epoch": run.best.epoch,
+        "best_val_loss": run.best.loss if math.isfinite(run.best.loss) else None,
+        "last_train": rows[-1].train if rows else None,
+        "last_val": rows[-1].val if rows else None,
+        "samples_per_second": round(run.metrics.samples_per_second, 3),
+        "data_wait_share": round(run.metrics.wait_share, 4),
+    }
+
+
+def say_plan(run: Run) -> None:
+    """Print what will happen."""
+    for what, text in _plan(run):
+        logger.info("%-10s %s", what, text)
+    if run.effective_batch < run.config.batch_size:
+        logger.warning(
+            "--batch_size %d is more than the %d training episodes, and an epoch takes one sample "
+            "of each: every step has %d",
+            run.config.batch_size,
+            len(run.train_episodes),
+            run.effective_batch,
+        )
+
+
+def _plan(run: Run) -> Iterator[tuple[str, str]]:
+    config, episodes, info = run.config, run.episodes, run.episodes.infos[0]
+    lengths, (height, width) = episodes.lengths, episodes.image_size
+    shortest, longest, frames = min(lengths), max(lengths), sum(lengths)
+    steps = config.epochs * -(-len(run.train_episodes) // config.batch_size)
+    samples = config.epochs * len(run.train_episodes)
+    parameters = sum(parameter.numel() for parameter in run.policy.parameters())
+    padding = padding_share(episodes, run.train_episodes, run.chunk_size)
+    disk = (3 + len(run.snapshots)) * parameters * 4 / 1e9
+    yield (
+        "episodes",
+        f"{len(lengths)} of {shortest} to {longest} frames, {frames} in all",
+    )
+    yield "split", f"{len(run.train_episodes)} to train on, {len(run.val_episodes)} to validate on"
+    yield "cameras", f"{', '.join(episodes.camera_names)}; {height}x{width}"
+    yield "dims", f"qpos {info.qpos_dim}, action {info.action_dim}"
+    yield "chunk", f"{run.chunk_size} steps, on average {padding:.0%} of them padding"
+    yield "batch", f"{run.effective_batch} samples a step ({config.batch_mode}, 1 process)"
+    yield "length", f"{config.epochs} epochs, {steps} steps, {samples} samples"
+    yield "", f"one sample is one frame of an episode: {samples / frames:.2g} passes over all"
+    yield "policy", f"{config.policy_class}, {parameters / 1e6:.1f} M parameters"
+    yield "device", f"{run.device}; checkpoints will take about {disk:.1f} GB"

@@ -1,0 +1,55 @@
+"""Every error that a user can cause, with the exit code that tells a scheduler what to do.
+
+JobError
+ ├── UsageError          2   the command line, or what it asks of this machine
+ ├── DatasetError        3   the dataset in the input folder
+ ├── OutputError         4   the output folder or its disk
+ ├── DivergedError       5   a loss that is not finite
+ └── Interrupted        75   a signal; the same command again is worth trying
+
+A message is one line: where, what was found, what was expected, what to do. Anything else that
+escapes is a bug of ours: a traceback and exit code 1.
+"""
+
+from typing import ClassVar
+
+EXIT_DONE = 0
+EXIT_BUG = 1
+
+
+class JobError(Exception):
+    """Something that the user can mend; `str()` of it is the one line to show."""
+
+    exit_code: ClassVar[int] = EXIT_BUG
+    status: ClassVar[str] = "failed"
+
+
+class UsageError(JobError):
+    """A bad flag, flags that contradict each other, or a device that is not there."""
+
+    exit_code = 2
+
+
+class DatasetError(JobError):
+    """The input is missing, unreadable, broken, or of a kind that is not read."""
+
+    exit_code = 3
+
+
+class OutputError(JobError):
+    """The output cannot be written: permissions, a full disk, a path in the way."""
+
+    exit_code = 4
+
+
+class DivergedError(JobError):
+    """A loss stopped being finite."""
+
+    exit_code = 5
+
+
+class Interrupted(JobError):  # noqa: N818  nothing went wrong
+    """A signal asked the job to end."""
+
+    exit_code = 75
+    status = "interrupted"

@@ -1,0 +1,96 @@
+"""Upstream's command: `python -m act.imitate_episodes` trains on a folder of episode files.
+
+Flags and meanings are upstream's; `--dataset_dir` stands in place of its constants file.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from act import stop
+from act.config import Config, OneLineParser
+from act.episode import find_episodes
+from act.errors import DatasetError, UsageError
+from act.manifest import Manifest
+from act.run import log_to_terminal, run, tell
+
+_RENAMED = {"dataset_dir": "input", "ckpt_dir": "output", "lr": "learning_rate"}
+_SIMULATION_ONLY = ("eval", "onscreen_render", "temporal_agg")
+
+
+def main() -> int:
+    """Train as the command line says; returns the exit code."""
+    stop.install()
+    log_to_terminal()
+    try:
+        config = parse(sys.argv[1:])
+    except UsageError as error:
+        return tell(error)
+    return run(config, config.output / "manifest.json", train_here)
+
+
+def train_here(config: Config, manifest: Manifest) -> None:
+    """Train on all episode files in `--dataset_dir`; everything lands in `--ckpt_dir`."""
+    from act.train import check_machine, train
+
+    check_machine(config)
+    paths = find_episodes(config.input)
+    if not paths:
+        raise DatasetError(
+            f"{config.input}: no episode_0.hdf5; expected a folder of ALOHA episodes; name it with "
+            f"--dataset_dir"
+        )
+    train(config, paths, config.output, manifest)
+
+
+def parse(argv: Sequence[str]) -> Config:
+    """Upstream's command line as a Config; raises UsageError."""
+    given = vars(_parser().parse_args(argv))
+    for flag in _SIMULATION_ONLY:
+        if given.pop(flag):
+            raise UsageError(
+                f"--{flag} cannot apply: it is for evaluation in upstream's simulator, and this "
+                f"command only trains; run it with upstream on the checkpoint"
+            )
+    renamed = {ours: given.pop(theirs) for theirs, ours in _RENAMED.items()}
+    run_name = re.sub(r"[^A-Za-z0-9._-]", "_", renamed["output"].resolve().name)
+    return Config(**given, **renamed, run_name=run_name, given=frozenset(given))
+
+
+def _parser() -> OneLineParser:
+    made = OneLineParser(
+        prog="python -m act.imitate_episodes",
+        description="Train on a folder of episode_*.hdf5 files, with upstream's flags.",
+        allow_abbrev=False,
+    )
+    for flag in _SIMULATION_ONLY:
+        made.add_argument(f"--{flag}", action="store_true", help=argparse.SUPPRESS)
+    required = made.add_argument_group("required, as upstream")
+    required.add_argument("--dataset_dir", type=Path, required=True, help="the episodes' folder")
+    required.add_argument("--ckpt_dir", type=Path, required=True, help="where results are written")
+    required.add_argument("--policy_class", choices=("ACT", "CNNMLP"), required=True)
+    required.add_argument("--task_name", required=True, help="bookkeeping")
+    required.add_argument("--batch_size", type=int, required=True)
+    required.add_argument("--seed", type=int, required=True)
+    required.add_argument("--num_epochs", type=int, required=True)
+    required.add_argument("--lr", type=float, required=True)
+    network = made.add_argument_group("of ACT; without them the image's defaults")
+    network.add_argument("--kl_weight", type=float, default=argparse.SUPPRESS)
+    network.add_argument("--chunk_size", type=int, default=argparse.SUPPRESS)
+    network.add_argument("--hidden_dim", type=int, default=argparse.SUPPRESS)
+    network.add_argument("--dim_feedforward", type=int, default=argparse.SUPPRESS)
+    machine = made.add_argument_group("not upstream's")
+    machine.add_argument("--device", choices=("auto", "cuda", "cpu"), default=argparse.SUPPRESS)
+    machine.add_argument("--backbone_weights", default=argparse.SUPPRESS)
+    machine.add_argument("--camera_names", type=_names, default=argparse.SUPPRESS)
+    return made
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""manifest.json: what a person or a scheduler needs to know of a run, now and a year later.
+
+Written first when the job starts and last when it ends; manifest.schema.json describes every field.
+"""
+
+import logging
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from act.config import Config
+from act.errors import EXIT_DONE, JobError
+from act.files import sha256, write_json
+
+SCHEMA_VERSION = "1.0"
+PROJECT_VERSION = "0.1.0"
+_PACKAGES = (
+    "torch", "torchvision", "numpy", "h5py", "pyarrow", "av", "pyquaternion", "tqdm", "matplotlib",
+)  # fmt: skip
+_MAX_WARNINGS = 100
+
+
+class Manifest:
+    """The manifest of one run; sections are set as they become known."""
+
+    def __init__(self, path: Path, config: Config | None) -> None:
+        """`config` is None when the command line could not be understood."""
+        self.path = path
+        self._folder = path.parent
+        self._values: dict[str, Any] = {
+            "schema_version": SCHEMA_VERSION,
+            "status": "running",
+            "exit_code": None,
+            "reason": None,
+            "run_name": config.run_name if config else None,
+            "task_name": config.task_name if config else None,
+            "started_at": _now(),
+            "ended_at": None,
+            "flags": config.resolved() if config else {},
+            "versions": _versions(),
+            "departures": [],
+            "warnings": [],
+            "device": None,
+            "dataset": None,
+            "conversion": None,
+            "split": None,
+            "training": None,
+            "policy": None,
+            "artifacts": [],
+        }
+        self._artifacts: dict[Path, dict[str, Any]] = {}
+
+    def set(self, section: str, value: Any) -> None:
+        """Fill a section; it is on disk after the next `write`."""
+        self._values[section] = value
+
+    def get(self, section: str) -> Any:
+        """A section as it stands."""
+        return self._values[section]
+
+    def warn(self, message: str) -> None:
+        """Keep a warning that the user was shown."""
+        warnings = self._values["warnings"]
+        if message not in warnings and len(warnings) < _MAX_WARNINGS:
+            warnings.append(message)
+
+    def add_artifact(self, path: Path) -> None:
+        """List a file of the output with its size and SHA-256, as it is now."""
+        self._artifacts[path] = {
+            "path": path.relative_to(self._folder).as_posix(),
+            "size_bytes": path.stat().st_size,
+            "sha256": sha256(path),
+        }
+        self._values["artifacts"] = list(self._artifacts.values())
+
+    def write(self) -> None:
+        """Put the manifest on disk as it stands."""
+        write_json(self.path, self._values)
+
+    def complete(self) -> None:
+        """Write that the job is done; the last thing that a run does."""
+        self._end("completed", EXIT_DONE, "done")
+
+    def fail(self, error: BaseException) -> None:
+        """Write why the job ended, as the user was told."""
+        code = error.exit_code if isinstance(error, JobError) else 1
+        status = error.status if isinstance(error, JobError) else "failed"
+        self._end(status, code, str(error) or type(error).__name__)
+
+    def _end(self, status: str, exit_code: int, reason: str) -> None:
+        ending = {"status": status, "exit_code": exit_code, "reason": reason, "ended_at": _now()}
+        self._values.update(ending)
+        self.write()
+
+
+class WarningsToManifest(logging.Handler):
+    """Everything the user was warned of stands in the manifest too."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        super().__init__(logging.WARNING)
+        self._manifest = manifest
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the message."""
+        self._manifest.warn(record.getMessage())
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {"project": PROJECT_VERSION, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found

@@ -1,0 +1,78 @@
+"""Around every job: its manifest, its log, and how errors and signals become an exit code."""
+
+import contextlib
+import logging
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from act.config import Config
+from act.errors import EXIT_BUG, EXIT_DONE, JobError, UsageError
+from act.manifest import Manifest, WarningsToManifest
+
+logger = logging.getLogger("act")
+
+Job = Callable[[Config, Manifest], None]
+
+
+def run(config: Config, manifest_path: Path, job: Job) -> int:
+    """Do `job` and return its exit code; the manifest says the same."""
+    manifest = Manifest(manifest_path, config)
+    keeper = WarningsToManifest(manifest)
+    logger.addHandler(keeper)
+    try:
+        manifest.write()
+        job(config, manifest)
+        manifest.complete()
+    except BaseException as error:
+        return _end(manifest, error)
+    finally:
+        logger.removeHandler(keeper)
+    return EXIT_DONE
+
+
+def refuse(error: UsageError, manifest_path: Path) -> int:
+    """Turn away a command line; the manifest of an earlier run stays, a missing one is written."""
+    if manifest_path.parent.is_dir() and not manifest_path.exists():
+        with contextlib.suppress(JobError):
+            Manifest(manifest_path, None).fail(error)
+    return tell(error)
+
+
+def _end(manifest: Manifest, error: BaseException) -> int:
+    code = tell(error)
+    try:
+        manifest.fail(error)
+    except JobError as unwritable:
+        if str(unwritable) != str(error):
+            tell(unwritable)
+    return code
+
+
+def tell(error: BaseException) -> int:
+    """Show an error: one line when the user can mend it, a traceback when it is our bug."""
+    if isinstance(error, JobError):
+        logger.error("%s", error)
+        return error.exit_code
+    traceback.print_exception(error)
+    logger.error("this is a bug of ours; please report the lines above")
+    return EXIT_BUG
+
+
+def log_to_terminal() -> None:
+    """What happens goes to standard output, warnings and errors to standard error, a line each."""
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    story, trouble = logging.StreamHandler(sys.stdout), logging.StreamHandler(sys.stderr)
+    story.addFilter(lambda record: record.levelno < logging.WARNING)
+    story.setFormatter(logging.Formatter("%(message)s"))
+    trouble.setLevel(logging.WARNING)
+    trouble.setFormatter(_LevelFormatter("%(level)s: %(message)s"))
+    logger.handlers = [story, trouble]
+
+
+class _LevelFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        record.level = record.levelname.lower()
+        return super().format(record)

@@ -1,0 +1,165 @@
+"""The frames of one camera, streamed from a video file in order: (H, W, 3) uint8 RGB.
+
+Frames are matched by their rounded ordinal, round((pts - start) * fps), not by comparing
+timestamps: that survives float32 timestamps, concatenation drift and containers that start late.
+"""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Self
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from act.errors import DatasetError
+from convert.table import check_file
+
+Frame = NDArray[np.uint8]
+
+# A frame further than this from its place on the fps grid means another or a variable frame rate.
+_MAX_OFF_GRID = Fraction(1, 4)
+# HEVC may not be able to start at the very frame: its leading pictures need the group before.
+_PREROLL_S = 1
+_UNSPECIFIED_COLORSPACE = 2  # AVCOL_SPC_UNSPECIFIED
+
+logger = logging.getLogger("act")
+
+
+class VideoReader:
+    """One open video file, read forward; consecutive spans never decode a frame twice."""
+
+    def __init__(self, path: Path, fps: Fraction) -> None:
+        """Open the first video stream of `path`; raises DatasetError when there is none."""
+        self.path = path
+        self._fps = fps
+        check_file(path)
+        with video_errors(path, "its header"):
+            self._container = av.open(str(path))
+            if not self._container.streams.video:
+                raise DatasetError(f"{path}: no video stream; expected one; copy it again")
+        self._stream = self._container.streams.video[0]
+        # one thread per process: the work is spread over processes (convert/workers.py)
+        self._stream.codec_context.thread_count = 1
+        self._start = self._stream.start_time or 0
+        self._time_base = self._stream.time_base or Fraction(1)
+        if self._start:
+            seconds = float(self._start * self._time_base)
+            logger.info("%s starts at %.3f s instead of 0; the offset is subtracted", path, seconds)
+        self._frames: Iterator[tuple[int, av.VideoFrame]] = self._decode()
+        self._next = 0  # ordinal of the next frame that `_frames` gives, when read in order
+        self._held: tuple[int, av.VideoFrame] | None = None
+
+    def frames(self, first: int, count: int) -> Iterator[Frame]:
+        """Give frames `first` … `first + count - 1`, each (H, W, 3) uint8.
+
+        Raises DatasetError when one is missing, off the grid, or cannot be decoded.
+        """
+        if first != self._next:
+            self._seek(first)
+        for ordinal in range(first, first + count):
+            yield _to_rgb(self._take(ordinal, first))
+            self._next = ordinal + 1
+
+    def has_more(self) -> bool:
+        """Whether a frame follows the last one given."""
+        self._held = self._held or next(self._frames, None)
+        return self._held is not None
+
+    def _take(self, ordinal: int, first: int) -> av.VideoFrame:
+        while True:
+            found = self._held or next(self._frames, None)
+            self._held = None
+            if found is None:
+                raise DatasetError(
+                    f"{self.path}: the video ends after frame {self._next - 1}, expected frames "
+                    f"{first} to at least {ordinal}; it is cut off, or frames were dropped while "
+                    f"recording; leave the episode out or record it again"
+                )
+            if found[0] == ordinal:
+                return found[1]
+            if found[0] > ordinal:
+                raise DatasetError(
+                    f"{self.path}: frame {ordinal} is missing (after it comes frame {found[0]}), "
+                    f"expected every frame at {float(self._fps):g} fps; frames were dropped, or "
+                    f"the frame rate is not constant"
+                )
+
+    def _seek(self, first: int) -> None:
+        """Go to the key frame from which `first` can be decoded, as late as possible."""
+        for preroll_s in (0, _PREROLL_S, None):
+            seconds = Fraction(0) if preroll_s is None else first / self._fps - preroll_s
+            target = self._start + max(0, round(seconds / self._time_base))
+            with video_errors(self.path, f"the place of frame {first}"):
+                self._container.seek(target, stream=self._stream, backward=True)
+            self._frames = self._decode()
+            self._held = next(self._frames, None)
+            if self._held is not None and self._held[0] <= first:
+                break
+        self._next = first
+
+    def _decode(self) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Frames with their ordinals, in the order they are shown."""
+        reached = "its first frame"
+        decoded = self._container.decode(self._stream)
+        while True:
+            with video_errors(self.path, reached):
+                frame = next(decoded, None)
+            if frame is None:
+                return
+            ordinal = self._ordinal(frame)
+            reached = f"a frame after {ordinal}"
+            yield ordinal, frame
+
+    def _ordinal(self, frame: av.VideoFrame) -> int:
+        if frame.pts is None:
+            raise DatasetError(f"{self.path}: a frame has no timestamp; re-encode the video")
+        place = (frame.pts - self._start) * self._time_base * self._fps
+        ordinal = round(place)
+        if abs(place - ordinal) >= _MAX_OFF_GRID:
+            rate = self._stream.average_rate
+            seconds, wanted = float(place / self._fps), f"{float(self._fps):g} fps"
+            raise DatasetError(
+                f"{self.path}: a frame is shown at {seconds:.4f} s, which is {float(place):.2f} "
+                f"frames at {wanted}, expected a whole number; the file's own rate is "
+                f"{float(rate or 0):g} fps; re-encode it to constant {wanted}"
+            )
+        return ordinal
+
+    def close(self) -> None:
+        """Close the file."""
+        self._container.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def _to_rgb(frame: av.VideoFrame) -> Frame:
+    """Convert to RGB by the stream's colour tags, the same on every PyAV version.
+
+    PyAV before 17 ignores the tags unless they are passed, and passing only one has no effect;
+    untagged video is BT.601 in all of them.
+    """
+    if frame.colorspace != _UNSPECIFIED_COLORSPACE:
+        frame = frame.reformat(
+            format="rgb24", src_colorspace=frame.colorspace, src_color_range=frame.color_range
+        )
+    return frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+
+
+@contextlib.contextmanager
+def video_errors(path: Path, reached: str) -> Iterator[None]:
+    """Translate PyAV's errors, at the one border where it is used."""
+    try:
+        yield
+    except (av.error.FFmpegError, ValueError) as error:
+        raise DatasetError(
+            f"{path}: cannot be decoded at {reached} ({error}); expected a whole AV1, H.264 or "
+            f"HEVC video; copy or record it again"
+        ) from error

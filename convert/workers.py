@@ -1,0 +1,140 @@
+"""Work spread over processes: each worker has its own pipe, so a death has a name.
+
+A worker ignores the terminal's signals; it ends when its pipe closes, also when the parent was
+killed. A worker that dies takes down its task, which is named, and never hangs the others.
+"""
+
+import logging
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+from act import stop
+from act.errors import DatasetError, JobError, OutputError
+
+logger = logging.getLogger("act")
+
+Report = Callable[[Any], None]
+Work = Callable[[Any, Report], None]  # a task and where to report to
+
+_POLL_S = 0.2
+_END_S = 5.0
+
+
+@dataclass
+class _Worker:
+    process: SpawnProcess
+    pipe: Connection
+    task: Any = None
+
+
+def run(work: Work, tasks: Sequence[Any], count: int, name: Callable[[Any], str]) -> Iterator[Any]:
+    """Do every task on up to `count` processes; give what they report as it comes.
+
+    Raises the first JobError of a worker, one that names its task when a worker dies, and
+    Interrupted when a signal asked the job to stop. `work` must be importable by name.
+    """
+    waiting = list(reversed(tasks))
+    workers = [_start(work) for _ in range(min(count, len(tasks)))]
+    try:
+        for worker in workers:
+            _give_task(worker, waiting)
+        while any(worker.task is not None for worker in workers):
+            stop.check()
+            for worker in _ready(workers):
+                yield from _receive(worker, waiting, name)
+    finally:
+        _end(workers)
+
+
+def _start(work: Work) -> _Worker:
+    context = multiprocessing.get_context("spawn")  # fork would copy the threads of torch and HDF5
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, work), daemon=True)
+    process.start()
+    theirs.close()
+    return _Worker(process, ours)
+
+
+def _give_task(worker: _Worker, waiting: list[Any]) -> None:
+    worker.task = waiting.pop() if waiting else None
+    if worker.task is not None:
+        worker.pipe.send(worker.task)
+
+
+def _ready(workers: list[_Worker]) -> list[_Worker]:
+    busy = [worker for worker in workers if worker.task is not None]
+    ready = wait([worker.pipe for worker in busy], timeout=_POLL_S)
+    return [worker for worker in busy if worker.pipe in ready]
+
+
+def _receive(worker: _Worker, waiting: list[Any], name: Callable[[Any], str]) -> Iterator[Any]:
+    try:
+        kind, value = worker.pipe.recv()
+    except EOFError:
+        raise _death(worker, name(worker.task)) from None
+    if kind == "report":
+        yield value
+    elif kind == "log":
+        logger.handle(value)
+    elif kind == "error":
+        raise value
+    else:
+        _give_task(worker, waiting)
+
+
+def _death(worker: _Worker, task: str) -> JobError:
+    worker.process.join(_END_S)
+    code = worker.process.exitcode or 0
+    if code == -signal.SIGKILL:
+        return OutputError(
+            f"{task}: the worker was killed (SIGKILL), most likely for memory; lower "
+            f"--convert_workers or give the container more memory, and run it again"
+        )
+    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    return DatasetError(
+        f"{task}: the worker crashed ({how}), most likely inside the video decoder; leave this "
+        f"episode out or record it again"
+    )
+
+
+def _end(workers: list[_Worker]) -> None:
+    for worker in workers:
+        worker.pipe.close()
+    for worker in workers:
+        worker.process.join(_END_S)
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join()
+
+
+class _PipeHandler(logging.Handler):
+    def __init__(self, pipe: Connection) -> None:
+        super().__init__()
+        self._pipe = pipe
+
+    def emit(self, record: logging.LogRecord) -> None:
+        record.msg, record.args = record.getMessage(), None
+        self._pipe.send(("log", record))
+
+
+def _serve(pipe: Connection, work: Work) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    logger.addHandler(_PipeHandler(pipe))
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        while True:
+            task = pipe.recv()
+            try:
+                work(task, lambda value: pipe.send(("report", value)))
+                pipe.send(("done", None))
+            except JobError as error:
+                pipe.send(("error", error))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return  # the parent has ended, or has no use for the rest

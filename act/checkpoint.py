@@ -9,6 +9,7 @@ A checkpoint is a plain state dict on the CPU: upstream's strict load takes it, 
 weights_only=True.
 """
 
+import io
 import math
 import os
 import pickle
@@ -50,8 +51,11 @@ def copy_weights(weights: Mapping[str, Tensor]) -> Weights:
 
 def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
     """Write a state dict whole; the same weights give the same bytes whatever the name."""
+    # by way of memory: torch's zip writer turns a full disk into an error that does not say so
+    buffer = io.BytesIO()
+    torch.save(dict(weights), buffer)
     with whole_file(path) as file:
-        torch.save(dict(weights), file)
+        file.write(buffer.getbuffer())
 
 
 def load_weights(path: Path) -> Weights:

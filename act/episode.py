@@ -76,6 +76,7 @@ class EpisodeWriter:
         plist.set_layout(h5py.h5d.CONTIGUOUS)
         plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
         plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)  # every frame is written, or the file is not
+        plist.set_obj_track_times(False)  # the same episode gives the same bytes
         space = h5py.h5s.create_simple((length, height, width, 3))
         return h5py.Dataset(
             h5py.h5d.create(images.id, camera.encode(), h5py.h5t.STD_U8LE, space, plist)

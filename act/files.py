@@ -52,7 +52,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def append_lines(path: Path, lines: list[str]) -> None:
     """Append whole lines to a log that grows while the job runs (the one file not renamed)."""
-    with output_errors(path), path.open("ab", buffering=0) as file:
+    with output_errors(path), path.open("ab") as file:
         file.write("".join(f"{line}\n" for line in lines).encode())
 
 

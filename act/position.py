@@ -26,7 +26,7 @@ def image_position(height: int, width: int, hidden_dim: int, device: torch.devic
 
 @functools.lru_cache(maxsize=8)
 def _image_position(height: int, width: int, hidden_dim: int, device: torch.device) -> Tensor:
-    # A tensor born in inference mode could not take part in a later training step.
+    # Validation comes first, and autograd refuses to save a tensor born in inference mode.
     with torch.inference_mode(False):
         rows = _sine(_full_turn(height), hidden_dim // 2)
         columns = _sine(_full_turn(width), hidden_dim // 2)

@@ -109,6 +109,7 @@ class _Readers:
 
     def __init__(self, plan: Plan) -> None:
         self._fps = plan.dataset.fps
+        self._file_firsts = plan.dataset.file_firsts
         self._open: dict[str, VideoReader] = {}
 
     def reader(self, camera: Camera, path: Path) -> VideoReader:
@@ -116,7 +117,7 @@ class _Readers:
         if reader is None or reader.path != path:
             if reader is not None:
                 reader.close()
-            reader = self._open[camera.key] = VideoReader(path, self._fps)
+            reader = self._open[camera.key] = VideoReader(path, self._fps, self._file_firsts[path])
         return reader
 
     def close(self) -> None:

@@ -52,6 +52,7 @@ class Dataset:
     robot_type: str | None
     features: Mapping[str, Feature]  # in the order of info.json
     episodes: tuple[Episode, ...]
+    file_firsts: Mapping[Path, int]  # the lowest ordinal that any episode has in a video file
 
     @property
     def cameras(self) -> list[str]:
@@ -82,7 +83,13 @@ def read_dataset(root: Path) -> Dataset:
     read = _read_v3 if version.startswith("v3") else _read_v2
     episodes = sorted(read(info, video_keys), key=lambda episode: episode.index)
     _check_episodes(info, episodes)
-    return Dataset(root, version, info.fps(), info.robot_type(), features, tuple(episodes))
+    spans = [span for episode in episodes for span in episode.videos.values()]
+    file_firsts: dict[Path, int] = {}
+    for span in spans:
+        file_firsts[span.path] = min(span.first, file_firsts.get(span.path, span.first))
+    return Dataset(
+        root, version, info.fps(), info.robot_type(), features, tuple(episodes), file_firsts
+    )
 
 
 def camera_name(key: str) -> str:

@@ -180,7 +180,7 @@ def _short_names(keys: list[str]) -> list[str]:
 def _first_size(dataset: Dataset, episode: Episode, key: str) -> tuple[int, int]:
     """The decoded size: what info.json says describes file 0 of the recording and can be stale."""
     span = episode.videos[key]
-    with VideoReader(span.path, dataset.fps) as reader:
+    with VideoReader(span.path, dataset.fps, dataset.file_firsts[span.path]) as reader:
         height, width, _ = next(iter(reader.frames(span.first, 1))).shape
     return height, width
 

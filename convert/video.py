@@ -24,7 +24,7 @@ Frame = NDArray[np.uint8]
 _MAX_OFF_GRID = Fraction(1, 4)
 # HEVC may not be able to start at the very frame: its leading pictures need the group before.
 _PREROLL_S = 1
-_UNSPECIFIED_COLORSPACE = 2  # AVCOL_SPC_UNSPECIFIED
+_BT709, _BT601, _FULL_RANGE = 1, 5, 2  # AVCOL_SPC_BT709, AVCOL_SPC_BT470BG, AVCOL_RANGE_JPEG
 
 logger = logging.getLogger("act")
 
@@ -32,8 +32,12 @@ logger = logging.getLogger("act")
 class VideoReader:
     """One open video file, read forward; consecutive spans never decode a frame twice."""
 
-    def __init__(self, path: Path, fps: Fraction) -> None:
-        """Open the first video stream of `path`; raises DatasetError when there is none."""
+    def __init__(self, path: Path, fps: Fraction, file_first: int = 0) -> None:
+        """Open the first video stream of `path`; raises DatasetError when there is none.
+
+        file_first: the lowest ordinal that the dataset has in this file, which tells whether it
+        counts from 0 or from where the container starts
+        """
         self.path = path
         self._fps = fps
         check_file(path)
@@ -47,11 +51,20 @@ class VideoReader:
         self._start = self._stream.start_time or 0
         self._time_base = self._stream.time_base or Fraction(1)
         if self._start:
-            seconds = float(self._start * self._time_base)
-            logger.info("%s starts at %.3f s instead of 0; the offset is subtracted", path, seconds)
+            self._start = self._count_from(file_first)
         self._frames: Iterator[tuple[int, av.VideoFrame]] = self._decode()
         self._next = 0  # ordinal of the next frame that `_frames` gives, when read in order
         self._held: tuple[int, av.VideoFrame] | None = None
+
+    def _count_from(self, file_first: int) -> int:
+        """The pts of ordinal 0 in a file that does not start at 0."""
+        seconds = self._start * self._time_base
+        absolute = file_first != 0 and round(seconds * self._fps) == file_first
+        logger.info(
+            "%s starts at %.3f s instead of 0; the dataset counts its frames from %s",
+            self.path, float(seconds), "0 s" if absolute else "there",
+        )  # fmt: skip
+        return 0 if absolute else self._start
 
     def frames(self, first: int, count: int) -> Iterator[Frame]:
         """Give frames `first` … `first + count - 1`, each (H, W, 3) uint8.
@@ -143,12 +156,16 @@ class VideoReader:
 def _to_rgb(frame: av.VideoFrame) -> Frame:
     """Convert to RGB by the stream's colour tags, the same on every PyAV version.
 
-    PyAV before 17 ignores the tags unless they are passed, and passing only one has no effect;
-    untagged video is BT.601 in all of them.
+    Untagged video is BT.601 in all of them. PyAV before 17 takes BT.709 for BT.601 too, unless it
+    is given the source's tags and a target that differs from them.
     """
-    if frame.colorspace != _UNSPECIFIED_COLORSPACE:
+    if frame.colorspace == _BT709:
         frame = frame.reformat(
-            format="rgb24", src_colorspace=frame.colorspace, src_color_range=frame.color_range
+            format="rgb24",
+            src_colorspace=frame.colorspace,
+            dst_colorspace=_BT601,
+            src_color_range=frame.color_range,
+            dst_color_range=_FULL_RANGE,
         )
     return frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
 

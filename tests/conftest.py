@@ -1,0 +1,92 @@
+"""Real datasets, and the real command line, for every test."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from act.config import Config, parse
+
+ROOT = Path(__file__).parent.parent
+DATA = ROOT / "tests/data"
+SAMPLES = (DATA / "aloha_sim_v21", DATA / "aloha_sim_v30")
+SMALL = DATA / "lerobot"
+
+# A network that trains in seconds on the 96x128 datasets.
+TINY = {
+    "--hidden_dim": 32,
+    "--dim_feedforward": 32,
+    "--chunk_size": 10,
+    "--batch_size": 2,
+    "--backbone_weights": "none",
+    "--device": "cpu",
+    "--state_dim": 0,
+}
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+    output: Path
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The manifest that it left."""
+        return json.loads((self.output / "manifest.json").read_text())
+
+    @property
+    def errors(self) -> list[str]:
+        """The lines that say why it failed."""
+        return [line for line in self.err.splitlines() if line.startswith("error: ")]
+
+
+def arguments(output: Path, **flags: Any) -> list[str]:
+    """A whole command line: the tiny network, and `flags` over it."""
+    named = {"--run_name": "test", "--task_name": "sim_test", "--output": output, **TINY}
+    named |= {f"--{name}": value for name, value in flags.items()}
+    pairs = [
+        [flag] if value is True else [flag, str(value)]
+        for flag, value in named.items()
+        if value is not None
+    ]
+    return [word for pair in pairs for word in pair]
+
+
+def make_config(output: Path, **flags: Any) -> Config:
+    """The config of that command line."""
+    return parse(arguments(output, **flags), {})
+
+
+def command_environment() -> dict[str, str]:
+    """The environment of a command: nothing of the image's, two threads."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("BACKBONE")}
+    return kept | {"OMP_NUM_THREADS": "2"}
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Callable[..., Ended]:
+    """Run the container's command as a process: `job(input=..., num_epochs=1)`."""
+
+    def run(output: Path = tmp_path / "output", extra: tuple[str, ...] = (), **flags: Any) -> Ended:
+        output.mkdir(exist_ok=True)
+        command = [sys.executable, "entrypoint.py", *arguments(output, **flags), *extra]
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=command_environment(),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        return Ended(done.returncode, done.stdout, done.stderr, output)
+
+    return run

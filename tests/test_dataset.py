@@ -1,0 +1,140 @@
+"""Split, statistics and samples against upstream's rules."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from act.dataset import (
+    Episodes,
+    Order,
+    Purpose,
+    action_chunk,
+    batch_vectors,
+    epoch_order,
+    norm_stats,
+    padding_share,
+    split_episodes,
+)
+from act.episode import EpisodeInfo, FloatArray
+from tests.conftest import ROOT
+
+
+def make_episodes(lengths: list[int], dims: int = 3, sim: bool = True) -> Episodes:
+    random = np.random.default_rng(0)
+    qpos = tuple(random.standard_normal((t, dims), np.float32) for t in lengths)
+    action = tuple(random.standard_normal((t, dims + 1), np.float32) for t in lengths)
+    infos = tuple(
+        EpisodeInfo(ROOT / f"episode_{i}.hdf5", sim, t, dims, dims + 1, {}, None, None, None)
+        for i, t in enumerate(lengths)
+    )
+    return Episodes(infos, qpos, action, ())
+
+
+def test_split_is_upstreams() -> None:
+    # numpy.random.seed(1); numpy.random.permutation(10), cut at 8
+    assert split_episodes(10) == ([2, 9, 6, 4, 0, 3, 1, 7], [8, 5])
+    assert split_episodes(2) == ([0], [1])
+
+
+@given(st.integers(2, 500))
+def test_split_holds_each_episode_once(count: int) -> None:
+    train, val = split_episodes(count)
+    assert sorted(train + val) == list(range(count))
+    assert len(train) == int(0.8 * count)
+
+
+def test_one_episode_is_trained_and_validated_on_loudly(caplog: pytest.LogCaptureFixture) -> None:
+    assert split_episodes(1) == ([0], [0])
+    assert "ONE EPISODE" in caplog.text
+
+
+def test_statistics_are_upstreams_bit_for_bit() -> None:
+    episodes = make_episodes([20, 20, 20])
+    stats = norm_stats(episodes)
+    for name, vectors in (("action", episodes.action), ("qpos", episodes.qpos)):
+        stacked = torch.stack([torch.from_numpy(v) for v in vectors])
+        assert np.array_equal(stats[f"{name}_mean"], stacked.mean(dim=[0, 1]).numpy())
+        std = torch.clip(stacked.std(dim=[0, 1]), 1e-2, np.inf)
+        assert np.array_equal(stats[f"{name}_std"], std.numpy())
+    assert stats["example_qpos"] is episodes.qpos[-1]
+    assert all(values.dtype == np.float32 for values in stats.values())
+
+
+def test_statistics_of_different_lengths_and_still_dims() -> None:
+    episodes = make_episodes([1, 7, 30])
+    episodes.qpos[0][:, 0] = episodes.qpos[1][:, 0] = episodes.qpos[2][:, 0] = 5
+    stats = norm_stats(episodes)
+    joined = np.concatenate(episodes.qpos).astype(np.float64)
+    np.testing.assert_allclose(stats["qpos_mean"], joined.mean(axis=0), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(stats["qpos_std"][1:], joined.std(axis=0, ddof=1)[1:], rtol=1e-5)
+    assert stats["qpos_std"][0] == np.float32(0.01)
+
+
+@given(st.integers(1, 30), st.integers(1, 40), st.data(), st.booleans())
+def test_chunk_is_upstreams(length: int, chunk_size: int, data: st.DataObject, sim: bool) -> None:
+    start = data.draw(st.integers(0, length - 1))
+    action = np.arange(1, 2 * length + 1, dtype=np.float32).reshape(length, 2)
+    chunk, is_pad = action_chunk(action, start, chunk_size, sim)
+    # what upstream's __getitem__ does, at the full episode's length, then policy.py's cut
+    rest = action[start:] if sim else action[max(0, start - 1) :]
+    padded = np.zeros((length + chunk_size, 2), np.float32)
+    padded[: len(rest)] = rest
+    assert np.array_equal(chunk, padded[:chunk_size])
+    assert is_pad.tolist() == [t >= len(rest) for t in range(chunk_size)]
+
+
+def test_real_robots_are_trained_one_step_earlier() -> None:
+    action = np.arange(5, dtype=np.float32)[:, None]
+    assert action_chunk(action, 3, 2, sim=False)[0].ravel().tolist() == [2, 3]
+    assert action_chunk(action, 3, 2, sim=True)[0].ravel().tolist() == [3, 4]
+    assert action_chunk(action, 0, 2, sim=False)[0].ravel().tolist() == [0, 1]
+
+
+def test_padding_is_zero_before_it_is_normalised() -> None:
+    episodes = make_episodes([4])
+    stats = norm_stats(episodes)
+    vectors = batch_vectors(episodes, stats, Order(np.array([0]), np.array([2])), 5)
+    assert vectors.is_pad.tolist() == [[False, False, True, True, True]]
+    expected: FloatArray = -stats["action_mean"] / stats["action_std"]
+    np.testing.assert_array_equal(vectors.action[0, 2:], np.tile(expected, (3, 1)))
+    np.testing.assert_allclose(
+        vectors.qpos[0] * stats["qpos_std"] + stats["qpos_mean"], episodes.qpos[0][2], atol=1e-6
+    )
+
+
+def test_order_depends_on_seed_and_epoch_alone() -> None:
+    lengths = [5, 9, 1, 30]
+
+    def order(seed: int, epoch: int) -> list[list[int]]:
+        found = epoch_order([0, 1, 3], lengths, seed, epoch, Purpose.TRAIN_ORDER)
+        return [found.episode.tolist(), found.start_ts.tolist()]
+
+    assert order(0, 7) == order(0, 7)
+    assert len({str(order(seed, epoch)) for seed in range(4) for epoch in range(4)}) == 16
+
+
+def test_an_epoch_visits_each_chosen_episode_once_and_all_its_steps_in_time() -> None:
+    lengths = [3, 2, 4]
+    seen = set()
+    for epoch in range(200):
+        order = epoch_order([0, 2], lengths, 0, epoch, Purpose.TRAIN_ORDER)
+        assert sorted(order.episode.tolist()) == [0, 2]
+        seen |= set(zip(order.episode.tolist(), order.start_ts.tolist(), strict=True))
+    assert seen == {(0, t) for t in range(3)} | {(2, t) for t in range(4)}
+
+
+def test_last_batch_is_smaller() -> None:
+    order = Order(np.arange(5), np.zeros(5, np.int64))
+    assert [len(part.episode) for part in order.batches(2)] == [2, 2, 1]
+
+
+@pytest.mark.parametrize("chunk_size", [1, 4, 10])
+def test_padding_share_is_the_average_over_all_starts(chunk_size: int) -> None:
+    episodes = make_episodes([4, 7, 20])
+    shares = [
+        np.mean([action_chunk(action, t, chunk_size, True)[1].mean() for t in range(len(action))])
+        for action in episodes.action[:2]
+    ]
+    assert padding_share(episodes, [0, 1], chunk_size) == pytest.approx(np.mean(shares))

@@ -1,0 +1,89 @@
+"""Files appear under their name only when whole, on real and on full disks."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from act.errors import OutputError
+from act.files import append_lines, sampled_sha256, sha256, whole_file, whole_path, write_json
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a tmpfs")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real disk of one megabyte."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], check=True)
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_new_content_replaces_the_old_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    with whole_file(path) as file:
+        file.write(b"new")
+        file.flush()
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    with pytest.raises(ZeroDivisionError), whole_file(path) as file:
+        file.write(b"half")
+        raise ZeroDivisionError
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@as_root
+def test_full_disk_is_one_line_and_keeps_the_old_file(small_disk: Path) -> None:
+    path = small_disk / "a"
+    path.write_bytes(b"old")
+    with pytest.raises(OutputError, match="the disk is full"), whole_file(path) as file:
+        file.write(bytes(2 << 20))
+    assert path.read_bytes() == b"old"
+    assert list(small_disk.iterdir()) == [path]
+
+
+@as_root
+def test_full_disk_stops_a_log(small_disk: Path) -> None:
+    with pytest.raises(OutputError, match="the disk is full"):
+        append_lines(small_disk / "log", ["x" * (2 << 20)])
+
+
+def test_something_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="expected a writable folder"):
+        write_json(tmp_path / "file/manifest.json", {})
+
+
+def test_path_form_is_for_writers_that_want_a_name(tmp_path: Path) -> None:
+    with whole_path(tmp_path / "deep/b") as partial:
+        partial.write_text("x")
+    assert (tmp_path / "deep/b").read_text() == "x"
+
+
+def test_json_has_no_numbers_that_json_has_not(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a", {"loss": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_digests_tell_files_apart(tmp_path: Path) -> None:
+    content = bytearray(os.urandom(5 << 20))
+    (tmp_path / "a").write_bytes(content)
+    content[-1] ^= 1
+    (tmp_path / "b").write_bytes(content)
+    assert sha256(tmp_path / "a") != sha256(tmp_path / "b")
+    assert sampled_sha256(tmp_path / "a") != sampled_sha256(tmp_path / "b")
+    (tmp_path / "c").write_bytes(b"")
+    assert len(sampled_sha256(tmp_path / "c")) == 64

@@ -1,0 +1,476 @@
+"""The real command, as a process: the whole job, its outputs, its errors and exit codes."""
+
+import hashlib
+import json
+import os
+import pickle
+import pickletools
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import jsonschema
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from act.run import log_to_terminal, run
+from entrypoint import do_job
+from tests.conftest import (
+    DATA,
+    ROOT,
+    SMALL,
+    Ended,
+    arguments,
+    command_environment,
+    make_config,
+)
+
+Job = Callable[..., Ended]
+SCHEMA = json.loads((ROOT / "manifest.schema.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """One whole job that many tests look at."""
+    output = tmp_path_factory.mktemp("done")
+    return command(output, input=SMALL / "v30_h264", num_epochs=3, state_dim=16)
+
+
+def command(output: Path, *extra: str, **flags: Any) -> Ended:
+    output.mkdir(exist_ok=True)
+    ended = subprocess.run(
+        [sys.executable, "entrypoint.py", *arguments(output, **flags), *extra],
+        cwd=ROOT,
+        env=command_environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    return Ended(ended.returncode, ended.stdout, ended.stderr, output)
+
+
+def checked(ended: Ended) -> dict[str, Any]:
+    """The manifest, valid, and true of the files that it lists."""
+    jsonschema.Draft202012Validator(SCHEMA).validate(ended.manifest)
+    for artifact in ended.manifest["artifacts"]:
+        content = (ended.output / artifact["path"]).read_bytes()
+        assert len(content) == artifact["size_bytes"]
+        assert hashlib.sha256(content).hexdigest() == artifact["sha256"]
+    return ended.manifest
+
+
+def test_a_run_leaves_what_the_readme_says(done: Ended) -> None:
+    assert done.code == 0, done.err
+    folder = done.output / "checkpoints/test"
+    found = {path.name for path in folder.iterdir()}
+    assert {"policy_best.ckpt", "policy_last.ckpt", "dataset_stats.pkl", "metrics.jsonl"} <= found
+    assert {f"train_val_{name}_seed_0.png" for name in ("l1", "kl", "loss")} <= found
+    assert not [name for name in found if name.startswith(".")]
+    assert sorted(path.name for path in done.output.iterdir()) == ["checkpoints", "manifest.json"]
+
+
+def test_manifest_is_valid_and_true(done: Ended) -> None:
+    manifest = checked(done)
+    assert (manifest["status"], manifest["exit_code"]) == ("completed", 0)
+    listed = {artifact["path"] for artifact in manifest["artifacts"]}
+    files = {p.relative_to(done.output).as_posix() for p in done.output.rglob("*") if p.is_file()}
+    assert listed == files - {"manifest.json"}
+    assert [episode["length"] for episode in manifest["dataset"]["episodes"]] == [12, 25, 7, 18]
+    assert manifest["dataset"]["version"] == "v3.0"
+    assert manifest["split"] == {"train": [3, 2, 0], "val": [1]}
+    assert manifest["training"]["epochs_done"] == 3
+    assert manifest["training"]["steps"] == 6
+    assert manifest["training"]["samples"] == 9
+    assert manifest["policy"]["fps"] == 30
+    assert manifest["policy"]["output"]["names"][6:8] == ["base.vel", "padding[0]"]
+    assert manifest["policy"]["inputs"]["image"]["camera_names"] == ["front", "wrist"]
+
+
+def test_a_changed_manifest_would_not_be_valid(done: Ended) -> None:
+    manifest = done.manifest | {"status": "fine"}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator(SCHEMA).validate(manifest)
+
+
+def test_every_field_of_the_schema_is_described() -> None:
+    def check(node: Any, path: str) -> None:
+        for name, field in node.get("properties", {}).items():
+            assert field.get("description"), f"{path}/{name}"
+            check(field, f"{path}/{name}")
+            for option in field.get("anyOf", []):
+                check(option, f"{path}/{name}")
+            check(field.get("items", {}), f"{path}/{name}[]")
+
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    check(SCHEMA, "")
+
+
+def test_metrics_have_a_line_per_epoch(done: Ended) -> None:
+    lines = (done.output / "checkpoints/test/metrics.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["epoch"] for row in rows] == [0, 1, 2]
+    assert [row["step"] for row in rows] == [2, 4, 6]
+    for row in rows:
+        assert set(row["train"]) == set(row["val"]) == {"l1", "kl", "loss"}
+        assert row["train"]["loss"] == pytest.approx(row["train"]["l1"] + 10 * row["train"]["kl"])
+        assert row["grad_norm"] > 0
+        assert row["wait_s"] >= 0
+
+
+def test_best_is_the_lowest_validation_and_kept_twice(done: Ended) -> None:
+    folder, training = done.output / "checkpoints/test", done.manifest["training"]
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    losses = [row["val"]["loss"] for row in rows]
+    assert training["best_val_loss"] == min(losses)
+    assert training["best_epoch"] == losses.index(min(losses))
+    named = folder / f"policy_epoch_{training['best_epoch']}_seed_0.ckpt"
+    assert named.read_bytes() == (folder / "policy_best.ckpt").read_bytes()
+
+
+def test_checkpoints_have_upstreams_keys_and_load_without_code(done: Ended) -> None:
+    expected = json.loads((DATA.parent / "golden/state_dict_shapes.json").read_text())["small"]
+    for name in ("policy_best", "policy_last"):
+        path = done.output / f"checkpoints/test/{name}.ckpt"
+        weights = torch.load(path, weights_only=True)
+        assert set(weights) == set(expected)
+        assert weights["model.action_head.weight"].shape == (16, 32)
+        assert all(tensor.is_contiguous() for tensor in weights.values())
+
+
+def test_statistics_load_where_numpy_is_old(done: Ended) -> None:
+    path = done.output / "checkpoints/test/dataset_stats.pkl"
+    operations = pickletools.genops(path.read_bytes())
+    strings = [str(arg) for op, arg, _ in operations if op.name == "SHORT_BINUNICODE"]
+    assert "numpy" in strings
+    assert not [text for text in strings if "_core" in text]
+    stats = pickle.loads(path.read_bytes())
+    assert set(stats) == {"action_mean", "action_std", "qpos_mean", "qpos_std", "example_qpos"}
+    assert stats["example_qpos"].shape == (18, 16)
+    assert stats["action_mean"].dtype == np.float32
+    plain = json.loads(path.with_suffix(".json").read_text())
+    np.testing.assert_array_equal(np.float32(plain["qpos_std"]), stats["qpos_std"])
+
+
+def test_the_same_command_twice_gives_the_same_bytes(done: Ended, tmp_path: Path) -> None:
+    again = command(
+        tmp_path, input=SMALL / "v30_h264", num_epochs=3, state_dim=16, convert_workers=1
+    )
+    for name in ("policy_best.ckpt", "policy_last.ckpt", "dataset_stats.pkl"):
+        first, second = (e.output / "checkpoints/test" / name for e in (done, again))
+        assert first.read_bytes() == second.read_bytes()
+    other = command(tmp_path, input=SMALL / "v30_h264", num_epochs=3, state_dim=16, seed=1)
+    last = "checkpoints/test/policy_last.ckpt"
+    assert (other.output / last).read_bytes() != (done.output / last).read_bytes()
+
+
+def test_plan_is_printed_before_training(done: Ended) -> None:
+    for text in (
+        "LeRobot v3.0", "4 of 7 to 25 frames, 62 in all", "3 to train on, 1 to validate on",
+        "front, wrist; 96x128", "qpos 16, action 16", "2 samples a step",
+        "3 epochs, 6 steps, 9 samples", "M parameters", "cpu; checkpoints will take",
+    ):  # fmt: skip
+        assert text in done.out
+
+
+def test_kept_episodes_train_again_without_conversion(tmp_path: Path, job: Job) -> None:
+    first = command(tmp_path / "a", "--keep_converted_hdf5", input=SMALL / "v30_h264", num_epochs=1)
+    assert first.code == 0, first.err
+    episodes = tmp_path / "a/converted_hdf5"
+    assert len(list(episodes.iterdir())) == 4
+    direct = job(input=episodes, num_epochs=1)
+    assert direct.code == 0, direct.err
+    manifest = checked(direct)
+    assert manifest["dataset"]["format"] == "aloha_hdf5"
+    assert manifest["conversion"] is None
+    assert manifest["policy"]["inputs"]["image"]["camera_names"] == ["front", "wrist"]
+    last = "checkpoints/test/policy_last.ckpt"
+    assert (direct.output / last).read_bytes() == (first.output / last).read_bytes()
+
+    for flag in ("--keep_converted_hdf5", "--camera_keys=front"):
+        refused = job(input=episodes, num_epochs=1, extra=(flag,))
+        assert refused.code == 2
+        assert "cannot apply" in refused.errors[0]
+
+
+def write_official(folder: Path, lengths: list[int], *, dims: int = 14) -> None:
+    """Episodes as upstream's recorder lays them out: chunked, no attributes but sim."""
+    random = np.random.default_rng(0)
+    folder.mkdir(exist_ok=True)
+    for index, length in enumerate(lengths):
+        with h5py.File(folder / f"episode_{index}.hdf5", "w") as file:
+            file.attrs["sim"] = True
+            file["action"] = random.standard_normal((length, dims), np.float32)
+            observations = file.create_group("observations")
+            observations["qpos"] = random.standard_normal((length, dims), np.float32)
+            observations["qvel"] = np.zeros((length, dims), np.float32)
+            observations.create_group("images").create_dataset(
+                "top",
+                data=random.integers(0, 256, (length, 96, 128, 3), np.uint8),
+                chunks=(1, 96, 128, 3),
+            )
+
+
+def imitate(tmp_path: Path, *extra: str) -> Ended:
+    flags = (
+        f"--dataset_dir {tmp_path}/episodes --ckpt_dir {tmp_path}/run --policy_class ACT "
+        "--task_name t --batch_size 8 --seed 0 --num_epochs 2 --lr 1e-5 --kl_weight 10 "
+        "--chunk_size 10 --hidden_dim 32 --dim_feedforward 32 --backbone_weights none"
+    ).split()
+    ended = subprocess.run(
+        [sys.executable, "-m", "act.imitate_episodes", *flags, *extra],
+        cwd=ROOT,
+        env=command_environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    return Ended(ended.returncode, ended.stdout, ended.stderr, tmp_path / "run")
+
+
+def test_upstreams_command_on_official_episodes_of_any_length(tmp_path: Path) -> None:
+    write_official(tmp_path / "episodes", [1, 9, 10, 30])
+    ended = imitate(tmp_path)
+    assert ended.code == 0, ended.err
+    checked(ended)
+    weights = torch.load(tmp_path / "run/policy_last.ckpt", weights_only=True)
+    assert weights["model.action_head.weight"].shape == (14, 32)
+    refused = imitate(tmp_path, "--eval")
+    assert refused.code == 2
+    assert "--eval cannot apply" in refused.errors[0]
+
+
+def test_cnnmlp(tmp_path: Path, job: Job) -> None:
+    ended = job(
+        input=DATA / "aloha_sim_v30",
+        max_episodes=2,
+        num_epochs=1,
+        policy_class="CNNMLP",
+        camera_keys="observation.images.top",
+        **dict.fromkeys(("chunk_size", "hidden_dim", "dim_feedforward")),
+    )
+    assert ended.code == 0, ended.err
+    assert set(checked(ended)["training"]["last_val"]) == {"mse", "loss"}
+
+
+def test_one_episode_trains_loudly(job: Job) -> None:
+    ended = job(input=SMALL / "v30_h264", max_episodes=1, num_epochs=1)
+    assert ended.code == 0, ended.err
+    assert "ONE EPISODE" in ended.err
+    assert checked(ended)["split"] == {"train": [0], "val": [0]}
+    assert any("ONE EPISODE" in warning for warning in ended.manifest["warnings"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2])
+def test_a_signal_while_training_ends_with_75(tmp_path: Path, number: signal.Signals) -> None:
+    ended = interrupt(tmp_path, "train:", number, input=SMALL / "v30_h264", num_epochs=100000)
+    assert ended.code == 75
+    manifest = checked(ended)
+    assert (manifest["status"], manifest["exit_code"]) == ("interrupted", 75)
+    assert manifest["reason"].startswith(number.name)
+
+
+def test_a_signal_while_converting_ends_with_75(tmp_path: Path) -> None:
+    ended = interrupt(
+        tmp_path, "convert:", signal.SIGTERM, input=DATA / "aloha_sim_v21", convert_workers=1
+    )
+    assert ended.code == 75
+    assert checked(ended)["status"] == "interrupted"
+    episodes = list((tmp_path / "converted_hdf5").iterdir())
+    assert not [path for path in episodes if not path.name.startswith("episode_")]
+
+
+def interrupt(output: Path, phase: str, number: signal.Signals, **flags: Any) -> Ended:
+    """Start a job, signal it as soon as `phase` shows in what it prints, wait for its end."""
+    log = output / "stderr"
+    with log.open("w") as err:
+        process = subprocess.Popen(
+            [sys.executable, "entrypoint.py", *arguments(output, **flags)],
+            cwd=ROOT,
+            env=command_environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=err,
+        )
+        deadline = time.monotonic() + 120
+        while phase not in log.read_text():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline
+            os.sched_yield()
+        process.send_signal(number)
+        code = process.wait(timeout=20)
+    text = log.read_text()
+    log.unlink()
+    return Ended(code, "", text, output)
+
+
+def copy(tmp_path: Path, name: str) -> Path:
+    return Path(shutil.copytree(SMALL / name, tmp_path / "dataset"))
+
+
+def edit_info(root: Path, **changes: Any) -> None:
+    path = root / "meta/info.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def empty(root: Path) -> None:
+    shutil.rmtree(root)
+    root.mkdir()
+
+
+def drop_column(root: Path) -> None:
+    path = next((root / "data").rglob("*.parquet"))
+    pq.write_table(pq.read_table(path).drop_columns(["action"]), path)
+
+
+def fewer_rows(root: Path) -> None:
+    path = root / "data/chunk-000/episode_000001.parquet"
+    pq.write_table(pq.read_table(path).slice(0, 20), path)
+
+
+VIDEO = "videos/chunk-000/observation.images.wrist/episode_000001.mp4"
+BREAKS: dict[str, tuple[Callable[[Path], Any], int, list[str]]] = {
+    "no input": (shutil.rmtree, 3, ["dataset", "mount"]),
+    "empty input": (empty, 3, ["empty"]),
+    "no info": (lambda root: (root / "meta/info.json").unlink(), 3, ["meta/info.json", "mount"]),
+    "bad json": (lambda root: (root / "meta/info.json").write_text("{"), 3, ["info.json", "JSON"]),
+    "version": (lambda root: edit_info(root, codebase_version="v4.0"), 3, ["'v4.0'", "v2.1, v3.0"]),
+    "v1": (lambda root: (root / "meta").rename(root / "meta_data"), 3, ["v1.x"]),
+    "fps": (lambda root: edit_info(root, fps=0), 3, ["fps is 0", "above 0"]),
+    "counts": (lambda root: edit_info(root, total_episodes=9), 3, ["total_episodes is 9", "4"]),
+    "missing column": (drop_column, 3, ["'action'", "parquet"]),
+    "missing table": (
+        lambda root: (root / "data/chunk-000/episode_000002.parquet").unlink(), 3,
+        ["episode_000002.parquet", "no such file"],
+    ),
+    "missing video": (lambda root: (root / VIDEO).unlink(), 3, ["episode_000001.mp4", "wrist"]),
+    "cut video": (
+        lambda root: (root / VIDEO).write_bytes((root / VIDEO).read_bytes()[:2000]), 3,
+        ["episode_000001.mp4", "decoded"],
+    ),
+    "lfs video": (
+        lambda root: (root / VIDEO).write_text("version https://git-lfs.github.com/spec/v1\n"), 3,
+        ["episode_000001.mp4", "git lfs pull"],
+    ),
+    "short video": (
+        lambda root: shutil.copy((root / VIDEO).with_name("episode_000002.mp4"), root / VIDEO), 3,
+        ["episode_000001.mp4", "ends after frame 6"],
+    ),
+    "rows": (fewer_rows, 3, ["20 rows", "expected 25"]),
+    "template": (
+        lambda root: edit_info(root, data_path="../../{episode_index}.parquet"), 3,
+        ["data_path", "inside the dataset"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_a_broken_dataset_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    breaking, code, words = BREAKS[name]
+    root = copy(tmp_path, "v21_h264")
+    breaking(root)
+    before = snapshot(root)
+    ended = job_here(capsys, tmp_path / "output", input=root, num_epochs=1)
+    assert ended.code == code, ended.err
+    assert "Traceback" not in ended.err
+    assert len(ended.errors) == 1
+    for word in words:
+        assert word in ended.errors[0]
+    assert f"error: {ended.manifest['reason']}" == ended.errors[0]
+    assert checked(ended)["status"] == "failed"
+    assert snapshot(root) == before
+
+
+def job_here(capsys: pytest.CaptureFixture[str], output: Path, **flags: Any) -> Ended:
+    """The job in this process, which has torch already: for what needs no process of its own."""
+    log_to_terminal()
+    code = run(make_config(output, **flags), output / "manifest.json", do_job)
+    out, err = capsys.readouterr()
+    return Ended(code, out, err, output)
+
+
+def snapshot(root: Path) -> dict[str, bytes]:
+    return {str(p): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+FLAGS: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "unknown": ({"num_epoch": 3}, ["--num_epoch", "--num_epochs"]),
+    "value": ({"batch_size": "many"}, ["--batch_size", "'many'"]),
+    "range": ({"chunk_size": 0}, ["--chunk_size is 0", "1 or more"]),
+    "choice": ({"batch_mode": "auto"}, ["--batch_mode", "fixed_global"]),
+    "run name": ({"run_name": "../up"}, ["--run_name", "letters"]),
+    "alias": ({"steps": 5, "num_epochs": 3}, ["--steps 5 cannot apply"]),
+    "nothing": ({"num_epochs": 0}, ["nothing to train"]),
+    "camera counts": ({"camera_keys": "a,b", "camera_names": "a"}, ["--camera_names has 1"]),
+    "not for CNNMLP": ({"policy_class": "CNNMLP"}, ["cannot apply to --policy_class CNNMLP"]),
+    "no GPU": ({"device": "cuda"}, ["--device cuda", "--gpus all"]),
+    "no weights": ({"backbone_weights": "/nowhere.pth"}, ["/nowhere.pth", "not there"]),
+    "imagenet": ({"backbone_weights": "imagenet"}, ["--backbone_weights imagenet", "choose none"]),
+}
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_a_bad_flag_is_one_line_and_2(job: Job, name: str) -> None:
+    flags, words = FLAGS[name]
+    if name == "no GPU" and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    ended = job(input=SMALL / "v30_h264", **flags)
+    assert ended.code == 2, ended.err
+    assert len(ended.errors) == 1
+    for word in words:
+        assert word in ended.errors[0]
+    assert checked(ended)["exit_code"] == 2
+    assert f"error: {ended.manifest['reason']}" == ended.errors[0]
+
+
+def test_a_bad_flag_keeps_the_manifest_of_an_earlier_run(job: Job, tmp_path: Path) -> None:
+    (tmp_path / "output").mkdir()
+    (tmp_path / "output/manifest.json").write_text("earlier")
+    assert job(input=SMALL / "v30_h264", seed=-1).code == 2
+    assert (tmp_path / "output/manifest.json").read_text() == "earlier"
+
+
+def test_an_output_that_is_in_the_way(tmp_path: Path, job: Job) -> None:
+    (tmp_path / "output").mkdir()
+    (tmp_path / "output/checkpoints").write_text("")
+    ended = job(input=SMALL / "v30_h264", num_epochs=1)
+    assert ended.code == 4
+    assert "output/checkpoints" in ended.errors[0]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a tmpfs")
+@pytest.mark.parametrize(
+    ("size", "words"), [("1m", "converting needs"), ("6m", "the disk is full")]
+)
+def test_a_full_disk_is_one_line_and_4(tmp_path: Path, job: Job, size: str, words: str) -> None:
+    disk = tmp_path / "output"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)], check=True)
+    try:
+        ended = job(input=SMALL / "v30_h264", num_epochs=1)
+        assert ended.code == 4
+        assert len(ended.errors) == 1
+        assert words in ended.errors[0]
+        assert "Traceback" not in ended.err
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_its_episodes(job: Job) -> None:
+    ended = job(input=SMALL / "v30_h264", num_epochs=50, learning_rate=1e30)
+    assert ended.code == 5
+    assert "episode_" in ended.errors[0]
+    assert "expected finite" in ended.errors[0]
+    best = torch.load(ended.output / "checkpoints/test/policy_best.ckpt", weights_only=True)
+    assert all(torch.isfinite(tensor).all() for tensor in best.values())
+    assert checked(ended)["exit_code"] == 5

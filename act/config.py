@@ -72,6 +72,14 @@ def _knob(
 
 OUTPUT = Path("/data/output")
 
+# Where every run departs from upstream ACT; flags that depart say so in their help.
+DEPARTURES = (
+    "decoder layers whose output nobody reads are not computed; their weights drift as upstream's",
+    "random numbers come from (seed, epoch) and (seed, step), not from one stream",
+    "episodes may differ in length or be shorter than the chunk; a single one is also validated on",
+    "the best weights are written at each improvement; of the snapshots a ladder is kept",
+)
+
 RUN, DATA, CONVERSION = "run", "data", "conversion"
 TRAINING, NETWORK, MACHINE = "training", "network", "machine"
 
@@ -223,6 +231,7 @@ def parser(environ: Mapping[str, str] = os.environ) -> argparse.ArgumentParser:
     made = OneLineParser(
         prog="IMAGE",
         description="A LeRobot dataset goes in, a trained ACT policy comes out.",
+        epilog="As upstream ACT, but for: " + "; ".join(DEPARTURES) + ".",
         formatter_class=_OneLineHelp,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,

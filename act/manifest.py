@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from act.config import Config
+from act.config import DEPARTURES, Config
 from act.errors import EXIT_DONE, JobError
 from act.files import sha256, write_json
 
@@ -40,7 +40,7 @@ class Manifest:
             "ended_at": None,
             "flags": config.resolved() if config else {},
             "versions": _versions(),
-            "departures": [],
+            "departures": list(DEPARTURES),
             "warnings": [],
             "device": None,
             "dataset": None,

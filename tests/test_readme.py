@@ -1,0 +1,46 @@
+"""The README and the parser say the same."""
+
+import dataclasses
+import re
+
+from act.config import knobs, parser
+from act.imitate_episodes import parse as parse_upstream
+from tests.conftest import ROOT
+
+README = (ROOT / "README.md").read_text()
+# Flags of other commands that the README shows.
+_OTHERS = {
+    "--rm", "--gpus", "--user", "--read-only", "--tmpfs", "--cap-drop", "--network", "--build-arg",
+    "--help",
+}  # fmt: skip
+_UPSTREAMS = {"--dataset_dir", "--ckpt_dir", "--lr"}
+
+
+def test_every_flag_in_the_readme_exists() -> None:
+    known = {flag for action in parser({})._actions for flag in action.option_strings}
+    shown = set(re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", README))
+    assert shown - known - _OTHERS - _UPSTREAMS == set()
+
+
+def test_every_flag_stands_in_the_readmes_table_with_its_default() -> None:
+    table = dict(re.findall(r"^\| `--(\w+)` \| ([^|]*) \|", README, re.MULTILINE))
+    defaults = {knob.name: _shown(knob.default) for knob in knobs()}
+    assert table == defaults
+
+
+def _shown(default: object) -> str:
+    named = {dataclasses.MISSING: "required", False: "off", (): "auto"}
+    return named[default] if any(default is key for key in named) else str(default)
+
+
+def test_upstreams_command_in_the_readme_is_understood() -> None:
+    command = README.split("python -m act.imitate_episodes --", 1)[1].split("\n\n")[0]
+    config = parse_upstream(f"--{command}".replace("\\\n", " ").split())
+    assert (config.num_epochs, config.learning_rate, config.batch_size) == (2000, 1e-5, 8)
+
+
+def test_help_has_one_line_per_flag() -> None:
+    lines = parser({}).format_help().splitlines()
+    for knob in knobs():
+        assert len([line for line in lines if line.startswith(f"  --{knob.name} ")]) == 1, knob.name
+    assert not [line for line in lines if line.startswith(" " * 10)]

@@ -15,6 +15,7 @@ import os
 import pickle
 import shutil
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,9 @@ def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
 def load_weights(path: Path) -> Weights:
     """Read a state dict without executing anything in it; raises UsageError."""
     try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what it warns of, it then refuses
+            weights = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError) as error:
         what = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UsageError(

@@ -10,6 +10,7 @@ T time steps, Q qpos dims, A action dims, H and W the image's height and width i
 """
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -50,43 +51,65 @@ def find_episodes(folder: Path) -> list[Path]:
 
 
 class EpisodeWriter:
-    """An episode file being written: vectors at once, frames one by one.
+    """An episode file being written: vectors at once, frames one by one into their place.
 
-    Images go straight to their place in the file, so memory holds one frame however long T is.
+    HDF5 lays the file out; the frames go past it, straight to where it put their dataset. That
+    saves a copy, and a full disk is an ordinary error instead of one while HDF5 closes the file.
+    Memory holds one frame however long T is.
     """
 
-    def __init__(self, path: Path, sim: bool, attributes: dict[str, Any]) -> None:
-        self._file = h5py.File(
+    def __init__(
+        self,
+        path: Path,
+        vectors: dict[str, FloatArray],
+        images: dict[str, tuple[int, int, int]],
+        attributes: dict[str, Any],
+    ) -> None:
+        """Lay out `path`.
+
+        vectors: `action`, and the observations `qpos`, `qvel` and, where there is one, `effort`
+        images: (T, H, W) of each camera; attributes: of the file, `sim` among them
+        """
+        with h5py.File(
             path, "w", alignment_threshold=_PAGE_BYTES, alignment_interval=_PAGE_BYTES
-        )
-        self._file.attrs["sim"] = sim
-        for name, value in attributes.items():
-            self._file.attrs[name] = value
+        ) as file:
+            for name, value in attributes.items():
+                file.attrs[name] = value
+            for name, values in vectors.items():
+                group = file if name == "action" else file.require_group("observations")
+                group.create_dataset(name, data=values, dtype=np.float32)
+            self._offsets = {
+                camera: _allocate(file, camera, shape) for camera, shape in images.items()
+            }
+        self._file = path.open("r+b", buffering=0)
 
-    def write_vectors(self, vectors: dict[str, FloatArray]) -> None:
-        """Write `action` and the observations `qpos`, `qvel` and, where there is one, `effort`."""
-        for name, values in vectors.items():
-            group = self._file if name == "action" else self._file.require_group("observations")
-            group.create_dataset(name, data=values, dtype=np.float32)
-
-    def create_camera(self, camera: str, length: int, height: int, width: int) -> h5py.Dataset:
-        """Make room for `length` frames; assign each with `dataset[t] = frame`."""
-        images = self._file.require_group("observations/images")
-        plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-        plist.set_layout(h5py.h5d.CONTIGUOUS)
-        plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-        plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)  # every frame is written, or the file is not
-        plist.set_obj_track_times(False)  # the same episode gives the same bytes
-        space = h5py.h5s.create_simple((length, height, width, 3))
-        return h5py.Dataset(
-            h5py.h5d.create(images.id, camera.encode(), h5py.h5t.STD_U8LE, space, plist)
-        )
+    def write_frame(self, camera: str, ts: int, frame: Frame) -> None:
+        """Write frame `ts` (H, W, 3) of a camera."""
+        content = np.ascontiguousarray(frame).data.cast("B")
+        place = self._offsets[camera] + ts * len(content)
+        while content:
+            written = os.pwrite(self._file.fileno(), content, place)
+            content, place = content[written:], place + written
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._file.close()
+
+
+def _allocate(file: h5py.File, camera: str, shape: tuple[int, int, int]) -> int:
+    """Make a contiguous uint8 dataset (T, H, W, 3) that is not written yet; returns its offset."""
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_layout(h5py.h5d.CONTIGUOUS)
+    plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)  # every frame is written, or the file is not
+    plist.set_obj_track_times(False)  # the same episode gives the same bytes
+    group = file.require_group("observations/images")
+    space = h5py.h5s.create_simple((*shape, 3))
+    made = h5py.h5d.create(group.id, camera.encode(), h5py.h5t.STD_U8LE, space, plist)
+    offset: int = made.get_offset()
+    return offset
 
 
 @dataclass(frozen=True)

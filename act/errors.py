@@ -11,6 +11,7 @@ A message is one line: where, what was found, what was expected, what to do. Any
 escapes is a bug of ours: a traceback and exit code 1.
 """
 
+from pathlib import Path
 from typing import ClassVar
 
 EXIT_DONE = 0
@@ -31,9 +32,27 @@ class UsageError(JobError):
 
 
 class DatasetError(JobError):
-    """The input is missing, unreadable, broken, or of a kind that is not read."""
+    """The input is missing, unreadable, broken, or of a kind that is not read.
+
+    `code` is stable, for machines; `where`, `episode` and `camera` are what the message names.
+    """
 
     exit_code = 3
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "dataset",
+        where: Path | None = None,
+        episode: int | None = None,
+        camera: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.where = where
+        self.episode = episode
+        self.camera = camera
 
 
 class OutputError(JobError):

@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import h5py
 import numpy as np
 
 from act import machine
@@ -129,19 +129,24 @@ def _write_episode(plan: Plan, number: int, readers: _Readers, report: workers.R
     episode = plan.episodes[number]
     vectors = _read_vectors(plan, episode)
     path = episode_path(plan.folder, number)
-    attributes = {
+    images = {c.name: (episode.length, c.height, c.width) for c in plan.cameras}
+    attributes = _attributes(plan, number)
+    with whole_path(path) as partial, EpisodeWriter(partial, vectors, images, attributes) as writer:
+        for camera in plan.cameras:
+            frames = _frames(plan, episode, camera, readers)
+            _write_frames(frames, writer, camera, episode, report)
+
+
+def _attributes(plan: Plan, number: int) -> dict[str, Any]:
+    return {
+        "sim": plan.sim,
         _FINGERPRINT: plan.fingerprint(number),
-        "source_episode": episode.index,
+        "source_episode": plan.episodes[number].index,
         "camera_names": [camera.name for camera in plan.cameras],
         "fps": float(plan.dataset.fps),
         "qpos_names": list(plan.qpos.file_names),
         "action_names": list(plan.action.file_names),
     }
-    with whole_path(path) as partial, EpisodeWriter(partial, plan.sim, attributes) as writer:
-        writer.write_vectors(vectors)
-        for camera in plan.cameras:
-            images = writer.create_camera(camera.name, episode.length, camera.height, camera.width)
-            _write_frames(_frames(plan, episode, camera, readers), images, camera, episode, report)
 
 
 def _read_vectors(plan: Plan, episode: Episode) -> dict[str, FloatArray]:
@@ -196,7 +201,7 @@ def _frames(plan: Plan, episode: Episode, camera: Camera, readers: _Readers) -> 
 
 def _write_frames(
     frames: Iterator[Frame],
-    images: h5py.Dataset,
+    writer: EpisodeWriter,
     camera: Camera,
     episode: Episode,
     report: workers.Report,
@@ -210,7 +215,7 @@ def _write_frames(
                 f"{frame.shape[0]}x{frame.shape[1]}, expected {size[0]}x{size[1]} as in the first "
                 f"episode; leave the episode out"
             )
-        images[ts] = frame
+        writer.write_frame(camera.name, ts, frame)
         unreported += 1
         if unreported == _REPORT_EVERY:
             report(unreported)

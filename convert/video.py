@@ -13,6 +13,7 @@ from typing import Self
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from act.errors import DatasetError
@@ -53,6 +54,7 @@ class VideoReader:
         if self._start:
             self._start = self._count_from(file_first)
         self._frames: Iterator[tuple[int, av.VideoFrame]] = self._decode()
+        self._reformatter = VideoReformatter()
         self._next = 0  # ordinal of the next frame that `_frames` gives, when read in order
         self._held: tuple[int, av.VideoFrame] | None = None
 
@@ -74,8 +76,27 @@ class VideoReader:
         if first != self._next:
             self._seek(first)
         for ordinal in range(first, first + count):
-            yield _to_rgb(self._take(ordinal, first))
+            yield self._to_rgb(self._take(ordinal, first))
             self._next = ordinal + 1
+
+    def _to_rgb(self, frame: av.VideoFrame) -> Frame:
+        """Convert to RGB by the stream's colour tags, the same on every PyAV version.
+
+        Untagged video is BT.601 in all of them. PyAV before 17 takes BT.709 for BT.601 too, unless
+        it is given the source's tags and a target that differs from them.
+        """
+        tagged = frame.colorspace == _BT709
+        rgb = self._reformatter.reformat(  # one for the file: to_ndarray builds one per frame
+            frame,
+            format="rgb24",
+            src_colorspace=frame.colorspace if tagged else None,
+            dst_colorspace=_BT601 if tagged else None,
+            src_color_range=frame.color_range if tagged else None,
+            dst_color_range=_FULL_RANGE if tagged else None,
+        )
+        plane = rgb.planes[0]
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+        return rows[: rgb.height, : 3 * rgb.width].reshape(rgb.height, rgb.width, 3)
 
     def has_more(self) -> bool:
         """Whether a frame follows the last one given."""
@@ -151,23 +172,6 @@ class VideoReader:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-
-def _to_rgb(frame: av.VideoFrame) -> Frame:
-    """Convert to RGB by the stream's colour tags, the same on every PyAV version.
-
-    Untagged video is BT.601 in all of them. PyAV before 17 takes BT.709 for BT.601 too, unless it
-    is given the source's tags and a target that differs from them.
-    """
-    if frame.colorspace == _BT709:
-        frame = frame.reformat(
-            format="rgb24",
-            src_colorspace=frame.colorspace,
-            dst_colorspace=_BT601,
-            src_color_range=frame.color_range,
-            dst_color_range=_FULL_RANGE,
-        )
-    return frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,144 @@
+"""How fast conversion is, beside its ceilings, in one run: `python -m benchmarks.convert DATASET`.
+
+bare     PyAV alone: the same frames decoded to RGB arrays by as many processes, and thrown away
+disk     the same bytes written and synced by as many processes, from one array each
+convert  the conversion to OUTPUT, and once more to memory (/dev/shm), where no disk limits it
+
+The rounds alternate, so that a machine whose speed drifts gives fair ratios.
+"""
+
+import argparse
+import json
+import logging
+import os
+import platform
+import shutil
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import av
+import numpy as np
+
+from act.config import Config, parse
+from act.machine import cpu_count
+from convert.convert import convert
+from convert.lerobot import read_dataset
+from convert.plan import Plan, make_plan
+
+Times = dict[str, list[float]]
+
+
+def main() -> None:
+    """Print the table; with --json also write it."""
+    arguments = _arguments()
+    flags = ["--input", str(arguments.dataset), "--max_episodes", str(arguments.max_episodes)]
+    config = parse(["--run_name", "bench", "--task_name", "sim_bench", *flags], {})
+    logging.getLogger("act").setLevel(logging.ERROR)
+    plan = make_plan(config, arguments.output, read_dataset(config.input))
+    count = min(cpu_count(), len(plan.episodes))
+    runs: dict[str, Callable[[], float]] = {
+        "bare": lambda: _spread(_decode, plan, count),
+        "convert in memory": lambda: _convert(config, Path("/dev/shm/bench_convert")),
+        "disk": lambda: _spread(_write, plan, count),
+        "convert to disk": lambda: _convert(config, arguments.output),
+    }
+    times: Times = {name: [] for name in runs}
+    for _ in range(arguments.rounds):
+        for name, run in runs.items():
+            times[name].append(run())
+    _report(plan, count, times, arguments.json)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--output", type=Path, default=Path("out/bench_convert"))
+    parser.add_argument("--max_episodes", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    return parser.parse_args()
+
+
+def _spread(work: Callable[[Plan, list[int]], None], plan: Plan, count: int) -> float:
+    """Seconds for `count` processes to do their share of the episodes, their start not counted."""
+    parts = [part.tolist() for part in np.array_split(np.arange(len(plan.episodes)), count)]
+    with ProcessPoolExecutor(count, get_context("spawn")) as pool:
+        list(pool.map(time.sleep, [0.5] * count))  # every process is up and has imported
+        started = time.perf_counter()
+        list(pool.map(work, [plan] * count, parts))
+        return time.perf_counter() - started
+
+
+def _decode(plan: Plan, numbers: list[int]) -> None:
+    for camera in plan.cameras:
+        spans = [plan.episodes[number].videos[camera.key] for number in numbers]
+        for path in dict.fromkeys(span.path for span in spans):
+            here = [n for n, span in zip(numbers, spans, strict=True) if span.path == path]
+            first = plan.episodes[here[0]].videos[camera.key].first
+            _decode_file(path, plan, first, sum(plan.episodes[n].length for n in here))
+
+
+def _decode_file(path: Path, plan: Plan, first: int, count: int) -> None:
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        time_base = stream.time_base
+        assert time_base is not None
+        container.seek(round(first / plan.dataset.fps / time_base), stream=stream)
+        for done, frame in enumerate(container.decode(stream), start=1):
+            frame.to_ndarray(format="rgb24")
+            if done == count:
+                return
+
+
+def _write(plan: Plan, numbers: list[int]) -> None:
+    camera = plan.cameras[0]
+    frame = np.random.default_rng(0).integers(0, 256, (camera.height, camera.width, 3), np.uint8)
+    path = plan.folder / f"disk_{numbers[0]}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for number in numbers:
+        with path.open("wb") as file:
+            for _ in range(plan.episodes[number].length * len(plan.cameras)):
+                file.write(memoryview(frame).cast("B"))
+            file.flush()
+            os.fsync(file.fileno())
+    path.unlink()
+
+
+def _convert(config: Config, folder: Path) -> float:
+    """Seconds of the whole conversion less what its workers take to start."""
+    shutil.rmtree(folder, ignore_errors=True)
+    converted = convert(config, folder)
+    assert converted.frames_per_second is not None
+    shutil.rmtree(folder)
+    return converted.plan.frame_count / converted.frames_per_second
+
+
+def _report(plan: Plan, count: int, times: Times, json_path: Path | None) -> None:
+    frames, medians = plan.frame_count, {n: statistics.median(t) for n, t in times.items()}
+    print(f"{platform.machine()}, {cpu_count()} cores, {count} processes, PyAV {av.__version__}")
+    size = f"{plan.cameras[0].height}x{plan.cameras[0].width}"
+    print(f"{frames} frames of {size}, {plan.dataset.root.name}")
+    for name, seconds in medians.items():
+        low, high = (f"{frames / f(times[name]):,.0f}" for f in (max, min))
+        print(f"{name:18} {frames / seconds:8,.0f} frames/s   ({low} to {high})")
+    ratios = {
+        name: [b / c for b, c in zip(times[ceiling], times[name], strict=True)]
+        for name, ceiling in (("convert in memory", "bare"), ("convert to disk", "bare"))
+    }
+    ratios["convert to disk / disk"] = [
+        d / c for d, c in zip(times["disk"], times["convert to disk"], strict=True)
+    ]
+    for name, values in ratios.items():
+        print(f"{name:24} {statistics.median(values):.2f} of its ceiling, round by round "
+              f"{', '.join(f'{value:.2f}' for value in values)}")  # fmt: skip
+    if json_path is not None:
+        json_path.write_text(json.dumps({"frames": frames, "seconds": times, "ratios": ratios}))
+
+
+if __name__ == "__main__":
+    main()

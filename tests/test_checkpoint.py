@@ -1,0 +1,111 @@
+"""What is saved, when, and that nothing loaded is executed."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torchvision.models import resnet18
+
+from act.checkpoint import (
+    Best,
+    copy_weights,
+    load_weights,
+    read_backbone,
+    save_weights,
+    snapshot_epochs,
+)
+from act.errors import UsageError
+from act.files import sha256
+
+
+def weights(value: float) -> dict[str, torch.Tensor]:
+    return {"model.a": torch.full((3,), value)}
+
+
+def saved(path: Path) -> float:
+    return float(load_weights(path)["model.a"][0])
+
+
+def test_best_is_upstreams_rule_and_on_disk_at_once(tmp_path: Path) -> None:
+    best = Best(tmp_path / "best", interval_s=0)
+    for epoch, loss in enumerate([5.0, 6.0, 4.0, 4.0]):
+        best.offer(epoch, loss, weights(epoch))
+        assert saved(tmp_path / "best") == best.epoch
+    assert (best.epoch, best.loss) == (2, 4.0)
+
+
+def test_best_waits_in_memory_between_writes(tmp_path: Path) -> None:
+    best = Best(tmp_path / "best", interval_s=1000)
+    live = weights(0)
+    best.offer(0, 5.0, live)
+    best.offer(1, 4.0, weights(1))
+    live["model.a"] += 100  # training goes on; what was kept does not change
+    assert saved(tmp_path / "best") == 0
+    best.copy_to(tmp_path / "named")
+    assert saved(tmp_path / "best") == saved(tmp_path / "named") == 1
+
+
+def test_the_same_weights_give_the_same_bytes_under_any_name(tmp_path: Path) -> None:
+    strided = {"model.w": torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last)}
+    plain = {"model.w": strided["model.w"].contiguous()}
+    save_weights(tmp_path / "a.ckpt", copy_weights(strided))
+    save_weights(tmp_path / "another_name.ckpt", copy_weights(plain))
+    assert (tmp_path / "a.ckpt").read_bytes() == (tmp_path / "another_name.ckpt").read_bytes()
+
+
+@given(st.integers(1, 20000), st.integers(1, 40))
+def test_snapshots_are_upstreams_thinned_evenly(epochs: int, keep: int) -> None:
+    kept = snapshot_epochs(epochs, keep)
+    assert 1 <= len(kept) <= keep
+    assert set(kept) <= set(range(0, epochs, 100))
+    assert kept[0] == 0
+    if -(-epochs // 100) <= keep:
+        assert list(kept) == list(range(0, epochs, 100))
+
+
+def test_no_snapshots() -> None:
+    assert list(snapshot_epochs(1000, 0)) == []
+
+
+class Bomb:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return Path.touch, (Path("/tmp/bomb_went_off"),)  # type: ignore[return-value]
+
+
+def test_code_in_a_weights_file_is_not_run(tmp_path: Path) -> None:
+    for name, content in (("torch", {"w": Bomb()}), ("pickle", Bomb())):
+        path = tmp_path / name
+        if name == "torch":
+            torch.save(content, path)
+        else:
+            path.write_bytes(pickle.dumps(content))
+        with pytest.raises(UsageError, match="not a readable state dict"):
+            load_weights(path)
+    assert not Path("/tmp/bomb_went_off").exists()
+
+
+def test_backbone_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "resnet.pth"
+    torch.save(resnet18().state_dict(), path)
+    read, digest = read_backbone(str(path))
+    assert read is not None
+    assert "layer4.1.conv2.weight" in read
+    assert digest == sha256(path)
+
+
+def test_imagenet_is_read_from_the_image_and_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "resnet18.pth"
+    torch.save(resnet18().state_dict(), path)
+    monkeypatch.setenv("BACKBONE_WEIGHTS_FILE", str(path))
+    with pytest.raises(UsageError, match=r"SHA-256.*damaged or another one"):
+        read_backbone("imagenet")
+    monkeypatch.setattr("act.checkpoint.IMAGENET_SHA256", sha256(path))
+    read, digest = read_backbone("imagenet")
+    assert read is not None
+    assert digest == sha256(path)
+    assert read_backbone("none") == (None, None)

@@ -1,0 +1,33 @@
+"""A GPU that cannot be used is one sentence."""
+
+import pytest
+import torch
+
+from act.device import check_architecture, choose_device
+from act.errors import UsageError
+from act.machine import cpu_count, memory_bytes
+
+BUILT_FOR = ["sm_75", "sm_80", "sm_90", "sm_100", "compute_120"]
+
+
+@pytest.mark.parametrize("capability", [(7, 5), (8, 0), (8, 6), (9, 0), (10, 0), (10, 3)])
+def test_same_major_and_no_newer_minor_runs(capability: tuple[int, int]) -> None:
+    check_architecture(capability, BUILT_FOR)
+
+
+@pytest.mark.parametrize("capability", [(6, 1), (7, 0), (11, 0)])
+def test_an_architecture_that_torch_was_not_built_for(capability: tuple[int, int]) -> None:
+    with pytest.raises(UsageError, match=r"compute capability .* built for sm_75, .*--device cpu"):
+        check_architecture(capability, BUILT_FOR)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_cuda_where_there_is_none() -> None:
+    with pytest.raises(UsageError, match="no GPU that this torch"):
+        choose_device("cuda")
+    assert choose_device("auto").type == "cpu"
+
+
+def test_machine_is_within_the_hosts() -> None:
+    assert 1 <= cpu_count() <= 4096
+    assert 1 << 28 <= memory_bytes() <= 1 << 45

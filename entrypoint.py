@@ -1,7 +1,8 @@
 """The container's main: a LeRobot dataset (or ALOHA episodes) in, a trained ACT policy out.
 
 input → converted_hdf5/episode_<i>.hdf5 → checkpoints/<run_name>/ → manifest.json
-Errors and signals become exit codes in act/run.py.
+`convert` and `check` as the first word are commands of their own. Errors and signals become exit
+codes in act/run.py.
 """
 
 import sys
@@ -17,6 +18,11 @@ def main() -> int:
     """Run the job of the command line; returns its exit code."""
     stop.install()
     log_to_terminal()
+    command, rest = sys.argv[1:2], sys.argv[2:]
+    if command == ["convert"]:
+        from convert.__main__ import main as convert
+
+        return convert(rest)
     try:
         config = parse(sys.argv[1:])
     except UsageError as error:
@@ -27,13 +33,14 @@ def main() -> int:
 def do_job(config: Config, manifest: Manifest) -> None:
     """Convert the input unless it holds episodes already, train on them, tidy up."""
     # torch takes seconds to import: a bad command and a signal must not wait for it
-    from act.train import check_machine, train
+    from act.train import check_ready, train
     from convert.input import episode_files, remove_converted
 
-    check_machine(config)
-    paths = episode_files(config, manifest)
-    train(config, paths, config.output / "checkpoints" / config.run_name, manifest)
-    remove_converted(config)
+    run_folder = config.output / "checkpoints" / config.run_name
+    check_ready(config, run_folder)
+    files = episode_files(config, manifest)
+    train(config, files.paths, run_folder, manifest)
+    remove_converted(config, files)
 
 
 if __name__ == "__main__":

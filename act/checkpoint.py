@@ -27,14 +27,30 @@ from torch import Tensor
 from act.dataset import describe
 from act.episode import FloatArray
 from act.errors import UsageError
-from act.files import sha256, whole_file, write_json
+from act.files import output_errors, sha256, whole_file, write_json
 
 Weights = dict[str, Tensor]
+
+LAST, BEST = "policy_last.ckpt", "policy_best.ckpt"
+# All that a run writes to its folder, and so all that a run may remove there.
+_RUN_FILES = ("policy_*.ckpt", "dataset_stats.*", "train_val_*.png", "metrics.jsonl")
 
 SNAPSHOT_EPOCHS = 100  # upstream's
 BEST_INTERVAL_S = 60.0
 IMAGENET_FILE = "resnet18-f37072fd.pth"
 IMAGENET_SHA256 = "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec"
+
+
+def run_files(folder: Path) -> list[Path]:
+    """The files of a run in its folder, by name."""
+    return sorted(path for pattern in _RUN_FILES for path in folder.glob(pattern))
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a run left that did not finish: its weights do not fit new statistics."""
+    with output_errors(folder):
+        for path in (*run_files(folder), *folder.glob(".*.partial")):
+            path.unlink()
 
 
 def epoch_path(folder: Path, epoch: int, seed: int) -> Path:
@@ -71,18 +87,18 @@ def load_weights(path: Path) -> Weights:
             f"{path}: not a readable state dict ({what}); expected tensors by name, as torch.save "
             f"writes them"
         ) from error
-    if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
+    if not isinstance(weights, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
+    ):
         raise UsageError(f"{path}: holds {type(weights).__name__}, expected tensors by name")
     return dict(weights)
 
 
-def save_stats(folder: Path, stats: dict[str, FloatArray]) -> list[Path]:
-    """Write the statistics as upstream's pickle and as JSON; returns both paths."""
-    pickled, plain = folder / "dataset_stats.pkl", folder / "dataset_stats.json"
-    with whole_file(pickled) as file:
+def save_stats(folder: Path, stats: dict[str, FloatArray]) -> None:
+    """Write the statistics as upstream's pickle and as JSON."""
+    with whole_file(folder / "dataset_stats.pkl") as file:
         _StatsPickler(file, protocol=4).dump(stats)
-    write_json(plain, describe(stats))
-    return [pickled, plain]
+    write_json(folder / "dataset_stats.json", describe(stats))
 
 
 class _StatsPickler(pickle.Pickler):
@@ -159,7 +175,13 @@ def read_backbone(choice: str) -> tuple[Weights | None, str | None]:
             f"--backbone_weights {choice}: {path} is not there; expected a torchvision ResNet-18 "
             f"state dict; give a file, use an image built with the weights, or choose none"
         )
-    digest = sha256(path)
+    try:
+        digest = sha256(path)
+    except OSError as error:
+        raise UsageError(
+            f"--backbone_weights {choice}: {path} cannot be read ({error.strerror}); expected a "
+            f"file that user {os.getuid()}:{os.getgid()} may read"
+        ) from error
     if choice == "imagenet" and digest != IMAGENET_SHA256:
         raise UsageError(
             f"{path}: its SHA-256 is {digest}, expected {IMAGENET_SHA256}; the file is damaged or "

@@ -45,6 +45,22 @@ def _some_text(value: str) -> str | None:
     return None if value.strip() and value.isprintable() else "a name"
 
 
+def _ranges(value: str) -> str | None:
+    fine = value in ("all", "none") or re.fullmatch(
+        r"\d{1,9}(:\d{1,9})?(,\d{1,9}(:\d{1,9})?)*", value
+    )
+    return None if fine else "episode numbers and half-open ranges, like 0:40,55"
+
+
+def _size(value: str) -> str | None:
+    fine = value == "own" or re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", value)
+    return None if fine else "HEIGHTxWIDTH in pixels, like 240x320, or own"
+
+
+def _percent(value: int) -> str | None:
+    return None if 1 <= value <= 100 else "1 to 100"
+
+
 def _seed(value: int) -> str | None:
     return None if 0 <= value <= _MAX_SEED else f"0 to {_MAX_SEED}"
 
@@ -70,7 +86,7 @@ def _knob(
     return field(default=default, metadata=meta)
 
 
-OUTPUT = Path("/data/output")
+INPUT, OUTPUT = (Path("/data/input"),), Path("/data/output")
 
 # Where every run departs from upstream ACT; flags that depart say so in their help.
 DEPARTURES = (
@@ -92,7 +108,9 @@ class Config:
     task_name: str = _knob(
         RUN, "bookkeeping; a name starting with sim_ also sets --sim", check=_some_text
     )
-    input: Path = _knob(RUN, "LeRobot dataset, or episode_*.hdf5 files", Path("/data/input"))
+    input: tuple[Path, ...] = _knob(
+        RUN, "LeRobot dataset(s) or episode_*.hdf5 files; may be repeated", INPUT
+    )
     output: Path = _knob(RUN, "where everything is written", OUTPUT)
     seed: int = _knob(RUN, "of weights, sampling and dropout (not of the split)", 0, check=_seed)
 
@@ -102,6 +120,13 @@ class Config:
     camera_names: tuple[str, ...] = _knob(
         DATA, "their names in the files and the policy, same order", (), check=_link_names
     )
+    image_size: str = _knob(
+        DATA, "reduce every camera to this HxW, by area; own = as recorded", "own", check=_size
+    )
+    state_key: str = _knob(DATA, "LeRobot feature that becomes qpos", "auto", check=_some_text)
+    action_key: str = _knob(DATA, "LeRobot feature that becomes action", "auto", check=_some_text)
+    episodes: str = _knob(DATA, "only these, like 0:40,55", "all", check=_ranges)
+    exclude_episodes: str = _knob(DATA, "all but these, like 7,12", "none", check=_ranges)
     max_episodes: int = _knob(DATA, "convert only the first N; 0 = all", 0, check=_at_least(0))
     state_dim: int = _knob(
         DATA, "pad or cut qpos and action to this; 0 = the dataset's own", 16, check=_at_least(0)
@@ -113,6 +138,16 @@ class Config:
         choices=("auto", "true", "false"),
     )
 
+    fix_quaternions: bool = _knob(
+        CONVERSION, "make orientations unit-length and continuous in sign", False
+    )
+    image_storage: str = _knob(
+        CONVERSION,
+        "raw, or jpeg: ALOHA's compressed layout",
+        "raw",
+        choices=("raw", "jpeg"),
+    )
+    jpeg_quality: int = _knob(CONVERSION, "of --image_storage jpeg, 1 to 100", 95, check=_percent)
     convert_workers: int = _knob(
         CONVERSION, "processes; 0 = by cores and memory", 0, check=_at_least(0)
     )
@@ -164,6 +199,8 @@ class Config:
             _check_value(knob, getattr(self, knob.name))
         self._check_epochs()
         self._check_cameras()
+        if "jpeg_quality" in self.given and self.image_storage != "jpeg":
+            raise UsageError("--jpeg_quality cannot apply to --image_storage raw; leave it out")
         self._check_policy()
 
     def _check_epochs(self) -> None:
@@ -198,6 +235,14 @@ class Config:
         """The epochs to train."""
         return self.num_epochs if self.num_epochs > 0 else self.steps
 
+    @property
+    def image_height_width(self) -> tuple[int, int] | None:
+        """`--image_size` as (H, W); None = as recorded."""
+        if self.image_size == "own":
+            return None
+        height, width = self.image_size.split("x")
+        return int(height), int(width)
+
     def resolved(self) -> dict[str, Any]:
         """Every knob and its value, as JSON has it."""
         values = {knob.name: getattr(self, knob.name) for knob in knobs()}
@@ -215,6 +260,8 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Confi
     `BACKBONE_WEIGHTS` in the environment is the default of that flag (the image sets it).
     """
     given = vars(parser(environ).parse_args(argv))
+    if "input" in given:
+        given["input"] = tuple(given["input"])
     defaults = _environment_defaults(environ)
     return Config(**(defaults | given), given=frozenset(given))
 
@@ -236,14 +283,23 @@ def parser(environ: Mapping[str, str] = os.environ) -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
-    defaults = _environment_defaults(environ)
-    groups: dict[str, argparse._ArgumentGroup] = {}
-    for knob in knobs():
-        name = knob.metadata["group"]
-        if name not in groups:
-            groups[name] = made.add_argument_group(name)
-        _add_flag(groups[name], knob, defaults.get(knob.name, knob.default))
+    add_flags(made, (RUN, DATA, CONVERSION, TRAINING, NETWORK, MACHINE), environ=environ)
     return made
+
+
+def add_flags(
+    made: argparse.ArgumentParser,
+    groups: Sequence[str],
+    without: Sequence[str] = (),
+    environ: Mapping[str, str] = os.environ,
+) -> None:
+    """Add the flags of some groups of knobs to a parser."""
+    defaults = _environment_defaults(environ)
+    for name in groups:
+        group = made.add_argument_group(name)
+        for knob in knobs():
+            if knob.metadata["group"] == name and knob.name not in without:
+                _add_flag(group, knob, defaults.get(knob.name, knob.default))
 
 
 def _add_flag(group: argparse._ArgumentGroup, knob: dataclasses.Field[Any], default: Any) -> None:
@@ -252,15 +308,15 @@ def _add_flag(group: argparse._ArgumentGroup, knob: dataclasses.Field[Any], defa
         group.add_argument(flag, action="store_true", help=f"{text} (off)")
         return
     required = default is dataclasses.MISSING
-    shown = "required" if required else "auto" if default == () else default
     choices = knob.metadata["choices"]
     group.add_argument(
         flag,
         required=required,
+        action="append" if knob.type == tuple[Path, ...] else "store",
         type=_READERS.get(knob.type, knob.type),
         choices=choices or None,
         metavar="|".join(choices) if choices else _METAVARS.get(knob.type, "TEXT"),
-        help=f"{text} ({shown})",
+        help=f"{text} ({shown_default(default)})",
     )
 
 
@@ -268,8 +324,25 @@ def _names(text: str) -> tuple[str, ...]:
     return () if text == "auto" else tuple(name.strip() for name in text.split(","))
 
 
-_READERS: dict[Any, Any] = {tuple[str, ...]: _names}
-_METAVARS: dict[Any, str] = {int: "N", float: "X", Path: "FOLDER", tuple[str, ...]: "A,B,…"}
+def shown_default(default: Any) -> str:
+    """A default as `--help` and the README show it."""
+    if default is dataclasses.MISSING:
+        return "required"
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    if isinstance(default, tuple):
+        return ",".join(map(str, default)) or "auto"
+    return str(default)
+
+
+_READERS: dict[Any, Any] = {tuple[str, ...]: _names, tuple[Path, ...]: Path}
+_METAVARS: dict[Any, str] = {
+    int: "N",
+    float: "X",
+    Path: "FOLDER",
+    tuple[Path, ...]: "FOLDER",
+    tuple[str, ...]: "A,B,…",
+}
 
 
 def _environment_defaults(environ: Mapping[str, str]) -> dict[str, str]:
@@ -288,7 +361,7 @@ def _check_value(knob: dataclasses.Field[Any], value: Any) -> None:
 
 def _as_json(value: Any) -> Any:
     if isinstance(value, tuple):
-        return list(value) or "auto"
+        return [_as_json(item) for item in value] or "auto"
     return str(value) if isinstance(value, Path) else value
 
 

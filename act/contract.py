@@ -72,7 +72,12 @@ def describe_episodes(episodes: Episodes) -> dict[str, Any]:
         "robot_type": None,
         "tasks": [],
         "episodes": [
-            {"number": number, "source": info.path.name, "length": info.length}
+            {
+                "number": number,
+                "source": info.path.name,
+                "dataset": str(info.path.parent),
+                "length": info.length,
+            }
             for number, info in enumerate(episodes.infos)
         ],
         "frames": sum(episodes.lengths),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from act.dataset import padding_share
+from act.device import describe_device
 from act.setup import Run
 
 logger = logging.getLogger("act")
@@ -47,7 +48,7 @@ def _plan(run: Run) -> Iterator[tuple[str, str]]:
     config, episodes, info = run.config, run.episodes, run.episodes.infos[0]
     lengths, (height, width) = episodes.lengths, episodes.image_size
     shortest, longest, frames = min(lengths), max(lengths), sum(lengths)
-    steps = config.epochs * -(-len(run.train_episodes) // config.batch_size)
+    epoch_steps = -(-len(run.train_episodes) // config.batch_size)
     samples = config.epochs * len(run.train_episodes)
     parameters = sum(parameter.numel() for parameter in run.policy.parameters())
     padding = padding_share(episodes, run.train_episodes, run.chunk_size)
@@ -61,7 +62,9 @@ def _plan(run: Run) -> Iterator[tuple[str, str]]:
     yield "dims", f"qpos {info.qpos_dim}, action {info.action_dim}"
     yield "chunk", f"{run.chunk_size} steps, on average {padding:.0%} of them padding"
     yield "batch", f"{run.effective_batch} samples a step ({config.batch_mode}, 1 process)"
-    yield "length", f"{config.epochs} epochs, {steps} steps, {samples} samples"
+    length = f"{config.epochs} epochs of {epoch_steps} steps, {config.epochs * epoch_steps} steps"
+    yield "length", f"{length}, {samples} samples"
     yield "", f"one sample is one frame of an episode: {samples / frames:.2g} passes over all"
     yield "policy", f"{config.policy_class}, {parameters / 1e6:.1f} M parameters"
-    yield "device", f"{run.device}; checkpoints will take about {disk:.1f} GB"
+    yield "device", f"{run.device}, {describe_device(run.device)['name']}"
+    yield "disk", f"checkpoints will take about {disk:.1f} GB"

@@ -3,7 +3,7 @@
 JobError
  ├── UsageError          2   the command line, or what it asks of this machine
  ├── DatasetError        3   the dataset in the input folder
- ├── OutputError         4   the output folder or its disk
+ ├── OutputError         4   the output folder, its disk, or memory
  ├── DivergedError       5   a loss that is not finite
  └── Interrupted        75   a signal; the same command again is worth trying
 
@@ -56,7 +56,7 @@ class DatasetError(JobError):
 
 
 class OutputError(JobError):
-    """The output cannot be written: permissions, a full disk, a path in the way."""
+    """What the job needs is not to be had: a writable output, room on its disk, memory."""
 
     exit_code = 4
 

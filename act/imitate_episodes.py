@@ -33,13 +33,14 @@ def main() -> int:
 
 def train_here(config: Config, manifest: Manifest) -> None:
     """Train on all episode files in `--dataset_dir`; everything lands in `--ckpt_dir`."""
-    from act.train import check_machine, train
+    from act.train import check_ready, train
 
-    check_machine(config)
-    paths = find_episodes(config.input)
+    check_ready(config, config.output)
+    folder = config.input[0]
+    paths = find_episodes(folder)
     if not paths:
         raise DatasetError(
-            f"{config.input}: no episode_0.hdf5; expected a folder of ALOHA episodes; name it with "
+            f"{folder}: no episode_0.hdf5; expected a folder of ALOHA episodes; name it with "
             f"--dataset_dir"
         )
     train(config, paths, config.output, manifest)
@@ -55,6 +56,7 @@ def parse(argv: Sequence[str]) -> Config:
                 f"command only trains; run it with upstream on the checkpoint"
             )
     renamed = {ours: given.pop(theirs) for theirs, ours in _RENAMED.items()}
+    renamed["input"] = (renamed["input"],)
     run_name = re.sub(r"[^A-Za-z0-9._-]", "_", renamed["output"].resolve().name)
     return Config(**given, **renamed, run_name=run_name, given=frozenset(given))
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from act.dataset import Episodes, Order, Purpose, batch_vectors, epoch_order, rng
 from act.episode import FloatArray, Frame, open_episode
+from act.jpeg import decode_jpeg
 
 AHEAD = 2  # batches in the making while one is trained on
 
@@ -43,7 +44,10 @@ class Batch:
 
 
 class FrameStore:
-    """Frames by episode, camera and time step, mapped from the episode files where they can be."""
+    """Frames by episode, camera and time step, mapped from the episode files where they can be.
+
+    Raw frames are (T, H, W, 3), compressed ones JPEG rows (T, L), decoded here.
+    """
 
     def __init__(self, episodes: Episodes) -> None:
         self._episodes = episodes
@@ -55,16 +59,19 @@ class FrameStore:
 
     def copy_frame(self, episode: int, camera: str, ts: int, out: Frame) -> None:
         """Copy one frame into `out` (H, W, 3)."""
-        frames = self._maps[episode, camera]
-        if frames is not None:
-            out[:] = frames[ts]
-            return
-        with open_episode(self._episodes.infos[episode].path) as file:
-            out[:] = file[f"observations/images/{camera}"][ts]
+        info, rows = self._episodes.infos[episode], self._maps[episode, camera]
+        if rows is None:
+            with open_episode(info.path) as file:
+                frame = file[f"observations/images/{camera}"][ts]
+        else:
+            frame = rows[ts]
+        if info.compressed:
+            frame = decode_jpeg(frame, f"{info.path}: frame {ts} of {camera}")
+        out[:] = frame
 
 
 def _map_frames(path: Path, camera: str) -> Frame | None:
-    """The frames (T, H, W, 3) as a map of the file, or None when they are chunked (upstream's)."""
+    """The frames as a map of the file, or None when they are chunked (as upstream writes them)."""
     with open_episode(path) as file:
         images: h5py.Dataset = file[f"observations/images/{camera}"]
         offset = images.id.get_offset()

@@ -51,6 +51,7 @@ class Manifest:
             "artifacts": [],
         }
         self._artifacts: dict[Path, dict[str, Any]] = {}
+        self._seen: dict[Path, tuple[int, int, int]] = {}
 
     def set(self, section: str, value: Any) -> None:
         """Fill a section; it is on disk after the next `write`."""
@@ -60,6 +61,10 @@ class Manifest:
         """A section as it stands."""
         return self._values[section]
 
+    def resolve(self, **flags: Any) -> None:
+        """Put what was decided in place of an `auto` or 0 among the flags."""
+        self._values["flags"].update(flags)
+
     def warn(self, message: str) -> None:
         """Keep a warning that the user was shown."""
         warnings = self._values["warnings"]
@@ -68,11 +73,15 @@ class Manifest:
 
     def add_artifact(self, path: Path) -> None:
         """List a file of the output with its size and SHA-256, as it is now."""
-        self._artifacts[path] = {
-            "path": path.relative_to(self._folder).as_posix(),
-            "size_bytes": path.stat().st_size,
-            "sha256": sha256(path),
-        }
+        found = path.stat()
+        state = (found.st_ino, found.st_size, found.st_mtime_ns)
+        if self._seen.get(path) != state:  # not hashed yet, or written again since
+            self._seen[path] = state
+            self._artifacts[path] = {
+                "path": path.relative_to(self._folder).as_posix(),
+                "size_bytes": found.st_size,
+                "sha256": sha256(path),
+            }
         self._values["artifacts"] = list(self._artifacts.values())
 
     def write(self) -> None:
@@ -90,7 +99,8 @@ class Manifest:
         self._end(status, code, str(error) or type(error).__name__)
 
     def _end(self, status: str, exit_code: int, reason: str) -> None:
-        ending = {"status": status, "exit_code": exit_code, "reason": reason, "ended_at": _now()}
+        line = reason.strip().splitlines()[0]
+        ending = {"status": status, "exit_code": exit_code, "reason": line, "ended_at": _now()}
         self._values.update(ending)
         self.write()
 

@@ -59,6 +59,6 @@ class Metrics:
 
     @property
     def samples_per_second(self) -> float:
-        """Training samples per second of the epochs' time, validation included."""
+        """Training samples per second of the time spent training, not validating."""
         total = sum(row.wait_s + row.compute_s for row in self.rows)
         return self.rows[-1].samples / total if self.rows and total else 0.0

@@ -1,6 +1,7 @@
 """The progress bar: live on a terminal, a line now and then in a log file."""
 
 import contextlib
+import io
 import logging
 import sys
 from collections.abc import Iterator
@@ -14,9 +15,37 @@ _LOG_INTERVAL_S = 30.0
 
 @contextlib.contextmanager
 def progress_bar(total: int, what: str, unit: str) -> Iterator["tqdm[Any]"]:
-    """A bar with the rate and the time left; what is logged meanwhile stands above it."""
-    watched = sys.stderr.isatty()
-    quiet: dict[str, Any] = {} if watched else {"mininterval": _LOG_INTERVAL_S, "ascii": True}
-    bar = tqdm(total=total, desc=what, unit=unit, smoothing=0.05, **quiet)
-    with logging_redirect_tqdm([logging.getLogger("act")]), bar:
+    """A bar with the rate and the time left; what is logged meanwhile stands above it.
+
+    Off a terminal it is a whole line every 30 seconds: collectors show a line when it ends.
+    """
+    if sys.stderr.isatty():
+        with (
+            tqdm(total=total, desc=what, unit=unit, smoothing=0.05) as bar,
+            logging_redirect_tqdm([logging.getLogger("act")]),
+        ):
+            yield bar
+        return
+    with tqdm(
+        total=total,
+        desc=what,
+        unit=unit,
+        smoothing=0.05,
+        ascii=True,
+        mininterval=_LOG_INTERVAL_S,
+        file=_Lines(),
+    ) as bar:
         yield bar
+
+
+class _Lines(io.StringIO):
+    """A stream for tqdm: what it draws over the line before becomes a line of its own."""
+
+    def write(self, text: str) -> int:
+        drawn = text.strip("\r\n ")
+        if drawn:
+            sys.stderr.write(f"{drawn}\n")
+        return len(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()

@@ -3,10 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from act.checkpoint import Best, read_backbone, save_stats, snapshot_epochs
+from act.checkpoint import (
+    BEST,
+    Best,
+    read_backbone,
+    remove_unfinished,
+    save_stats,
+    snapshot_epochs,
+)
 from act.config import NUM_HEADS, Config
 from act.contract import describe_episodes, describe_policy
 from act.dataset import Episodes, norm_stats, open_episodes, split_episodes
@@ -66,13 +74,20 @@ def prepare(config: Config, paths: Sequence[Path], folder: Path, manifest: Manif
     train_episodes, val_episodes = split_episodes(len(paths))
     stats = norm_stats(episodes)
     policy, digest = make_policy(config, episodes)
-    for path in save_stats(folder, stats):
-        manifest.add_artifact(path)
+    remove_unfinished(folder)
+    save_stats(folder, stats)
     if manifest.get("dataset") is None:
         manifest.set("dataset", describe_episodes(episodes))
     manifest.set("device", describe_device(device))
     manifest.set("split", {"train": train_episodes, "val": val_episodes})
     manifest.set("policy", describe_policy(config, episodes, stats, digest))
+    threads = config.num_workers or min(cpu_count(), _MAX_LOADER_THREADS)
+    manifest.resolve(
+        device=device.type,
+        num_workers=threads,
+        camera_names=list(episodes.camera_names),
+        **_resolved_dims(episodes),
+    )
     policy.to(device)
     return Run(
         config=config,
@@ -94,12 +109,19 @@ def prepare(config: Config, paths: Sequence[Path], folder: Path, manifest: Manif
             latent_dim=LATENT_DIM,
             batch_size=config.batch_size,
             seed=config.seed,
-            threads=config.num_workers or min(cpu_count(), _MAX_LOADER_THREADS),
+            threads=threads,
         ),
         metrics=Metrics(folder / "metrics.jsonl"),
-        best=Best(folder / "policy_best.ckpt"),
+        best=Best(folder / BEST),
         device=device,
     )
+
+
+def _resolved_dims(episodes: Episodes) -> dict[str, Any]:
+    """What `--state_dim 0`, or episodes that were not converted, came to."""
+    info = episodes.infos[0]
+    same = info.qpos_dim == info.action_dim
+    return {"state_dim": info.qpos_dim if same else 0, "sim": str(info.sim).lower()}
 
 
 def make_policy(config: Config, episodes: Episodes) -> tuple[Policy, str | None]:

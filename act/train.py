@@ -4,6 +4,7 @@ Upstream's imitate_episodes in order: split, statistics, then per epoch validate
 train. Where batches come from is the loader's business, on which device they are used the policy's.
 """
 
+import contextlib
 import logging
 import math
 import time
@@ -15,12 +16,19 @@ import torch
 from torch import Tensor
 
 from act import stop
-from act.checkpoint import copy_weights, epoch_path, read_backbone, save_weights
+from act.checkpoint import (
+    LAST,
+    copy_weights,
+    epoch_path,
+    read_backbone,
+    run_files,
+    save_weights,
+)
 from act.config import Config
 from act.curves import draw_curves
 from act.describe import describe_training, say_plan
 from act.device import choose_device
-from act.errors import DivergedError
+from act.errors import DivergedError, JobError, OutputError, UsageError
 from act.loader import Batch
 from act.manifest import Manifest
 from act.metrics import Row
@@ -32,8 +40,9 @@ logger = logging.getLogger("act")
 CURVES_EPOCHS = 100
 
 
-def check_machine(config: Config) -> None:
-    """Refuse what would stop training, before hours of conversion: device, backbone weights."""
+def check_ready(config: Config, folder: Path) -> None:
+    """Refuse what would stop training, before hours of conversion."""
+    _check_unfinished(folder)
     choose_device(config.device)
     read_backbone(config.backbone_weights)
 
@@ -44,15 +53,50 @@ def train(config: Config, paths: Sequence[Path], folder: Path, manifest: Manifes
     Raises DatasetError for the files, OutputError for the folder, DivergedError when a loss is not
     finite, Interrupted on a signal; what was written before stays.
     """
-    run = prepare(config, paths, folder, manifest)
-    say_plan(run)
+    with _memory_errors(config):
+        run = prepare(config, paths, folder, manifest)
+        say_plan(run)
+        try:
+            with run.loader:
+                for epoch in _progress(run):
+                    _train_one_epoch(run, epoch)
+            _finish(run)
+        except BaseException:
+            with contextlib.suppress(JobError):  # the first error is the one to tell
+                _leave(run)
+            raise
+        _leave(run)
+    logger.info(
+        "done       best validation loss %.4f at epoch %s; results in %s",
+        run.best.loss, run.best.epoch, run.folder,
+    )  # fmt: skip
+
+
+def _check_unfinished(folder: Path) -> None:
+    """A trained policy is never overwritten; what an unfinished run left is."""
+    last = folder / LAST
+    if last.exists():
+        raise UsageError(
+            f"{last}: a finished run is here, which is not overwritten; choose another "
+            f"--run_name, or move it away"
+        )
+
+
+@contextlib.contextmanager
+def _memory_errors(config: Config) -> Iterator[None]:
+    """Running out of memory is told with what to lower."""
     try:
-        with run.loader:
-            for epoch in _progress(run):
-                _train_one_epoch(run, epoch)
-        _finish(run)
-    finally:
-        run.metrics.flush()
+        yield
+    except (MemoryError, RuntimeError) as error:
+        text = str(error)
+        out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not (out_of_memory or "can't allocate memory" in text):
+            raise
+        raise OutputError(
+            f"out of memory while training with batch {config.batch_size} "
+            f"({text.splitlines()[0] if text else 'no details'}); lower --batch_size, "
+            f"--image_size, --dim_feedforward or the number of cameras"
+        ) from error
 
 
 def _train_one_epoch(run: Run, epoch: int) -> None:
@@ -63,11 +107,10 @@ def _train_one_epoch(run: Run, epoch: int) -> None:
     if epoch in run.snapshots:
         path = epoch_path(run.folder, epoch, run.config.seed)
         save_weights(path, copy_weights(run.policy.state_dict()))
-        run.manifest.add_artifact(path)
     if epoch % CURVES_EPOCHS == 0:
         draw_curves(run.folder, run.metrics.rows, run.config.seed)
     if (epoch + 1) % run.config.save_interval == 0:
-        run.manifest.set("training", describe_training(run))
+        _leave(run)
         run.manifest.write()
 
 
@@ -159,24 +202,21 @@ def _means(batches: Sequence[dict[str, Tensor]]) -> dict[str, float]:
 
 
 def _finish(run: Run) -> None:
-    """What upstream leaves at the end: the last weights, the best ones twice, the curves."""
-    weights = copy_weights(run.policy.state_dict())
-    last = run.folder / "policy_last.ckpt"
-    save_weights(last, weights)
-    run.best.flush()
-    best = run.folder / "policy_best.ckpt"
+    """What upstream leaves at the end: the best weights twice, the curves, the last weights."""
     assert run.best.epoch is not None
-    named = epoch_path(run.folder, run.best.epoch, run.config.seed)
-    run.best.copy_to(named)
+    run.best.copy_to(epoch_path(run.folder, run.best.epoch, run.config.seed))
+    draw_curves(run.folder, run.metrics.rows, run.config.seed)
+    # last of all: it marks the run as finished
+    save_weights(run.folder / LAST, copy_weights(run.policy.state_dict()))
+
+
+def _leave(run: Run) -> None:
+    """Put everything so far on disk and into the manifest, however the run ends."""
     run.metrics.flush()
-    curves = draw_curves(run.folder, run.metrics.rows, run.config.seed)
-    for path in (best, last, named, *curves, run.folder / "metrics.jsonl"):
+    run.best.flush()
+    for path in run_files(run.folder):
         run.manifest.add_artifact(path)
     run.manifest.set("training", describe_training(run))
-    logger.info(
-        "done       best validation loss %.4f at epoch %d; results in %s",
-        run.best.loss, run.best.epoch, run.folder,
-    )  # fmt: skip
 
 
 def _progress(run: Run) -> Iterator[int]:

@@ -26,7 +26,6 @@ import numpy as np
 from act.config import Config, parse
 from act.machine import cpu_count
 from convert.convert import convert
-from convert.lerobot import read_dataset
 from convert.plan import Plan, make_plan
 
 Times = dict[str, list[float]]
@@ -38,8 +37,8 @@ def main() -> None:
     flags = ["--input", str(arguments.dataset), "--max_episodes", str(arguments.max_episodes)]
     config = parse(["--run_name", "bench", "--task_name", "sim_bench", *flags], {})
     logging.getLogger("act").setLevel(logging.ERROR)
-    plan = make_plan(config, arguments.output, read_dataset(config.input))
-    count = min(cpu_count(), len(plan.episodes))
+    plan = make_plan(config, arguments.output)
+    count = min(cpu_count(), len(plan.sources))
     runs: dict[str, Callable[[], float]] = {
         "bare": lambda: _spread(_decode, plan, count),
         "convert in memory": lambda: _convert(config, Path("/dev/shm/bench_convert")),
@@ -65,7 +64,7 @@ def _arguments() -> argparse.Namespace:
 
 def _spread(work: Callable[[Plan, list[int]], None], plan: Plan, count: int) -> float:
     """Seconds for `count` processes to do their share of the episodes, their start not counted."""
-    parts = [part.tolist() for part in np.array_split(np.arange(len(plan.episodes)), count)]
+    parts = [part.tolist() for part in np.array_split(np.arange(len(plan.sources)), count)]
     with ProcessPoolExecutor(count, get_context("spawn")) as pool:
         list(pool.map(time.sleep, [0.5] * count))  # every process is up and has imported
         started = time.perf_counter()
@@ -75,11 +74,11 @@ def _spread(work: Callable[[Plan, list[int]], None], plan: Plan, count: int) -> 
 
 def _decode(plan: Plan, numbers: list[int]) -> None:
     for camera in plan.cameras:
-        spans = [plan.episodes[number].videos[camera.key] for number in numbers]
+        spans = [plan.sources[number].episode.videos[camera.key] for number in numbers]
         for path in dict.fromkeys(span.path for span in spans):
             here = [n for n, span in zip(numbers, spans, strict=True) if span.path == path]
-            first = plan.episodes[here[0]].videos[camera.key].first
-            _decode_file(path, plan, first, sum(plan.episodes[n].length for n in here))
+            first = plan.sources[here[0]].episode.videos[camera.key].first
+            _decode_file(path, plan, first, sum(plan.sources[n].episode.length for n in here))
 
 
 def _decode_file(path: Path, plan: Plan, first: int, count: int) -> None:
@@ -88,7 +87,7 @@ def _decode_file(path: Path, plan: Plan, first: int, count: int) -> None:
         stream.codec_context.thread_count = 1
         time_base = stream.time_base
         assert time_base is not None
-        container.seek(round(first / plan.dataset.fps / time_base), stream=stream)
+        container.seek(round(first / plan.datasets[0].fps / time_base), stream=stream)
         for done, frame in enumerate(container.decode(stream), start=1):
             frame.to_ndarray(format="rgb24")
             if done == count:
@@ -102,7 +101,7 @@ def _write(plan: Plan, numbers: list[int]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     for number in numbers:
         with path.open("wb") as file:
-            for _ in range(plan.episodes[number].length * len(plan.cameras)):
+            for _ in range(plan.sources[number].episode.length * len(plan.cameras)):
                 file.write(memoryview(frame).cast("B"))
             file.flush()
             os.fsync(file.fileno())
@@ -122,7 +121,7 @@ def _report(plan: Plan, count: int, times: Times, json_path: Path | None) -> Non
     frames, medians = plan.frame_count, {n: statistics.median(t) for n, t in times.items()}
     print(f"{platform.machine()}, {cpu_count()} cores, {count} processes, PyAV {av.__version__}")
     size = f"{plan.cameras[0].height}x{plan.cameras[0].width}"
-    print(f"{frames} frames of {size}, {plan.dataset.root.name}")
+    print(f"{frames} frames of {size}, {plan.datasets[0].root.name}")
     for name, seconds in medians.items():
         low, high = (f"{frames / f(times[name]):,.0f}" for f in (max, min))
         print(f"{name:18} {frames / seconds:8,.0f} frames/s   ({low} to {high})")

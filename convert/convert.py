@@ -1,4 +1,4 @@
-"""The verb: a LeRobot dataset in, a folder of `episode_<i>.hdf5` files out.
+"""The verb: LeRobot datasets in, a folder of `episode_<i>.hdf5` files out.
 
 plan (which episodes, cameras, dims) → room on the disk → episodes over worker processes. Each
 worker holds one decoded frame at a time, so memory does not grow with an episode's length.
@@ -7,7 +7,7 @@ worker holds one decoded frame at a time, so memory does not grow with an episod
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,17 @@ import numpy as np
 
 from act import machine
 from act.config import Config
-from act.episode import EpisodeWriter, FloatArray, Frame, episode_path, open_episode
+from act.episode import FloatArray, episode_path, open_episode
+from act.episode_writer import FrameWriter, write_episode
 from act.errors import DatasetError, OutputError
 from act.files import output_errors, whole_path
 from act.progress import progress_bar
-from convert import workers
-from convert.lerobot import ACTION_KEY, EFFORT_KEY, STATE_KEY, VELOCITY_KEY, Episode, read_dataset
-from convert.plan import Camera, Plan, dataset_fingerprint, make_plan
+from convert import quaternion, workers
+from convert.choice import WHOLE, Shard
+from convert.frames import Camera, CameraReaders
+from convert.plan import Dims, Plan, make_plan, plan_fingerprint
+from convert.sources import Source
 from convert.table import read_episode
-from convert.video import VideoReader
 
 logger = logging.getLogger("act")
 
@@ -39,29 +41,53 @@ class Converted:
     """What a conversion left: the files, and what there is to say of them."""
 
     plan: Plan
-    paths: tuple[Path, ...]  # by episode number
+    paths: tuple[Path, ...]  # of every episode by number, also those of other shards
     fingerprint: str
     frames_per_second: float | None  # None when every episode was already there
 
 
-def convert(config: Config, folder: Path) -> Converted:
-    """Convert the dataset in `config.input` to episode files in `folder`.
+def convert(config: Config, folder: Path, shard: Shard = WHOLE) -> Converted:
+    """Convert the datasets in `config.input` to episode files in `folder`.
 
     Episodes already there from the same source and options are kept. Raises DatasetError for the
     input, OutputError for the disk, Interrupted on a signal.
     """
-    dataset = read_dataset(config.input)
-    plan = make_plan(config, folder, dataset)
-    fingerprint = dataset_fingerprint(plan)
+    plan = make_plan(config, folder)
+    fingerprint = plan_fingerprint(plan)
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    paths = tuple(episode_path(folder, number) for number in range(len(plan.episodes)))
-    todo = [number for number, path in enumerate(paths) if not _is_done(plan, number, path)]
-    _drop_stale(folder, paths)
-    _say_plan(plan, todo)
+    paths = episode_paths(plan)
+    mine = shard.numbers(len(paths))
+    todo = [number for number in mine if not _is_done(plan, number, paths[number])]
+    if shard == WHOLE:  # other shards may be writing theirs
+        _drop_stale(folder, paths)
+    _say_plan(plan, mine, todo)
     _check_room(plan, todo)
     rate = _convert_all(plan, todo, worker_count(config, len(todo))) if todo else None
     return Converted(plan, paths, fingerprint, rate)
+
+
+def check_whole(config: Config, folder: Path) -> Converted:
+    """Convert nothing, but raise OutputError unless every episode is in `folder`, whole."""
+    plan = make_plan(config, folder)
+    paths = episode_paths(plan)
+    missing = [number for number, path in enumerate(paths) if not _is_done(plan, number, path)]
+    if missing:
+        raise OutputError(
+            f"{folder}: {len(missing)} of {len(paths)} episodes are missing or from another source "
+            f"or other options, first {paths[missing[0]].name}; run the missing shards again"
+        )
+    if episode_path(folder, len(paths)).exists():
+        raise OutputError(
+            f"{folder}: {episode_path(folder, len(paths)).name} is one more than the "
+            f"{len(paths)} episodes expected; move it away"
+        )
+    return Converted(plan, paths, plan_fingerprint(plan), None)
+
+
+def episode_paths(plan: Plan) -> tuple[Path, ...]:
+    """The files of every episode, by number."""
+    return tuple(episode_path(plan.folder, number) for number in range(len(plan.sources)))
 
 
 def worker_count(config: Config, episodes: int) -> int:
@@ -72,7 +98,7 @@ def worker_count(config: Config, episodes: int) -> int:
 
 def _convert_all(plan: Plan, todo: list[int], count: int) -> float:
     tasks = [(plan, numbers) for numbers in split_tasks(todo, count)]
-    frames = sum(plan.episodes[number].length for number in todo) * len(plan.cameras)
+    frames = sum(plan.sources[number].episode.length for number in todo) * len(plan.cameras)
     started = time.monotonic()
     with progress_bar(frames, "convert", "frame") as bar:
         for done in workers.run(convert_episodes, tasks, count, _task_name):
@@ -88,133 +114,108 @@ def split_tasks(todo: list[int], workers: int) -> list[list[int]]:
 
 def _task_name(task: tuple[Plan, list[int]]) -> str:
     plan, numbers = task
-    sources = [plan.episodes[number].index for number in numbers]
-    files = {str(span.path) for number in numbers for span in plan.episodes[number].videos.values()}
-    return f"episodes {sources} of {plan.dataset.root} ({', '.join(sorted(files)[:3])})"
+    sources = [plan.sources[number] for number in numbers]
+    files = {str(span.path) for source in sources for span in source.episode.videos.values()}
+    shown = ", ".join(str(source) for source in sources[:3]) + (", …" if len(sources) > 3 else "")
+    return f"{shown} ({', '.join(sorted(files)[:3])})"
 
 
 def convert_episodes(task: tuple[Plan, list[int]], report: workers.Report) -> None:
-    """Write some episodes of a plan, reading each video forward; what a worker does."""
+    """Write some episodes of a plan, reading each file forward; what a worker does."""
     plan, numbers = task
-    readers = _Readers(plan)
+    readers = CameraReaders()
     try:
         for number in numbers:
-            _write_episode(plan, number, readers, report)
+            _convert_episode(plan, number, readers, report)
     finally:
         readers.close()
 
 
-class _Readers:
-    """One open video per camera; it stays open while episodes follow each other in the file."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._fps = plan.dataset.fps
-        self._file_firsts = plan.dataset.file_firsts
-        self._open: dict[str, VideoReader] = {}
-
-    def reader(self, camera: Camera, path: Path) -> VideoReader:
-        reader = self._open.get(camera.key)
-        if reader is None or reader.path != path:
-            if reader is not None:
-                reader.close()
-            reader = self._open[camera.key] = VideoReader(path, self._fps, self._file_firsts[path])
-        return reader
-
-    def close(self) -> None:
-        for reader in self._open.values():
-            reader.close()
-
-
-def _write_episode(plan: Plan, number: int, readers: _Readers, report: workers.Report) -> None:
-    episode = plan.episodes[number]
-    vectors = _read_vectors(plan, episode)
-    path = episode_path(plan.folder, number)
-    images = {c.name: (episode.length, c.height, c.width) for c in plan.cameras}
-    attributes = _attributes(plan, number)
-    with whole_path(path) as partial, EpisodeWriter(partial, vectors, images, attributes) as writer:
+def _convert_episode(
+    plan: Plan, number: int, readers: CameraReaders, report: workers.Report
+) -> None:
+    source = plan.sources[number]
+    vectors = _read_vectors(plan, source)
+    images = {c.name: (source.episode.length, c.height, c.width) for c in plan.cameras}
+    path, attributes = episode_path(plan.folder, number), _attributes(plan, number)
+    with (
+        whole_path(path) as partial,
+        write_episode(partial, vectors, images, attributes, plan.jpeg_quality) as writer,
+    ):
         for camera in plan.cameras:
-            frames = _frames(plan, episode, camera, readers)
-            _write_frames(frames, writer, camera, episode, report)
+            _write_frames(source, camera, readers, writer, report)
 
 
 def _attributes(plan: Plan, number: int) -> dict[str, Any]:
     return {
         "sim": plan.sim,
         _FINGERPRINT: plan.fingerprint(number),
-        "source_episode": plan.episodes[number].index,
+        "source_episode": plan.sources[number].episode.index,
         "camera_names": [camera.name for camera in plan.cameras],
-        "fps": float(plan.dataset.fps),
+        "fps": plan.fps,
         "qpos_names": list(plan.qpos.file_names),
         "action_names": list(plan.action.file_names),
     }
 
 
-def _read_vectors(plan: Plan, episode: Episode) -> dict[str, FloatArray]:
-    keys = [STATE_KEY, ACTION_KEY]
-    keys += [VELOCITY_KEY] if plan.has_velocity else []
-    keys += [EFFORT_KEY] if plan.has_effort else []
+def _read_vectors(plan: Plan, source: Source) -> dict[str, FloatArray]:
+    optional = {"qvel": plan.velocity_key, "effort": plan.effort_key}
+    keys = [plan.qpos.key, plan.action.key, *(key for key in optional.values() if key)]
+    episode = source.episode
     read = read_episode(episode.table_path, episode.index, keys)
-    _check_rows(plan, episode, read)
-    qpos, action = plan.qpos.fit(read[STATE_KEY]), plan.action.fit(read[ACTION_KEY])
+    for dims in (plan.qpos, plan.action):
+        _check_shape(source, dims, read[dims.key])
+        read[dims.key] = _orientations(plan, source, dims, read[dims.key])
+    qpos, action = plan.qpos.fit(read[plan.qpos.key]), plan.action.fit(read[plan.action.key])
     vectors = {"action": action, "qpos": qpos, "qvel": np.zeros_like(qpos)}
-    if plan.has_velocity:
-        vectors["qvel"] = plan.qpos.fit(read[VELOCITY_KEY])
-    if plan.has_effort:
-        vectors["effort"] = plan.qpos.fit(read[EFFORT_KEY])
+    for name, key in optional.items():
+        if key is not None:
+            vectors[name] = plan.qpos.fit(read[key])
     return vectors
 
 
-def _check_rows(plan: Plan, episode: Episode, read: dict[str, FloatArray]) -> None:
-    where = f"{episode.table_path}: episode {episode.index}"
-    for dims in (plan.qpos, plan.action):
-        rows, width = read[dims.key].shape
-        if rows != episode.length:
-            raise DatasetError(
-                f"{where} has {rows} rows, expected {episode.length} as its metadata says; rows "
-                f"are missing or the metadata is of another recording"
-            )
-        if width != len(dims.names):
-            raise DatasetError(
-                f"{where} has {width} values in {dims.key!r}, expected {len(dims.names)} as in "
-                f"the first episode; leave the episode out"
-            )
-
-
-def _frames(plan: Plan, episode: Episode, camera: Camera, readers: _Readers) -> Iterator[Frame]:
-    span = episode.videos[camera.key]
-    where = f"{span.path}: camera {camera.key!r} of episode {episode.index}"
-    if span.window is not None and span.window < episode.length:
+def _check_shape(source: Source, dims: Dims, vectors: FloatArray) -> None:
+    rows, width = vectors.shape
+    where, episode = f"{source.episode.table_path}: {source}", source.episode
+    if rows != episode.length:
         raise DatasetError(
-            f"{where} has {span.window} frames in its window and {episode.length} rows in the "
-            f"table, expected as many; frames were dropped while recording, and which ones cannot "
-            f"be known; leave the episode out or record it again"
+            f"{where} has {rows} rows, expected {episode.length} as its metadata says; rows are "
+            f"missing or the metadata is of another recording",
+            code="row-count",
         )
-    reader = readers.reader(camera, span.path)
-    yield from reader.frames(span.first, episode.length)
-    longer = reader.has_more() if span.window is None else span.window > episode.length
-    if longer:
-        logger.warning(
-            "%s has more frames than its table has rows (%d); the first %d are the recorded take, "
-            "the rest is left out", where, episode.length, episode.length,
-        )  # fmt: skip
+    if width != len(dims.names):
+        raise DatasetError(
+            f"{where} has {width} values in {dims.key!r}, expected {len(dims.names)} as in the "
+            f"first episode; leave the episode out",
+            code="vector-width",
+        )
+
+
+def _orientations(plan: Plan, source: Source, dims: Dims, vectors: FloatArray) -> FloatArray:
+    """Repair the quaternions where that is asked for, else warn of what should be repaired."""
+    if plan.fix_quaternions:
+        return quaternion.fix(vectors, dims.quaternions, f"{dims.key} of {source}")
+    for found in dims.quaternions:
+        q = vectors[:, list(found.where)]
+        flipped, off = len(quaternion.flips(q)), len(quaternion.off_unit(q))
+        if flipped or off:
+            logger.warning(
+                "%s: quaternion %s of %s changes its sign %d times and is not of unit length in "
+                "%d rows; --fix_quaternions mends both",
+                source, found.name, dims.key, flipped, off,
+            )  # fmt: skip
+    return vectors
 
 
 def _write_frames(
-    frames: Iterator[Frame],
-    writer: EpisodeWriter,
+    source: Source,
     camera: Camera,
-    episode: Episode,
+    readers: CameraReaders,
+    writer: FrameWriter,
     report: workers.Report,
 ) -> None:
-    size = (camera.height, camera.width, 3)
     unreported = 0
-    for ts, frame in enumerate(frames):
-        if frame.shape != size:
-            raise DatasetError(
-                f"{episode.videos[camera.key].path}: frame {ts} of episode {episode.index} is "
-                f"{frame.shape[0]}x{frame.shape[1]}, expected {size[0]}x{size[1]} as in the first "
-                f"episode; leave the episode out"
-            )
+    for ts, frame in enumerate(readers.frames(source, camera)):
         writer.write_frame(camera.name, ts, frame)
         unreported += 1
         if unreported == _REPORT_EVERY:
@@ -234,22 +235,28 @@ def remove_episodes(paths: Sequence[Path]) -> None:
 
 def _is_done(plan: Plan, number: int, path: Path) -> bool:
     """Whether a run before left this very episode: files stand under their name only when whole."""
+    return _fingerprint_in(path) == plan.fingerprint(number)
+
+
+def _fingerprint_in(path: Path) -> str | None:
+    """The fingerprint in an episode file; None where there is no file, or not one of ours."""
     if not path.exists():
-        return False
+        return None
     try:
         with open_episode(path) as file:
-            return bool(file.attrs.get(_FINGERPRINT) == plan.fingerprint(number))
+            return file.attrs.get(_FINGERPRINT)
     except DatasetError:
-        return False
+        return None
 
 
 def _drop_stale(folder: Path, paths: tuple[Path, ...]) -> None:
     """Remove our own episodes beyond the last one, which upstream's loader would take for data."""
+    with output_errors(folder):
+        for partial in folder.glob(".episode_*.hdf5.partial"):  # of a run that was killed
+            partial.unlink()
     number = len(paths)
     while (path := episode_path(folder, number)).exists():
-        with open_episode(path) as file:
-            ours = _FINGERPRINT in file.attrs
-        if not ours:
+        if _fingerprint_in(path) is None:
             raise OutputError(
                 f"{path}: an episode that this job did not write stands behind its last one, "
                 f"expected only converted ones; move it away"
@@ -259,24 +266,37 @@ def _drop_stale(folder: Path, paths: tuple[Path, ...]) -> None:
 
 
 def _check_room(plan: Plan, todo: list[int]) -> None:
-    needed = plan.size_bytes * len(todo) // len(plan.episodes)
+    needed = sum(plan.size_bytes(number) for number in todo)
     free = shutil.disk_usage(plan.folder).free
     if needed > free:
         raise OutputError(
-            f"{plan.folder}: converting needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are "
-            f"free; free some space, or lower --max_episodes, or choose fewer --camera_keys"
+            f"{plan.folder}: converting needs {needed / 1e9:.2f} GB and {free / 1e9:.2f} GB are "
+            f"free; free some space, or use --image_storage jpeg, a smaller --image_size, fewer "
+            f"--camera_keys or --episodes"
         )
 
 
-def _say_plan(plan: Plan, todo: list[int]) -> None:
-    dataset = plan.dataset
-    cameras = ", ".join(f"{c.key} as {c.name} ({c.height}x{c.width})" for c in plan.cameras)
+def _say_plan(plan: Plan, mine: Sequence[int], todo: list[int]) -> None:
+    listed = sum(len(dataset.episodes) for dataset in plan.datasets)
+    for dataset in plan.datasets:
+        logger.info(
+            "dataset    LeRobot %s, %s, %g fps, %s",
+            dataset.version, dataset.robot_type or "robot unknown", plan.fps, dataset.root,
+        )  # fmt: skip
     logger.info(
-        "dataset    LeRobot %s, %s, %g fps, %d of %d episodes, %d already converted",
-        dataset.version, dataset.robot_type or "robot unknown", float(dataset.fps),
-        len(plan.episodes), len(dataset.episodes), len(plan.episodes) - len(todo),
+        "convert    %d of %d episodes, %d of them already converted",
+        len(mine), listed, len(mine) - len(todo),
     )  # fmt: skip
-    logger.info("cameras    %s", cameras)
+    for c in plan.cameras:
+        reduced = "" if c.recorded == (c.height, c.width) else f", reduced to {c.height}x{c.width}"
+        size = f"{c.recorded[0]}x{c.recorded[1]}{reduced}"
+        logger.info("camera     %s as %s, %s", c.key, c.name, size)
+    logger.info(
+        "sim        %s: ACT trains on action[%s]; qvel is %s",
+        plan.sim, "t" if plan.sim else "t-1", plan.velocity_key or "zeros",
+    )  # fmt: skip
+    needed = sum(plan.size_bytes(number) for number in todo)
+    logger.info("disk       about %.2f GB of episodes in %s", needed / 1e9, plan.folder)
     for what, dims in (("qpos", plan.qpos), ("action", plan.action)):
         change = f"padded to {dims.size} with zeros" if dims.padded else f"{dims.size} kept"
         logger.info("%-10s %s: %d dims, %s", what, dims.key, len(dims.names), change)

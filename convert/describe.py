@@ -1,9 +1,9 @@
-"""What the manifest says of a dataset and its conversion."""
+"""What the manifest says of datasets and their conversion."""
 
 from typing import Any
 
 from convert.convert import Converted
-from convert.plan import Dims
+from convert.plan import Dims, Plan
 
 
 def describe_dataset(converted: Converted) -> dict[str, Any]:
@@ -11,16 +11,21 @@ def describe_dataset(converted: Converted) -> dict[str, Any]:
     plan = converted.plan
     return {
         "format": "lerobot",
-        "version": plan.dataset.version,
-        "path": str(plan.dataset.root),
-        "fps": float(plan.dataset.fps),
-        "robot_type": plan.dataset.robot_type,
-        "tasks": plan.dataset.tasks,
+        "version": ", ".join(dict.fromkeys(dataset.version for dataset in plan.datasets)),
+        "path": ", ".join(str(dataset.root) for dataset in plan.datasets),
+        "fps": plan.fps,
+        "robot_type": plan.datasets[0].robot_type,
+        "tasks": list(dict.fromkeys(task for data in plan.datasets for task in data.tasks)),
         "episodes": [
-            {"number": number, "source": episode.index, "length": episode.length}
-            for number, episode in enumerate(plan.episodes)
+            {
+                "number": number,
+                "source": source.episode.index,
+                "dataset": str(source.dataset.root),
+                "length": source.episode.length,
+            }
+            for number, source in enumerate(plan.sources)
         ],
-        "frames": sum(episode.length for episode in plan.episodes),
+        "frames": sum(source.episode.length for source in plan.sources),
         "fingerprint": converted.fingerprint,
     }
 
@@ -31,18 +36,27 @@ def describe_conversion(converted: Converted) -> dict[str, Any]:
     return {
         "sim": plan.sim,
         "cameras": [
-            {"key": c.key, "name": c.name, "height": c.height, "width": c.width}
-            for c in plan.cameras
+            {
+                "key": camera.key,
+                "name": camera.name,
+                "recorded_height": camera.recorded[0],
+                "recorded_width": camera.recorded[1],
+                "height": camera.height,
+                "width": camera.width,
+            }
+            for camera in plan.cameras
         ],
-        "qpos": _describe_dims(plan.qpos),
-        "action": _describe_dims(plan.action),
-        "qvel": "recorded" if plan.has_velocity else "zeros",
-        "effort": "recorded" if plan.has_effort else "absent",
+        "image_storage": "raw" if plan.jpeg_quality is None else "jpeg",
+        "jpeg_quality": plan.jpeg_quality,
+        "qpos": _describe_dims(plan, plan.qpos),
+        "action": _describe_dims(plan, plan.action),
+        "qvel": plan.velocity_key or "zeros",
+        "effort": plan.effort_key or "absent",
         "frames_per_second": None if rate is None else round(rate, 1),
     }
 
 
-def _describe_dims(dims: Dims) -> dict[str, Any]:
+def _describe_dims(plan: Plan, dims: Dims) -> dict[str, Any]:
     return {
         "key": dims.key,
         "source_dims": len(dims.names),
@@ -50,4 +64,6 @@ def _describe_dims(dims: Dims) -> dict[str, Any]:
         "dims": dims.size,
         "padded": dims.padded,
         "cut": list(dims.cut),
+        "quaternions": [quaternion.name for quaternion in dims.quaternions],
+        "quaternions_fixed": plan.fix_quaternions and bool(dims.quaternions),
     }

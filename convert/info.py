@@ -3,13 +3,15 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from act.errors import DatasetError
+from convert.findings import Finding, found
+from convert.table import check_file
 
 VERSIONS = ("v2.0", "v2.1", "v3.0")
 _DEPTH_TOKENS = {"depth", "disparity", "mask", "seg", "segmentation"}
@@ -24,6 +26,15 @@ class Feature:
     shape: tuple[int, ...]
     names: tuple[str, ...] | None  # of a vector's dims, when there is one for each
     is_depth: bool
+    video_fps: float | None = None  # what the encoder was told, for file 0 of the recording
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(H, W) of an image as info.json has it, channels first or last; it can be stale."""
+        if len(self.shape) != 3:
+            return None
+        height, width = self.shape[1:] if self.shape[0] in (1, 3, 4) else self.shape[:2]
+        return height, width
 
 
 class Info:
@@ -35,50 +46,102 @@ class Info:
         self._values = self._load()
 
     def _load(self) -> dict[str, Any]:
-        if not self.path.exists():
+        if not self.path.exists() and not self.path.is_symlink():
             if (self.root / "meta_data").exists():
                 raise DatasetError(
-                    f"{self.root}: found meta_data/, a v1.x dataset; expected one of "
-                    f"{', '.join(VERSIONS)}; convert it with lerobot first"
+                    f"{self.root / 'meta_data'}: found a v1.x dataset, expected one of "
+                    f"{', '.join(VERSIONS)}; convert it with lerobot first",
+                    code="version",
+                    where=self.root / "meta_data",
                 )
             raise DatasetError(
                 f"{self.path}: no such file; expected the folder that contains meta/, data/ and "
-                f"videos/ (or episode_*.hdf5 files); mount that folder as the input"
+                f"videos/ (or episode_*.hdf5 files); mount that folder as the input",
+                code="info-missing",
+                where=self.path,
             )
         values = _read_json(self.path)
         if not isinstance(values, dict):
-            raise self.error("the file", "a JSON object", values)
+            raise self.error("the file", "a JSON object", values, "info-unreadable")
         return values
 
-    def error(self, what: str, expected: str, found: Any) -> DatasetError:
-        return DatasetError(f"{self.path}: {what} is {found!r}, expected {expected}")
+    def problems(self) -> Iterator[Finding]:
+        """Everything wrong in the file: reading goes no further when there is something."""
+        checks: list[Callable[[], object]] = [self.fps, self.features]
+        try:
+            v2 = self.version().startswith("v2")
+        except DatasetError as problem:
+            yield found(problem, self.path)
+        else:  # what else the file must say depends on the version
+            first = {"episode_index": 0, "episode_chunk": 0}
+            first = first if v2 else {"chunk_index": 0, "file_index": 0}
+            checks += [self.chunks_size] if v2 else []
+            checks.append(lambda: self.fill("data_path", **first))
+            if self.video_keys():
+                checks.append(lambda: self.fill("video_path", **first, video_key="key"))
+                checks.append(self._check_camera_paths)
+        for check in checks:
+            try:
+                check()
+            except DatasetError as problem:
+                yield found(problem, self.path)
 
-    def get(self, key: str, kind: type | tuple[type, ...], expected: str) -> Any:
+    def _check_camera_paths(self) -> None:
+        template = self._values.get("video_path")
+        if len(self.video_keys()) > 1 and "{video_key" not in str(template):
+            raise self.error("video_path", "a path with {video_key}", template, "template")
+
+    def error(self, what: str, expected: str, found: Any, code: str = "info-value") -> DatasetError:
+        return DatasetError(
+            f"{self.path}: {what} is {found!r}, expected {expected}", code=code, where=self.path
+        )
+
+    def get(self, key: str, kind: type | tuple[type, ...], expected: str, code: str = "") -> Any:
         value = self._values.get(key)
         if not isinstance(value, kind) or isinstance(value, bool):
-            raise self.error(key, expected, value)
+            raise self.error(key, expected, value, code or "info-value")
         return value
 
     def version(self) -> str:
-        version = self.get("codebase_version", str, f"one of {', '.join(VERSIONS)}")
+        known = f"one of {', '.join(VERSIONS)}"
+        version = self.get("codebase_version", str, known, "version")
         if not re.fullmatch(r"v(2\.\d+|3\.\d+)", version):
             raise DatasetError(
-                f"{self.path}: codebase_version is {version!r}, expected one of "
-                f"{', '.join(VERSIONS)}; convert the dataset with the lerobot that wrote it"
+                f"{self.path}: codebase_version is {version!r}, expected {known}; convert the "
+                f"dataset with the lerobot that wrote it",
+                code="version",
+                where=self.path,
             )
-        jsonl = (self.root / "meta/episodes.jsonl").exists()
-        if version.startswith("v3") and jsonl and not (self.root / "meta/episodes").exists():
+        theirs, other = ("meta/episodes", "meta/episodes.jsonl")
+        if version.startswith("v2"):
+            theirs, other = other, theirs
+        if (self.root / other).exists() and not (self.root / theirs).exists():
             raise DatasetError(
-                f"{self.path}: codebase_version is {version!r} but meta/episodes.jsonl is v2's "
-                f"layout; expected meta/episodes/; correct the version or convert the dataset"
+                f"{self.path}: codebase_version is {version!r} but {other} is the layout of "
+                f"{'v2' if version.startswith('v3') else 'v3'}, expected {theirs}; correct the "
+                f"version or convert the dataset",
+                code="layout",
+                where=self.path,
             )
         return version
 
     def fps(self) -> Fraction:
-        fps = self.get("fps", (int, float), "a number above 0")
-        if not (math.isfinite(fps) and fps > 0):
-            raise self.error("fps", "a number above 0", fps)
+        fps = self.get("fps", (int, float), "a number above 0", "fps")
+        if not (math.isfinite(fps) and 0.001 <= fps <= 1e6):
+            raise self.error("fps", "a number above 0", fps, "fps")
         return Fraction(fps).limit_denominator(1001)
+
+    def chunks_size(self) -> int:
+        size: int = self.get("chunks_size", int, "a whole number above 0")
+        if size < 1:
+            raise self.error("chunks_size", "a whole number above 0", size)
+        return size
+
+    def video_keys(self) -> list[str]:
+        """Keys of the video features, also where other features are wrong."""
+        entries = self._values.get("features")
+        entries = entries if isinstance(entries, dict) else {}
+        return [k for k, v in entries.items() if isinstance(v, dict) and v.get("dtype") == "video"]
 
     def robot_type(self) -> str | None:
         value = self._values.get("robot_type")
@@ -89,29 +152,42 @@ class Info:
         return value if isinstance(value, int) else None
 
     def features(self) -> dict[str, Feature]:
-        entries = self.get("features", dict, "an object with the dataset's features")
+        entries = self.get("features", dict, "an object with the dataset's features", "features")
         return {key: self._feature(key, entry) for key, entry in entries.items()}
 
     def _feature(self, key: str, entry: Any) -> Feature:
         if not isinstance(entry, dict) or not isinstance(entry.get("dtype"), str):
-            raise self.error(f"features[{key!r}]", "an object with a dtype", entry)
+            raise self.error(f"features[{key!r}]", "an object with a dtype", entry, "features")
         shape: list[int] = entry.get("shape") or []
         if not (isinstance(shape, list | tuple) and all(isinstance(n, int) for n in shape)):
-            raise self.error(f"features[{key!r}].shape", "a list of whole numbers", shape)
-        names: tuple[str, ...] = tuple(_flat_names(entry.get("names")))
+            raise self.error(f"features[{key!r}].shape", "whole numbers", shape, "features")
+        try:
+            names = tuple(_flat_names(entry.get("names")))
+        except RecursionError as problem:
+            raise self.error(
+                f"features[{key!r}].names", "a list", "nested", "features"
+            ) from problem
         fits = len(names) == math.prod(shape)
+        fps = _video_info(entry).get("video.fps")
         return Feature(
-            key, entry["dtype"], tuple(shape), names if fits else None, _is_depth(key, entry)
+            key,
+            entry["dtype"],
+            tuple(shape),
+            names if fits else None,
+            _is_depth(key, entry),
+            float(fps) if isinstance(fps, int | float) and math.isfinite(fps) else None,
         )
 
     def fill(self, template_key: str, **values: Any) -> Path:
         """A path from one of info.json's templates, always inside the dataset."""
-        template = self.get(template_key, str, "a path template")
-        path = PurePosixPath(_PLACEHOLDER.sub(lambda m: _place(m, values), template))
+        template = self.get(template_key, str, "a path template", "template")
+        expected = f"a path inside the dataset made of {sorted(values)}"
+        try:
+            path = PurePosixPath(_PLACEHOLDER.sub(lambda m: _place(m, values), template))
+        except ValueError as problem:
+            raise self.error(template_key, expected, template, "template") from problem
         if path.is_absolute() or ".." in path.parts or "{" in str(path):
-            raise self.error(
-                template_key, f"a path inside the dataset made of {sorted(values)}", template
-            )
+            raise self.error(template_key, expected, template, "template")
         return self.root / path
 
 
@@ -135,12 +211,15 @@ def _flat_names(names: Any) -> Iterator[str]:
         yield from (str(name) for name in names)
 
 
+def _video_info(entry: Mapping[str, Any]) -> dict[str, Any]:
+    info = entry.get("info") or entry.get("video_info")
+    return info if isinstance(info, dict) else {}
+
+
 def _is_depth(key: str, entry: Mapping[str, Any]) -> bool:
     if entry["dtype"] not in ("video", "image"):
         return False
-    info = entry.get("info") or entry.get("video_info") or {}
-    if not isinstance(info, dict):
-        info = {}
+    info = _video_info(entry)
     marked = info.get("is_depth_map") or info.get("video.is_depth_map")
     grey = str(info.get("video.pix_fmt") or "").startswith("gray")
     shape: Any = entry.get("shape") or ()
@@ -150,16 +229,26 @@ def _is_depth(key: str, entry: Mapping[str, Any]) -> bool:
 
 def _read_json(path: Path) -> Any:
     """A JSON file; raises DatasetError."""
+    check_file(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DatasetError(f"{path}: not readable as JSON ({error})") from error
+    except (OSError, ValueError, RecursionError) as problem:
+        raise DatasetError(
+            f"{path}: not readable as JSON ({problem}); copy it again",
+            code="info-unreadable",
+            where=path,
+        ) from problem
 
 
 def read_jsonl(path: Path) -> list[Any]:
     """A file with one JSON value per line; raises DatasetError."""
+    check_file(path)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
         return [json.loads(line) for line in lines if line.strip()]
-    except (OSError, ValueError, RecursionError) as error:
-        raise DatasetError(f"{path}: not readable as JSON lines ({error})") from error
+    except (OSError, ValueError, RecursionError) as problem:
+        raise DatasetError(
+            f"{path}: not readable as JSON lines ({problem}); copy it again",
+            code="episodes-unreadable",
+            where=path,
+        ) from problem

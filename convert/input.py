@@ -1,70 +1,83 @@
-"""The input folder as episode files: a LeRobot dataset is converted, episodes are taken."""
+"""The input as episode files: LeRobot datasets are converted, episodes are taken as they are."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from act.config import Config
+from act.config import CONVERSION, DATA, Config, knobs
 from act.episode import find_episodes, read_info
-from act.errors import DatasetError, UsageError
+from act.errors import UsageError
 from act.manifest import Manifest
 from convert.convert import convert, remove_episodes
 from convert.describe import describe_conversion, describe_dataset
 from convert.lerobot import is_dataset
 
-# What shapes a conversion, and so says nothing when there is none.
-_CONVERSION_FLAGS = {"camera_keys", "sim", "convert_workers", "keep_converted_hdf5"}
+# Of the flags that shape a conversion, those that mean something without one.
+_ALSO_WITHOUT = {"camera_names", "max_episodes", "state_dim"}
 
 
-def episode_files(config: Config, manifest: Manifest) -> tuple[Path, ...]:
-    """The episode files to train on; fills the manifest's dataset and conversion."""
-    _check_readable(config.input)
-    official = find_episodes(config.input)
-    if official and not is_dataset(config.input):
-        return _take(config, official)
-    converted = convert(config, converted_folder(config))
-    manifest.set("dataset", describe_dataset(converted))
-    manifest.set("conversion", describe_conversion(converted))
+@dataclass(frozen=True)
+class EpisodeFiles:
+    """The episode files to train on, and whether this job made them."""
+
+    paths: tuple[Path, ...]
+    converted: bool
+
+
+def episode_files(config: Config, manifest: Manifest) -> EpisodeFiles:
+    """Convert or take the input; fills the manifest's dataset and conversion."""
+    _check_apart(config)
+    official = _official(config.input)
+    if official:
+        return EpisodeFiles(_take(config, official), converted=False)
+    done = convert(config, config.output / "converted_hdf5")
+    manifest.set("dataset", describe_dataset(done))
+    manifest.set("conversion", describe_conversion(done))
     manifest.write()
-    return converted.paths
+    return EpisodeFiles(done.paths, converted=True)
 
 
-def converted_folder(config: Config) -> Path:
-    """Where the converted episodes lie."""
-    return config.output / "converted_hdf5"
+def remove_converted(config: Config, files: EpisodeFiles) -> None:
+    """Remove the episodes that a completed run converted, unless they are to be kept."""
+    if files.converted and not config.keep_converted_hdf5:
+        remove_episodes(files.paths)
 
 
-def remove_converted(config: Config) -> None:
-    """Remove the converted episodes of a completed run, unless they are to be kept."""
-    if not config.keep_converted_hdf5 and converted_folder(config).is_dir():
-        remove_episodes(find_episodes(converted_folder(config)))
+def _check_apart(config: Config) -> None:
+    """The input is never written to: refuse an output inside it, or the other way round."""
+    output = config.output.resolve()
+    for folder in (path.resolve() for path in config.input):
+        if output == folder or folder in output.parents:
+            raise UsageError(
+                f"--output {config.output} is inside --input {folder}, expected another folder, as "
+                f"the input is never written to"
+            )
 
 
-def _check_readable(folder: Path) -> None:
-    try:
-        found = any(folder.iterdir())
-    except OSError as error:
-        raise DatasetError(
-            f"{folder}: cannot be read ({error.strerror}); expected a LeRobot dataset or "
-            f"episode_*.hdf5 files; mount it there, or name it with --input"
-        ) from error
-    if not found:
-        raise DatasetError(
-            f"{folder}: empty; expected a LeRobot dataset or episode_*.hdf5 files; mount it there"
+def _official(inputs: tuple[Path, ...]) -> list[Path]:
+    """The episode files of the one input folder that has some and is no LeRobot dataset."""
+    folders = [folder for folder in inputs if not is_dataset(folder) and find_episodes(folder)]
+    if folders and len(inputs) > 1:
+        raise UsageError(
+            f"--input: {folders[0]} holds episode_*.hdf5 files, which are taken from one folder "
+            f"only; expected LeRobot datasets where there are several"
         )
+    return find_episodes(folders[0]) if folders else []
 
 
 def _take(config: Config, paths: list[Path]) -> tuple[Path, ...]:
     """Official episodes as they are; raises UsageError for a flag that only a conversion obeys."""
-    useless = _CONVERSION_FLAGS & config.given
+    shaping = {knob.name for knob in knobs() if knob.metadata["group"] in (DATA, CONVERSION)}
+    useless = (shaping - _ALSO_WITHOUT) & config.given
     if useless:
         raise UsageError(
-            f"--{min(useless)} cannot apply: {config.input} holds episode_*.hdf5 files, which are "
-            f"not converted; leave it out"
+            f"--{min(useless)} cannot apply: {paths[0].parent} holds episode_*.hdf5 files, which "
+            f"are not converted; leave it out"
         )
     info = read_info(paths[0])
     dims = {info.qpos_dim, info.action_dim}
     if "state_dim" in config.given and config.state_dim and dims != {config.state_dim}:
         raise UsageError(
-            f"--state_dim {config.state_dim} cannot apply: the episodes in {config.input} have "
+            f"--state_dim {config.state_dim} cannot apply: the episodes in {paths[0].parent} have "
             f"{info.qpos_dim} qpos and {info.action_dim} action dims and are not converted; leave "
             f"it out"
         )

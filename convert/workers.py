@@ -4,11 +4,14 @@ A worker ignores the terminal's signals; it ends when its pipe closes, also when
 killed. A worker that dies takes down its task, which is named, and never hangs the others.
 """
 
+import contextlib
 import logging
 import multiprocessing
 import signal
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
@@ -55,7 +58,14 @@ def _start(work: Work) -> _Worker:
     context = multiprocessing.get_context("spawn")  # fork would copy the threads of torch and HDF5
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, work), daemon=True)
-    process.start()
+    # the child inherits this and ignores them once it runs: a terminal's Ctrl-C must not meet it
+    # while it still imports
+    resource_tracker.ensure_running()  # its start would lift the block
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, stop.SIGNALS)
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     theirs.close()
     return _Worker(process, ours)
 
@@ -63,7 +73,9 @@ def _start(work: Work) -> _Worker:
 def _give_task(worker: _Worker, waiting: list[Any]) -> None:
     worker.task = waiting.pop() if waiting else None
     if worker.task is not None:
-        worker.pipe.send(worker.task)
+        # a worker that has died is noticed, with its task's name, when it is listened to
+        with contextlib.suppress(OSError):
+            worker.pipe.send(worker.task)
 
 
 def _ready(workers: list[_Worker]) -> list[_Worker]:
@@ -75,7 +87,8 @@ def _ready(workers: list[_Worker]) -> list[_Worker]:
 def _receive(worker: _Worker, waiting: list[Any], name: Callable[[Any], str]) -> Iterator[Any]:
     try:
         kind, value = worker.pipe.recv()
-    except EOFError:
+    except (EOFError, OSError):
+        stop.check()
         raise _death(worker, name(worker.task)) from None
     if kind == "report":
         yield value
@@ -83,6 +96,8 @@ def _receive(worker: _Worker, waiting: list[Any], name: Callable[[Any], str]) ->
         logger.handle(value)
     elif kind == "error":
         raise value
+    elif kind == "bug":
+        raise RuntimeError(f"in the worker on {name(worker.task)}:\n{value}")
     else:
         _give_task(worker, waiting)
 
@@ -91,14 +106,18 @@ def _death(worker: _Worker, task: str) -> JobError:
     worker.process.join(_END_S)
     code = worker.process.exitcode or 0
     if code == -signal.SIGKILL:
-        return OutputError(
-            f"{task}: the worker was killed (SIGKILL), most likely for memory; lower "
-            f"--convert_workers or give the container more memory, and run it again"
-        )
+        return _out_of_memory(task, "was killed (SIGKILL), most likely for memory")
     how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     return DatasetError(
         f"{task}: the worker crashed ({how}), most likely inside the video decoder; leave this "
         f"episode out or record it again"
+    )
+
+
+def _out_of_memory(task: str, what: str) -> OutputError:
+    return OutputError(
+        f"{task}: the worker {what}; lower --convert_workers or give the container more memory, "
+        f"and run it again"
     )
 
 
@@ -123,8 +142,9 @@ class _PipeHandler(logging.Handler):
 
 
 def _serve(pipe: Connection, work: Work) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+    for number in stop.SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, stop.SIGNALS)
     logger.addHandler(_PipeHandler(pipe))
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -136,5 +156,11 @@ def _serve(pipe: Connection, work: Work) -> None:
                 pipe.send(("done", None))
             except JobError as error:
                 pipe.send(("error", error))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
+            except MemoryError:
+                pipe.send(("error", _out_of_memory("this episode", "ran out of memory")))
+            except ConnectionError:
+                raise
+            except Exception:
+                pipe.send(("bug", traceback.format_exc()))
+    except (EOFError, ConnectionError):
         return  # the parent has ended, or has no use for the rest

@@ -71,12 +71,18 @@ def test_no_snapshots() -> None:
 
 
 class Bomb:
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return Path.touch, (Path("/tmp/bomb_went_off"),)  # type: ignore[return-value]
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self._path,)
 
 
 def test_code_in_a_weights_file_is_not_run(tmp_path: Path) -> None:
-    for name, content in (("torch", {"w": Bomb()}), ("pickle", Bomb())):
+    bomb = Bomb(tmp_path / "went_off")
+    for name, content in (("torch", {"w": bomb}), ("pickle", bomb)):
         path = tmp_path / name
         if name == "torch":
             torch.save(content, path)
@@ -84,7 +90,7 @@ def test_code_in_a_weights_file_is_not_run(tmp_path: Path) -> None:
             path.write_bytes(pickle.dumps(content))
         with pytest.raises(UsageError, match="not a readable state dict"):
             load_weights(path)
-    assert not Path("/tmp/bomb_went_off").exists()
+    assert not (tmp_path / "went_off").exists()
 
 
 def test_backbone_from_a_file(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
-from act.errors import DatasetError, OutputError
+from act.errors import DatasetError, OutputError, UsageError
 from convert.convert import Converted, convert, split_tasks
 from convert.lerobot import read_dataset
 from tests.barcode import read_code
@@ -23,7 +23,7 @@ from tests.conftest import DATA, SAMPLES, SMALL, make_config
 Convert = Callable[..., Converted]
 CAMERAS = ("front", "wrist")
 LEROBOT = json.loads((SMALL / "frames.json").read_text())
-VIDEO_SETS = sorted(name for name in LEROBOT if not name.endswith("image"))
+NAMES = sorted(LEROBOT)
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def table_rows(root: Path, key: str, episode: int) -> NDArray[np.float32]:
     return np.array([values for _, values in sorted(rows)], np.float32)
 
 
-@pytest.mark.parametrize("name", VIDEO_SETS)
+@pytest.mark.parametrize("name", NAMES)
 def test_frames_are_lerobots_on_every_row(lerobots: Callable[[str], Converted], name: str) -> None:
     result = lerobots(name)
     for camera in CAMERAS:
@@ -75,7 +75,7 @@ def test_frames_are_lerobots_on_every_row(lerobots: Callable[[str], Converted], 
         assert found == LEROBOT[name]["frames"][f"observation.images.{camera}"]
 
 
-@pytest.mark.parametrize("name", VIDEO_SETS)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_frame_lands_on_its_own_row(lerobots: Callable[[str], Converted], name: str) -> None:
     result = lerobots(name)
     painted = []
@@ -89,7 +89,7 @@ def test_every_frame_lands_on_its_own_row(lerobots: Callable[[str], Converted], 
     assert painted == LEROBOT[name]["barcode_episode"]
 
 
-@pytest.mark.parametrize("name", VIDEO_SETS)
+@pytest.mark.parametrize("name", NAMES)
 def test_vectors_are_the_tables_bits(lerobots: Callable[[str], Converted], name: str) -> None:
     result = lerobots(name)
     for number, episode in enumerate(read_dataset(SMALL / name).episodes):
@@ -191,7 +191,7 @@ def test_misspelt_camera_names_the_nearest(converted: Convert) -> None:
 
 
 def test_names_must_fit_the_automatic_cameras(converted: Convert) -> None:
-    with pytest.raises(DatasetError, match="found 1 names for the dataset's cameras"):
+    with pytest.raises(UsageError, match="found 1 names for the dataset's cameras"):
         converted(SMALL / "v30_h264", camera_names="only")
 
 

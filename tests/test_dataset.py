@@ -26,7 +26,7 @@ def make_episodes(lengths: list[int], dims: int = 3, sim: bool = True) -> Episod
     qpos = tuple(random.standard_normal((t, dims), np.float32) for t in lengths)
     action = tuple(random.standard_normal((t, dims + 1), np.float32) for t in lengths)
     infos = tuple(
-        EpisodeInfo(ROOT / f"episode_{i}.hdf5", sim, t, dims, dims + 1, {}, None, None, None)
+        EpisodeInfo(ROOT / f"episode_{i}.hdf5", sim, t, dims, dims + 1, {}, False, None, None, None)
         for i, t in enumerate(lengths)
     )
     return Episodes(infos, qpos, action, ())

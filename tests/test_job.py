@@ -35,6 +35,9 @@ from tests.conftest import (
 
 Job = Callable[..., Ended]
 SCHEMA = json.loads((ROOT / "manifest.schema.json").read_text())
+VALIDATOR = jsonschema.Draft202012Validator(
+    SCHEMA, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
+)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +63,7 @@ def command(output: Path, *extra: str, **flags: Any) -> Ended:
 
 def checked(ended: Ended) -> dict[str, Any]:
     """The manifest, valid, and true of the files that it lists."""
-    jsonschema.Draft202012Validator(SCHEMA).validate(ended.manifest)
+    VALIDATOR.validate(ended.manifest)
     for artifact in ended.manifest["artifacts"]:
         content = (ended.output / artifact["path"]).read_bytes()
         assert len(content) == artifact["size_bytes"]
@@ -96,9 +99,13 @@ def test_manifest_is_valid_and_true(done: Ended) -> None:
 
 
 def test_a_changed_manifest_would_not_be_valid(done: Ended) -> None:
-    manifest = done.manifest | {"status": "fine"}
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.Draft202012Validator(SCHEMA).validate(manifest)
+    changes: tuple[dict[str, Any], ...] = (
+        {"status": "fine"}, {"started_at": "yesterday"}, {"policy": None}, {"artifacts": []},
+        {"exit_code": 4}, {"unknown": 1},
+    )  # fmt: skip
+    for change in changes:
+        with pytest.raises(jsonschema.ValidationError):
+            VALIDATOR.validate(done.manifest | change)
 
 
 def test_every_field_of_the_schema_is_described() -> None:
@@ -167,16 +174,22 @@ def test_the_same_command_twice_gives_the_same_bytes(done: Ended, tmp_path: Path
     for name in ("policy_best.ckpt", "policy_last.ckpt", "dataset_stats.pkl"):
         first, second = (e.output / "checkpoints/test" / name for e in (done, again))
         assert first.read_bytes() == second.read_bytes()
-    other = command(tmp_path, input=SMALL / "v30_h264", num_epochs=3, state_dim=16, seed=1)
-    last = "checkpoints/test/policy_last.ckpt"
-    assert (other.output / last).read_bytes() != (done.output / last).read_bytes()
+    refused = command(tmp_path, input=SMALL / "v30_h264", num_epochs=3, state_dim=16)
+    assert refused.code == 2
+    assert "a finished run is here" in refused.errors[0]
+    other = command(
+        tmp_path, run_name="other", input=SMALL / "v30_h264", num_epochs=3, state_dim=16, seed=1
+    )
+    last = other.output / "checkpoints/other/policy_last.ckpt"
+    assert last.read_bytes() != (done.output / "checkpoints/test/policy_last.ckpt").read_bytes()
 
 
 def test_plan_is_printed_before_training(done: Ended) -> None:
     for text in (
-        "LeRobot v3.0", "4 of 7 to 25 frames, 62 in all", "3 to train on, 1 to validate on",
-        "front, wrist; 96x128", "qpos 16, action 16", "2 samples a step",
-        "3 epochs, 6 steps, 9 samples", "M parameters", "cpu; checkpoints will take",
+        "LeRobot v3.0", "4 of 4 episodes, 0 of them already", "4 of 7 to 25 frames, 62 in all",
+        "3 to train on, 1 to validate on", "front, wrist; 96x128", "qpos 16, action 16",
+        "2 samples a step", "3 epochs of 2 steps, 6 steps, 9 samples", "M parameters",
+        "cpu, x86_64", "checkpoints will take", "sim        True",
     ):  # fmt: skip
         assert text in done.out
 
@@ -196,7 +209,7 @@ def test_kept_episodes_train_again_without_conversion(tmp_path: Path, job: Job) 
     assert (direct.output / last).read_bytes() == (first.output / last).read_bytes()
 
     for flag in ("--keep_converted_hdf5", "--camera_keys=front"):
-        refused = job(input=episodes, num_epochs=1, extra=(flag,))
+        refused = job(input=episodes, num_epochs=1, run_name="refused", extra=(flag,))
         assert refused.code == 2
         assert "cannot apply" in refused.errors[0]
 
@@ -277,6 +290,12 @@ def test_a_signal_while_training_ends_with_75(tmp_path: Path, number: signal.Sig
     manifest = checked(ended)
     assert (manifest["status"], manifest["exit_code"]) == ("interrupted", 75)
     assert manifest["reason"].startswith(number.name)
+    rows = (tmp_path / "checkpoints/test/metrics.jsonl").read_text().splitlines()
+    losses = [json.loads(row)["val"]["loss"] for row in rows]
+    assert manifest["training"]["epochs_done"] == len(rows)
+    if rows:
+        assert manifest["training"]["best_val_loss"] <= min(losses)
+        assert "policy_best.ckpt" in {Path(a["path"]).name for a in manifest["artifacts"]}
 
 
 def test_a_signal_while_converting_ends_with_75(tmp_path: Path) -> None:
@@ -287,6 +306,19 @@ def test_a_signal_while_converting_ends_with_75(tmp_path: Path) -> None:
     assert checked(ended)["status"] == "interrupted"
     episodes = list((tmp_path / "converted_hdf5").iterdir())
     assert not [path for path in episodes if not path.name.startswith("episode_")]
+
+
+def test_training_on_the_kept_episodes_of_the_same_output_keeps_them(tmp_path: Path) -> None:
+    first = command(tmp_path, "--keep_converted_hdf5", input=SMALL / "v30_h264", num_epochs=1)
+    assert first.code == 0, first.err
+    episodes = tmp_path / "converted_hdf5"
+    before = snapshot(episodes)
+    again = command(tmp_path, run_name="again", input=episodes, num_epochs=1)
+    assert again.code == 0, again.err
+    assert snapshot(episodes) == before
+    inside = command(episodes / "run", input=episodes, num_epochs=1)
+    assert inside.code == 2
+    assert "is inside --input" in inside.errors[0]
 
 
 def interrupt(output: Path, phase: str, number: signal.Signals, **flags: Any) -> Ended:
@@ -339,7 +371,7 @@ def fewer_rows(root: Path) -> None:
 VIDEO = "videos/chunk-000/observation.images.wrist/episode_000001.mp4"
 BREAKS: dict[str, tuple[Callable[[Path], Any], int, list[str]]] = {
     "no input": (shutil.rmtree, 3, ["dataset", "mount"]),
-    "empty input": (empty, 3, ["empty"]),
+    "empty input": (empty, 3, ["no such file", "mount"]),
     "no info": (lambda root: (root / "meta/info.json").unlink(), 3, ["meta/info.json", "mount"]),
     "bad json": (lambda root: (root / "meta/info.json").write_text("{"), 3, ["info.json", "JSON"]),
     "version": (lambda root: edit_info(root, codebase_version="v4.0"), 3, ["'v4.0'", "v2.1, v3.0"]),
@@ -420,8 +452,11 @@ FLAGS: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 
 @pytest.mark.parametrize("name", FLAGS)
-def test_a_bad_flag_is_one_line_and_2(job: Job, name: str) -> None:
+def test_a_bad_flag_is_one_line_and_2(
+    tmp_path: Path, job: Job, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     flags, words = FLAGS[name]
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # no weights that somebody fetched before
     if name == "no GPU" and torch.cuda.is_available():
         pytest.skip("there is a GPU")
     ended = job(input=SMALL / "v30_h264", **flags)

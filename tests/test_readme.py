@@ -1,9 +1,8 @@
 """The README and the parser say the same."""
 
-import dataclasses
 import re
 
-from act.config import knobs, parser
+from act.config import knobs, parser, shown_default
 from act.imitate_episodes import parse as parse_upstream
 from tests.conftest import ROOT
 
@@ -24,13 +23,8 @@ def test_every_flag_in_the_readme_exists() -> None:
 
 def test_every_flag_stands_in_the_readmes_table_with_its_default() -> None:
     table = dict(re.findall(r"^\| `--(\w+)` \| ([^|]*) \|", README, re.MULTILINE))
-    defaults = {knob.name: _shown(knob.default) for knob in knobs()}
+    defaults = {knob.name: shown_default(knob.default) for knob in knobs()}
     assert table == defaults
-
-
-def _shown(default: object) -> str:
-    named = {dataclasses.MISSING: "required", False: "off", (): "auto"}
-    return named[default] if any(default is key for key in named) else str(default)
 
 
 def test_upstreams_command_in_the_readme_is_understood() -> None:

@@ -1,0 +1,131 @@
+"""Writing `episode_<i>.hdf5` (act/episode.py has the layout), one frame in memory at a time.
+
+T time steps, H and W the image's height and width, C cameras, L bytes of the longest JPEG.
+"""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import h5py
+import numpy as np
+
+from act.episode import FloatArray, Frame
+from act.jpeg import encode_jpeg
+
+# Frames start on a page, so that training can map them and a copy of one touches no other page.
+_PAGE_BYTES = 4096
+
+Shapes = dict[str, tuple[int, int, int]]  # camera: (T, H, W)
+
+
+class FrameWriter(Protocol):
+    """Takes the frames of an episode, camera by camera, each camera in order."""
+
+    def write_frame(self, camera: str, ts: int, frame: Frame) -> None:
+        """Write frame `ts` (H, W, 3) uint8 RGB of a camera."""
+
+
+@contextlib.contextmanager
+def write_episode(
+    path: Path,
+    vectors: dict[str, FloatArray],
+    images: Shapes,
+    attributes: dict[str, Any],
+    jpeg_quality: int | None = None,
+) -> Iterator[FrameWriter]:
+    """Lay out an episode file and take its frames; the file is whole when the context ends.
+
+    vectors: `action`, and the observations `qpos`, `qvel` and, where there is one, `effort`
+    attributes: of the file, `sim` among them; jpeg_quality: None = raw frames
+    """
+    if jpeg_quality is None:
+        offsets = _lay_out(path, vectors, images, attributes)
+        with path.open("r+b", buffering=0) as file:
+            yield _RawWriter(file.fileno(), offsets)
+    else:
+        _lay_out(path, vectors, {}, attributes | {"compress": True})
+        with tempfile.TemporaryFile(dir=path.parent) as spool:
+            writer = _JpegWriter(spool, jpeg_quality)
+            yield writer
+            writer.finish(path, list(images))
+
+
+def _lay_out(
+    path: Path, vectors: dict[str, FloatArray], images: Shapes, attributes: dict[str, Any]
+) -> dict[str, int]:
+    """Write everything but the frames; returns where each camera's frames begin in the file."""
+    with h5py.File(
+        path, "w", alignment_threshold=_PAGE_BYTES, alignment_interval=_PAGE_BYTES
+    ) as file:
+        for name, value in attributes.items():
+            file.attrs[name] = value
+        for name, values in vectors.items():
+            group = file if name == "action" else file.require_group("observations")
+            group.create_dataset(name, data=values, dtype=np.float32)
+        return {camera: _allocate(file, camera, (*shape, 3)) for camera, shape in images.items()}
+
+
+def _allocate(file: h5py.File, camera: str, shape: tuple[int, ...]) -> int:
+    """Make a contiguous uint8 dataset that is not written yet; returns its offset in the file."""
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_layout(h5py.h5d.CONTIGUOUS)
+    plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)  # every frame is written, or the file is not
+    plist.set_obj_track_times(False)  # the same episode gives the same bytes
+    group = file.require_group("observations/images")
+    space = h5py.h5s.create_simple(shape)
+    made = h5py.h5d.create(group.id, camera.encode(), h5py.h5t.STD_U8LE, space, plist)
+    offset: int = made.get_offset()
+    return offset
+
+
+class _RawWriter:
+    """HDF5 laid the file out; frames go past it, straight to where it put their dataset.
+
+    That saves a copy, and a full disk is an ordinary error instead of one while HDF5 closes.
+    """
+
+    def __init__(self, descriptor: int, offsets: dict[str, int]) -> None:
+        self._descriptor = descriptor
+        self._offsets = offsets
+
+    def write_frame(self, camera: str, ts: int, frame: Frame) -> None:
+        content = np.ascontiguousarray(frame).data.cast("B")
+        place = self._offsets[camera] + ts * len(content)
+        while content:
+            written = os.pwrite(self._descriptor, content, place)
+            content, place = content[written:], place + written
+
+
+class _JpegWriter:
+    """Rows are as long as the longest JPEG, which is known at the end: they wait on disk."""
+
+    def __init__(self, spool: Any, quality: int) -> None:
+        self._spool = spool
+        self._quality = quality
+        self._lengths: dict[str, list[int]] = {}
+
+    def write_frame(self, camera: str, ts: int, frame: Frame) -> None:
+        content = encode_jpeg(frame, self._quality)
+        self._spool.write(content)
+        self._lengths.setdefault(camera, []).append(len(content))
+
+    def finish(self, path: Path, cameras: list[str]) -> None:
+        """Move the rows from the spool into the file."""
+        lengths = np.array([self._lengths[camera] for camera in cameras], np.int32)
+        longest = int(lengths.max())
+        self._spool.seek(0)
+        with h5py.File(path, "r+") as file:
+            file["compress_len"] = lengths
+            for camera, row_lengths in zip(cameras, lengths.tolist(), strict=True):
+                shape = (len(row_lengths), longest)
+                group = file.require_group("observations/images")
+                rows = group.create_dataset(camera, shape, np.uint8)
+                for ts, length in enumerate(row_lengths):
+                    row = np.zeros(longest, np.uint8)
+                    row[:length] = np.frombuffer(self._spool.read(length), np.uint8)
+                    rows[ts] = row

@@ -1,0 +1,63 @@
+"""One file with frames of one camera, a video or a table with images, and who uses it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from act.errors import DatasetError
+from convert.findings import Finding, error, found, warning
+from convert.lerobot import Dataset, Episode, VideoSpan
+
+UNCODED = "dataset"  # the code of a DatasetError that names none
+
+
+@dataclass(frozen=True)
+class CameraFile:
+    """A file, the camera, and the episodes with their places in it, by first frame."""
+
+    key: str
+    path: Path
+    uses: list[tuple[Episode, VideoSpan]]
+
+    @property
+    def episode(self) -> int:
+        """The first episode in it."""
+        return self.uses[0][0].index
+
+    def error(self, code: str, what: str, episode: int | None = None) -> Finding:
+        """An error of this file, or of one episode in it."""
+        return error(code, self.path, what, episode=episode, camera=self.key)
+
+    def warning(self, code: str, what: str, episode: int | None = None) -> Finding:
+        """A warning of this file, or of one episode in it."""
+        return warning(code, self.path, what, episode=episode, camera=self.key)
+
+    def found(self, problem: DatasetError, code: str, episode: int) -> Finding:
+        """What a reader raised, under `code` where it gave none."""
+        told = DatasetError(
+            str(problem),
+            code=code if problem.code == UNCODED else problem.code,
+            where=problem.where,
+        )
+        return found(told, self.path, episode=episode, camera=self.key)
+
+
+def camera_files(dataset: Dataset, keys: Iterable[str], dtype: str) -> list[CameraFile]:
+    """The files of those cameras that are of `dtype`, "video" or "image"."""
+    files = []
+    for key in (key for key in keys if dataset.features[key].dtype == dtype):
+        uses: dict[Path, list[tuple[Episode, VideoSpan]]] = {}
+        for episode in (episode for episode in dataset.episodes if episode.length > 0):
+            table = VideoSpan(episode.table_path, 0, None)
+            span = episode.videos[key] if dtype == "video" else table
+            uses.setdefault(span.path, []).append((episode, span))
+        for path, used in uses.items():
+            files.append(CameraFile(key, path, sorted(used, key=lambda use: use[1].first)))
+    return files
+
+
+def leftover_folder(root: Path, key: str, episode: int) -> Path | None:
+    """The images of an episode that a recording left beside its video."""
+    names = (f"episode_{episode:06d}", f"episode-{episode:06d}")
+    folders = (root / "images" / key / name for name in names)
+    return next((folder for folder in folders if folder.is_dir()), None)

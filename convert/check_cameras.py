@@ -1,0 +1,139 @@
+"""What a check says of a dataset's cameras: their files, formats and sizes.
+
+Each video file is opened once, by `convert/probe.py`; threads do it, as FFmpeg works without
+Python's lock.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from functools import partial
+
+from act.errors import DatasetError
+from convert.camera_file import CameraFile, camera_files
+from convert.check_spans import check_spans
+from convert.findings import Report, error, warning
+from convert.image import ImageReader
+from convert.lerobot import Dataset
+from convert.probe import Probe, probe
+
+Size = tuple[int, int]  # height and width in pixels
+
+_BT601 = (5, 6)  # AVCOL_SPC_BT470BG, AVCOL_SPC_SMPTE170M: what untagged video is taken for
+_BITS = 8
+
+
+def check_cameras(
+    dataset: Dataset, keys: Sequence[str], resized: bool, report: Report, pool: Executor
+) -> dict[str, Size]:
+    """Check every file of the cameras `keys`; gives the size that each camera has in most files.
+
+    resized: whether sizes may differ, as all images are brought to one
+    """
+    sizes: dict[str, list[tuple[CameraFile, Size]]] = {key: [] for key in keys}
+    videos = camera_files(dataset, keys, "video")
+    probes = []
+    for file, seen in zip(videos, pool.map(partial(_probe, dataset, report), videos), strict=True):
+        if seen is not None:
+            _check_probe(file, seen, report)
+            check_spans(dataset, file, seen, report)
+            probes.append((file, seen))
+            sizes[file.key].append((file, (seen.height, seen.width)))
+    _check_codecs(probes, report)
+    images = camera_files(dataset, keys, "image")
+    for file, size in zip(images, pool.map(partial(_first_image, report), images), strict=True):
+        if size is not None:
+            sizes[file.key].append((file, size))
+    return _check_sizes(dataset, sizes, resized, report)
+
+
+def _probe(dataset: Dataset, report: Report, file: CameraFile) -> Probe | None:
+    try:
+        return probe(file.path, dataset.fps, dataset.file_firsts[file.path])
+    except DatasetError as problem:
+        report.say(file.found(problem, "video-unreadable", file.episode))
+        return None
+
+
+def _check_probe(file: CameraFile, seen: Probe, report: Report) -> None:
+    if seen.pixel_format.startswith("gray"):
+        what = (
+            f"is {seen.pixel_format}, a depth or grey stream, expected colour; leave it out with "
+            f"--camera_keys"
+        )
+        report.say(file.error("video-depth", what))
+    elif seen.bits > _BITS:
+        what = f"has {seen.bits} bits per channel, expected {_BITS}; re-encode it if colours matter"
+        report.say(file.warning("video-bits", what))
+    if seen.start_s:
+        base = "takes its timestamps as they are" if seen.first else "counts its frames from there"
+        what = f"starts at {seen.start_s:.3f} s instead of 0; the dataset {base}"
+        report.say(file.warning("video-start", what))
+    if seen.is_tagged and seen.colorspace not in _BT601:
+        what = (
+            f"has tagged colours (matrix {seen.colorspace}) and is converted by its tag, which "
+            f"PyAV before 17, as in lerobot, does not do: up to 32 levels apart"
+        )
+        report.say(file.warning("colour-tags", what))
+    if seen.is_blank:
+        report.say(file.warning("video-blank", "its first frame is of one colour; look at it"))
+
+
+def _first_image(report: Report, file: CameraFile) -> Size | None:
+    try:
+        frame = next(iter(ImageReader(file.path, file.key).frames(file.episode, 1)))
+    except DatasetError as problem:
+        report.say(file.found(problem, "image-unreadable", file.episode))
+        return None
+    if frame.min() == frame.max():
+        report.say(file.warning("video-blank", "its first image is of one colour; look at it"))
+    return frame.shape[0], frame.shape[1]
+
+
+def _check_codecs(probes: list[tuple[CameraFile, Probe]], report: Report) -> None:
+    for key in dict.fromkeys(file.key for file, _ in probes):
+        files = [(file, seen.codec) for file, seen in probes if file.key == key]
+        codecs = Counter(codec for _, codec in files)
+        usual = codecs.most_common(1)[0][0]
+        odd = next(((file, codec) for file, codec in files if codec != usual), None)
+        if odd is not None:
+            file, codec = odd
+            what = f"is {codec}, most are {usual} ({dict(codecs)}); all are read"
+            report.say(file.warning("codec-changes", what))
+
+
+def _check_sizes(
+    dataset: Dataset,
+    seen: Mapping[str, list[tuple[CameraFile, Size]]],
+    resized: bool,
+    report: Report,
+) -> dict[str, Size]:
+    info_path = dataset.root / "meta/info.json"
+    sizes = {}
+    for key, files in seen.items():
+        if not files:
+            continue
+        usual = sizes[key] = Counter(size for _, size in files).most_common(1)[0][0]
+        for file, size in files:
+            if size != usual and not resized:
+                what = (
+                    f"is {_by(size)}, expected {_by(usual)} as in most files; leave its episodes "
+                    f"out, or bring all to one size with --image_size"
+                )
+                report.say(file.error("video-size", what, file.episode))
+        said = dataset.features[key].size
+        if said is not None and said != usual:
+            what = f"the shape is {_by(said)}, but its images are {_by(usual)}, which counts"
+            report.say(warning("camera-shape", info_path, what, camera=key))
+    if len(set(sizes.values())) > 1 and not resized:
+        what = (
+            f"the cameras differ in size: { {key: _by(size) for key, size in sizes.items()} }; "
+            f"expected one size, as the network joins them along the width; choose with "
+            f"--camera_keys, or give --image_size HxW"
+        )
+        report.say(error("camera-sizes", info_path, what))
+    return sizes
+
+
+def _by(size: Size) -> str:
+    return f"{size[0]}x{size[1]}"

@@ -1,0 +1,70 @@
+"""The long look: every frame of every camera decoded, file by file, in order."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from functools import partial
+
+import numpy as np
+
+from act.episode import Frame
+from act.errors import DatasetError
+from convert.camera_file import CameraFile, camera_files
+from convert.findings import Report
+from convert.image import ImageReader
+from convert.lerobot import Dataset, Episode
+from convert.video import VideoReader
+
+_NOISE = 8  # levels by which a codec may make copies of one picture differ
+
+
+def check_deep(dataset: Dataset, keys: Sequence[str], report: Report, pool: Executor) -> int:
+    """Decode everything but what is known to be broken; gives the number of frames decoded."""
+    broken = {finding.where for finding in report.errors}
+    videos, images = (
+        [file for file in camera_files(dataset, keys, dtype) if str(file.path) not in broken]
+        for dtype in ("video", "image")
+    )
+    counts = pool.map(partial(_decode_video, dataset, report), videos)
+    return sum(counts) + sum(pool.map(partial(_decode_images, report), images))
+
+
+def _decode_video(dataset: Dataset, report: Report, file: CameraFile) -> int:
+    def decode() -> Iterator[tuple[Episode, Iterable[Frame]]]:
+        first = dataset.file_firsts[file.path]
+        with VideoReader(file.path, dataset.fps, first) as reader:
+            for episode, span in file.uses:
+                yield episode, reader.frames(span.first, episode.length)
+
+    return _count(file, decode(), "video-decode", report)
+
+
+def _decode_images(report: Report, file: CameraFile) -> int:
+    def decode() -> Iterator[tuple[Episode, Iterable[Frame]]]:
+        reader = ImageReader(file.path, file.key)
+        for episode, _ in file.uses:
+            yield episode, reader.frames(episode.index, episode.length)
+
+    return _count(file, decode(), "image-unreadable", report)
+
+
+def _count(
+    file: CameraFile,
+    episodes: Iterator[tuple[Episode, Iterable[Frame]]],
+    code: str,
+    report: Report,
+) -> int:
+    count, index = 0, file.episode
+    try:
+        for episode, frames in episodes:
+            index = episode.index
+            first, frozen = None, episode.length > 1
+            for frame in frames:
+                first = np.array(frame, np.int16) if first is None else first
+                frozen = frozen and int(np.abs(first - frame).max()) <= _NOISE
+                count += 1
+            if frozen:
+                what = "every frame shows the same; the camera stood still or hung"
+                report.say(file.warning("video-frozen", what, index))
+    except DatasetError as problem:
+        report.say(file.found(problem, code, index))
+    return count

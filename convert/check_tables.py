@@ -1,0 +1,128 @@
+"""What a check says of the data files: rows against metadata, values, timestamps against fps.
+
+Each file is read once, all its episodes together; threads do it.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from act.errors import DatasetError
+from convert.episodes import NOT_FOUND
+from convert.findings import Report, error, warning
+from convert.lerobot import Dataset, Episode
+from convert.table import episode_vectors, read_columns, split_episodes
+
+_MAX_DEVIATION = 0.5  # frames
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What an episode's rows hold, as far as they could be read."""
+
+    episode: Episode
+    vectors: dict[str, NDArray[np.float32]]  # (T, D) each
+    deviation_s: float  # the largest of |timestamp - timestamp[0] - frame_index / fps|
+
+
+def check_tables(
+    dataset: Dataset, keys: Sequence[str], report: Report, pool: Executor
+) -> list[Rows]:
+    """Check every data file; gives the rows of the episodes, in the dataset's order.
+
+    keys: the vectors that a conversion needs
+    """
+    lost = {finding.episode for finding in report.errors if finding.code == NOT_FOUND}
+    by_path: dict[Path, list[Episode]] = {}
+    for episode in dataset.episodes:
+        if episode.length > 0 and episode.index not in lost:
+            by_path.setdefault(episode.table_path, []).append(episode)
+    known = {episode.index for episode in dataset.episodes}
+    check = partial(_check_table, dataset, keys, known, report)
+    rows = [row for part in pool.map(check, by_path.items()) for row in part]
+    return sorted(rows, key=lambda row: row.episode.index)
+
+
+def _check_table(
+    dataset: Dataset,
+    keys: Sequence[str],
+    known: set[int],
+    report: Report,
+    item: tuple[Path, list[Episode]],
+) -> list[Rows]:
+    path, episodes = item
+    columns = ["episode_index", "frame_index", *keys]
+    try:
+        table = read_columns(path, columns, ["timestamp"])
+    except DatasetError as problem:
+        report.catch(problem, path, episode=episodes[0].index if len(episodes) == 1 else None)
+        return []
+    by_index = dict(split_episodes(path, table, report.say))
+    strangers = sorted(set(by_index) - known)
+    if strangers:
+        what = f"has rows of episodes {strangers[:5]}, which the metadata does not list; not used"
+        report.say(warning("table-extra", path, what))
+    if not by_index:
+        return []
+    rows = []
+    for episode in episodes:
+        count = by_index[episode.index].num_rows if episode.index in by_index else 0
+        if count != episode.length:
+            what = (
+                f"has {count} rows, expected {episode.length} as its metadata says; rows are "
+                f"missing or the metadata is of another recording"
+            )
+            report.say(error("table-rows", path, what, episode=episode.index))
+        else:
+            rows.append(_check_rows(dataset, path, episode, by_index[episode.index], keys, report))
+    return rows
+
+
+def _check_rows(
+    dataset: Dataset,
+    path: Path,
+    episode: Episode,
+    table: pa.Table,
+    keys: Sequence[str],
+    report: Report,
+) -> Rows:
+    vectors = episode_vectors(path, episode.index, table, keys, report.say)
+    deviation_s = 0.0
+    if "timestamp" in table.column_names and vectors:
+        deviation_s = _check_times(dataset, path, episode, table, report)
+    return Rows(episode, vectors, deviation_s)
+
+
+def _check_times(
+    dataset: Dataset, path: Path, episode: Episode, table: pa.Table, report: Report
+) -> float:
+    """Frames are matched by order; a timestamp elsewhere tells of hardware clocks or lost rows."""
+    if not pa.types.is_floating(table["timestamp"].type):
+        return 0.0
+    order = np.argsort(table["frame_index"].to_numpy(), kind="stable")
+    times = table["timestamp"].to_numpy()[order].astype(np.float64)
+    off = np.abs(times - times[0] - np.arange(len(times)) / float(dataset.fps))
+    if not np.isfinite(off).all():
+        what = f"{int((~np.isfinite(off)).sum())} timestamps are not finite; frames go by order"
+        report.say(warning("timestamp-value", path, what, episode=episode.index))
+        return 0.0
+    worst = int(off.argmax())
+    if len(times) > 1 and (np.diff(times) <= 0).any():
+        at = int((np.diff(times) <= 0).argmax()) + 1
+        what = f"timestamp {times[at]:.4f} s at row {at} does not follow {times[at - 1]:.4f} s"
+        what += ", expected them to rise; frames are matched by order"
+        report.say(warning("timestamp-order", path, what, episode=episode.index))
+    elif off[worst] >= _MAX_DEVIATION / float(dataset.fps):
+        what = (
+            f"timestamps deviate from frame_index / fps by up to {off[worst] * 1e3:.1f} ms (row "
+            f"{worst}), expected below {_MAX_DEVIATION * 1e3 / float(dataset.fps):.1f} ms at "
+            f"{float(dataset.fps):g} fps; frames are matched by order"
+        )
+        report.say(warning("timestamp-fps", path, what, episode=episode.index))
+    return float(off[worst])

@@ -1,0 +1,198 @@
+"""What a check says of states and actions: widths, still dims, jumps, units, orientations.
+
+T rows of an episode, D values in a vector; all episodes together are judged by one scale.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convert.check_tables import Rows
+from convert.findings import Report, error, warning
+from convert.info import Feature
+from convert.quaternion import find_quaternions, flips, off_unit
+
+_STILL = 1e-6
+# A jump is a step of more than this many times the largest ordinary one. Ordinary are all but the
+# top thousandth, and never fewer than the top four (two glitches, in and out) are left out. In
+# tests/data the largest is 8.0, the first step of a scripted policy; an angle that wraps is at 30.
+_JUMP = 10.0
+_RARE = 1e-3
+_MIN_RARE = 4
+_OF_RANGE = 0.1  # and more than this share of the dim's range, or it is noise
+_SCALES = (1.0, 100.0)  # grippers: a fraction (0..1 or -1..1), or per cent
+_ROOM = 1.1  # of the scale: what all but a hundredth of the values keep to
+_OUTSIDE = 1.25
+_UNIT_RATIO = 5.0
+
+
+@dataclass(frozen=True)
+class Vector:
+    """One vector of all episodes that could be read, and their names."""
+
+    key: str
+    names: tuple[str, ...]
+    parts: list[tuple[Rows, NDArray[np.float32]]]  # (T, D) each
+
+    @property
+    def all(self) -> NDArray[np.float32]:
+        """All rows, (sum of T, D)."""
+        return np.concatenate([values for _, values in self.parts])
+
+
+def gather(feature: Feature, rows: Sequence[Rows], root: Path, report: Report) -> Vector | None:
+    """One vector of all episodes; an episode of another width is an error and left out."""
+    parts = [(row, row.vectors[feature.key]) for row in rows if feature.key in row.vectors]
+    if not parts:
+        return None
+    usual = Counter(values.shape[1] for _, values in parts).most_common(1)[0][0]
+    for row, values in parts:
+        if values.shape[1] != usual:
+            what = (
+                f"has {values.shape[1]} values in {feature.key!r}, expected {usual} as in most "
+                f"episodes; leave the episode out"
+            )
+            path = row.episode.table_path
+            report.say(error("vector-width", path, what, episode=row.episode.index))
+    said = int(np.prod(feature.shape))
+    if said != usual:
+        what = f"shape of {feature.key!r} is {list(feature.shape)}, but its rows have {usual}"
+        report.say(warning("vector-shape", root / "meta/info.json", f"{what} values, which counts"))
+    names = feature.names if feature.names and len(feature.names) == usual else None
+    return Vector(
+        feature.key,
+        names or tuple(f"{feature.key}[{i}]" for i in range(usual)),
+        [(row, values) for row, values in parts if values.shape[1] == usual],
+    )
+
+
+def check_vector(vector: Vector, root: Path, report: Report) -> None:
+    """Say what is odd in one vector."""
+    _check_still(vector, root, report)
+    oriented = _check_quaternions(vector, report)
+    _check_jumps(vector, oriented, report)
+    _check_gripper(vector, root, report)
+
+
+def check_pair(state: Vector, action: Vector, root: Path, report: Report) -> None:
+    """Say what is odd between state and action."""
+    actions = {id(row): values for row, values in action.parts}
+    pairs = [(values, actions[id(row)]) for row, values in state.parts if id(row) in actions]
+    if not pairs or len(state.names) > len(action.names):
+        return
+    width = len(state.names)
+    if all(np.allclose(s, a[:, :width], rtol=0, atol=_STILL) for s, a in pairs):
+        what = (
+            f"{action.key!r} equals {state.key!r} in every row; a policy learns to stay where it "
+            f"is; record the commands, or shift the states by one step"
+        )
+        report.say(warning("action-is-state", root / "data", what))
+    spans = [
+        dict(zip(v.names, np.ptp(v.all.astype(np.float64), axis=0), strict=True))
+        for v in (state, action)
+    ]
+    for name in (name for name in spans[0] if "gripper" in name.lower() and name in spans[1]):
+        low, high = sorted((spans[0][name], spans[1][name]))
+        if low > _STILL and high > _UNIT_RATIO * low:
+            what = (
+                f"{name!r} spans {spans[0][name]:.3g} in {state.key!r} and {spans[1][name]:.3g} in "
+                f"{action.key!r}, expected the same units; the robot would be commanded in one "
+                f"and observed in the other"
+            )
+            report.say(warning("gripper-units", root / "data", what))
+
+
+def _check_still(vector: Vector, root: Path, report: Report) -> None:
+    values = vector.all
+    still = np.ptp(values, axis=0) < _STILL
+    if still.all() and len(values) > 1:
+        what = f"{vector.key!r} never changes in any episode; nothing can be learnt from it"
+        report.say(warning("vector-still", root / "data", what))
+        return
+    if still.any():
+        names = [name for name, is_still in zip(vector.names, still, strict=True) if is_still]
+        what = f"{vector.key!r} has dims that never change: {', '.join(names)}"
+        report.say(warning("dim-still", root / "data", what))
+    for row, part in vector.parts:
+        if len(part) > 1 and (np.ptp(part, axis=0) < _STILL).all():
+            what = f"{vector.key!r} never changes; leave the episode out if the robot stood still"
+            path = row.episode.table_path
+            report.say(warning("episode-still", path, what, episode=row.episode.index))
+
+
+def _check_jumps(vector: Vector, oriented: set[int], report: Report) -> None:
+    steps = [np.abs(np.diff(part.astype(np.float64), axis=0)) for _, part in vector.parts]
+    together = np.sort(np.concatenate(steps), axis=0)
+    span = np.ptp(vector.all.astype(np.float64), axis=0)
+    for dim, name in enumerate(vector.names):
+        moved = together[together[:, dim] > _STILL, dim]
+        rare = max(_MIN_RARE, int(np.ceil(len(moved) * _RARE)))
+        if dim in oriented or len(moved) <= 2 * rare:
+            continue
+        limit = max(_JUMP * moved[-1 - rare], _OF_RANGE * span[dim])
+        for (row, part), step in zip(vector.parts, steps, strict=True):
+            if len(step) and step[:, dim].max() > limit:
+                at = int(step[:, dim].argmax())
+                what = (
+                    f"{vector.key!r} jumps in {name!r} from {part[at, dim]:.4g} to "
+                    f"{part[at + 1, dim]:.4g} at row {at + 1}, where steps up to "
+                    f"{moved[-1 - rare]:.3g} are usual; look at the recording"
+                )
+                path = row.episode.table_path
+                report.say(warning("jump", path, what, episode=row.episode.index))
+
+
+def _check_gripper(vector: Vector, root: Path, report: Report) -> None:
+    """Units are the dataset's own affair; values far outside of what nearly all keep to are not."""
+    values = np.abs(vector.all.astype(np.float64))
+    for dim, name in enumerate(vector.names):
+        if "gripper" not in name.lower():
+            continue
+        bulk = float(np.quantile(values[:, dim], 0.99, method="lower"))
+        scale = next((scale for scale in _SCALES if bulk <= _ROOM * scale), None)
+        if scale is None:
+            what = (
+                f"{name!r} of {vector.key!r} reaches {values[:, dim].max():.4g}, expected 0 to 1, "
+                f"-1 to 1 or 0 to 100; make sure that the robot is commanded in the same units"
+            )
+            report.say(warning("gripper-range", root / "data", what))
+            continue
+        for row, part in vector.parts:
+            outside = np.abs(part[:, dim]) > _OUTSIDE * scale
+            if outside.any():
+                what = (
+                    f"{name!r} of {vector.key!r} is {part[int(outside.argmax()), dim]:.4g} at row "
+                    f"{int(outside.argmax())}, nearly all others are within {scale:g}; look at "
+                    f"the recording"
+                )
+                path = row.episode.table_path
+                report.say(warning("gripper-range", path, what, episode=row.episode.index))
+
+
+def _check_quaternions(vector: Vector, report: Report) -> set[int]:
+    """Flips and lengths of the orientations; gives the dims that are part of one."""
+    found = find_quaternions(vector.names)
+    for quaternion in found:
+        for row, part in vector.parts:
+            q = part[:, list(quaternion.where)]
+            path, index = row.episode.table_path, row.episode.index
+            flipped, off = flips(q), off_unit(q)
+            if len(flipped):
+                what = (
+                    f"orientation {quaternion.name!r} of {vector.key!r} changes sign "
+                    f"{len(flipped)} times, first at row {flipped[0]}, expected never, as q and "
+                    f"-q are the same rotation; give --fix_quaternions"
+                )
+                report.say(warning("quaternion-flip", path, what, episode=index))
+            if len(off):
+                what = (
+                    f"orientation {quaternion.name!r} of {vector.key!r} has length "
+                    f"{np.linalg.norm(q[off[0]]):.4g} at row {off[0]} ({len(off)} rows), expected "
+                    f"1; give --fix_quaternions"
+                )
+                report.say(warning("quaternion-length", path, what, episode=index))
+    return {dim for quaternion in found for dim in quaternion.where}

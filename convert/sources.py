@@ -1,0 +1,94 @@
+"""Which datasets the input holds, and which of their episodes are wanted, in what order."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from act.config import Config
+from act.errors import DatasetError, UsageError
+from convert.choice import chosen, parse_ranges
+from convert.lerobot import Dataset, Episode, is_dataset, read_dataset
+
+logger = logging.getLogger("act")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One episode and the dataset that it is of."""
+
+    dataset: Dataset
+    episode: Episode
+
+    def __str__(self) -> str:
+        return f"episode {self.episode.index} of {self.dataset.root}"
+
+
+def find_datasets(inputs: Sequence[Path]) -> list[Path]:
+    """The LeRobot datasets in the input folders: a folder itself, or its subfolders by name."""
+    found = [path for folder in inputs for path in _datasets_in(folder)]
+    twice = {path for path in found if found.count(path) > 1}
+    if twice:
+        raise UsageError(f"--input: {min(twice)} is given more than once; name each dataset once")
+    return found
+
+
+def _datasets_in(folder: Path) -> list[Path]:
+    try:
+        children = sorted(path for path in folder.iterdir() if path.is_dir())
+    except OSError as error:
+        raise DatasetError(
+            f"{folder}: cannot be read ({error.strerror}); expected a LeRobot dataset or "
+            f"episode_*.hdf5 files; mount it there, or name it with --input",
+            code="input-missing",
+            where=folder,
+        ) from error
+    if is_dataset(folder):
+        return [folder]
+    # none is let through as it is: reading it says what is missing
+    return [path for path in children if is_dataset(path)] or [folder]
+
+
+def read_sources(config: Config) -> tuple[list[Dataset], list[Source]]:
+    """Every dataset of the input, and the episodes asked for, numbered on from one to the next."""
+    datasets = [read_dataset(root) for root in find_datasets(config.input)]
+    wanted = [source for number, source in _numbered(datasets) if _is_wanted(config, number)]
+    empty = [source for source in wanted if source.episode.length < 1]
+    for source in empty:
+        logger.warning("%s has no frames and is skipped", source)
+    sources = [source for source in wanted if source.episode.length > 0]
+    if not sources:
+        where = ", ".join(str(dataset.root) for dataset in datasets)
+        raise DatasetError(
+            f"{where}: no episode with frames is left of {sum(len(d.episodes) for d in datasets)}; "
+            f"expected at least one; look at --episodes and --exclude_episodes",
+            code="episodes-missing",
+        )
+    return datasets, sources[: config.max_episodes or None]
+
+
+def _numbered(datasets: Sequence[Dataset]) -> Iterator[tuple[int, Source]]:
+    """Each episode by the number that --episodes means: its own, counted on over the datasets."""
+    offset = 0
+    for dataset in datasets:
+        for episode in dataset.episodes:
+            yield offset + episode.index, Source(dataset, episode)
+        offset += max((episode.index for episode in dataset.episodes), default=-1) + 1
+
+
+def _is_wanted(config: Config, number: int) -> bool:
+    only, without = (
+        () if text in ("all", "none") else _ranges(flag, text)
+        for flag, text in (
+            ("episodes", config.episodes),
+            ("exclude_episodes", config.exclude_episodes),
+        )
+    )
+    return chosen(number, only, without)
+
+
+def _ranges(flag: str, text: str) -> tuple[range, ...]:
+    try:
+        return parse_ranges(text)
+    except ValueError as error:
+        raise UsageError(f"--{flag}: {error}; expected numbers and ranges like 0:40,55") from error

@@ -1,0 +1,246 @@
+"""The check, on datasets that are whole and on the corpus of broken ones (tests/broken.py)."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from act.errors import DatasetError
+from convert.check import check, main
+from convert.findings import Report
+from convert.lerobot import read_dataset
+from tests.broken import BROKEN, ODD, TABLE, VIDEO, Broken, cut, encode
+from tests.conftest import ROOT, SAMPLES, SMALL, command_environment
+
+GOOD = [*sorted(path for path in SMALL.iterdir() if path.is_dir()), *SAMPLES]
+# What is peculiar about them, and said.
+KNOWN = {
+    "v21_av1": {"tasks"}, "v30_av1": {"tasks"}, "v30_merged": {"tasks"},
+    "v30_bt709": {"colour-tags"}, "v30_converted": {"table-pointer"},
+    "v30_deleted": {"codec-changes"}, "v30_startoffset": {"video-start"},
+    "v30_startoffset_abs": {"video-start"},
+}  # fmt: skip
+
+
+def snapshot(root: Path) -> dict[str, Any]:
+    """Everything in a folder, but for the time of last access."""
+    found = {}
+    for path in sorted(root.rglob("*")):
+        status = path.lstat()
+        content = path.read_bytes() if path.is_file() else None
+        found[str(path)] = (status.st_mode, status.st_size, status.st_mtime_ns, content)
+    return found
+
+
+def codes(report: Report) -> set[str]:
+    return {finding.code for finding in report.findings}
+
+
+def look(tmp_path: Path, broken: Broken) -> Report:
+    """Break a copy and check it; what holds for every report is asserted here."""
+    root = tmp_path / "dataset"
+    shutil.copytree(SMALL / broken.base, root)
+    broken.breaking(root)
+    before = snapshot(root)
+    report = check(root, **{"chunk_size": 5, "output": tmp_path, **broken.options})
+    assert snapshot(root) == before
+    values = json.loads(json.dumps(report.as_json(), allow_nan=False))
+    assert (values["errors"], values["warnings"]) == (len(report.errors), len(report.warnings))
+    assert values["verdict"] == ("broken" if report.errors else "fine")
+    assert sum(values["counts"].values()) == len(values["findings"])
+    for finding in report.findings:
+        assert "\n" not in finding.message
+        assert finding.where in finding.message
+        assert finding.code in report.text()
+    return report
+
+
+@pytest.mark.parametrize("root", GOOD, ids=lambda path: path.name)
+@pytest.mark.parametrize("deep", [False, True], ids=["quick", "deep"])
+def test_a_good_dataset_has_no_errors(root: Path, deep: bool) -> None:
+    if deep and root in SAMPLES:
+        pytest.skip("decoding them takes seconds and shows nothing new")
+    report = check(root, chunk_size=5, deep=deep)
+    assert not report.errors, report.text()
+    assert codes(report) == KNOWN.get(root.name, set())
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_dataset_has_its_error(tmp_path: Path, name: str) -> None:
+    broken = BROKEN[name]
+    report = look(tmp_path, broken)
+    found = {finding.code for finding in report.errors}
+    assert broken.code in found, report.text()
+    assert found <= {broken.code} | broken.also, report.text()
+    assert any(
+        finding.code == broken.code and finding.where.endswith(broken.file)
+        for finding in report.errors
+    ), report.text()
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_dataset_has_its_warning(tmp_path: Path, name: str) -> None:
+    odd = ODD[name]
+    report = look(tmp_path, odd)
+    assert not report.errors, report.text()
+    assert codes(report) == {odd.code}, report.text()
+    assert any(finding.where.endswith(odd.file) for finding in report.warnings), report.text()
+
+
+METADATA = [name for name in BROKEN if BROKEN[name].file.startswith("meta")]
+
+
+@pytest.mark.parametrize("name", METADATA)
+def test_reading_strictly_raises_what_the_check_finds(tmp_path: Path, name: str) -> None:
+    broken = BROKEN[name]
+    if broken.code in ("camera-none", "camera-unknown", "camera-depth", "camera-sizes",
+                       "state-missing", "action-missing", "episodes-empty"):  # fmt: skip
+        pytest.skip("no matter of the metadata alone")
+    root = tmp_path / "dataset"
+    shutil.copytree(SMALL / broken.base, root)
+    broken.breaking(root)
+    with pytest.raises(DatasetError) as caught:
+        read_dataset(root)
+    messages = [f.message for f in check(root).errors if f.code == caught.value.code]
+    assert str(caught.value) in messages
+
+
+def test_everything_wrong_is_in_one_report(tmp_path: Path) -> None:
+    root = tmp_path / "dataset"
+    shutil.copytree(SMALL / "v21_h264", root)
+    (root / VIDEO).unlink()
+    cut(root / TABLE, 100)
+    other = VIDEO.replace("000001", "000003")
+    encode(root / other, range(10))
+    report = check(root, camera_keys=("observation.images.wrist", "no.such"))
+    found = {finding.code for finding in report.errors}
+    assert found == {"video-missing", "table-truncated", "video-short", "camera-unknown"}
+
+
+def test_repeated_findings_are_one_line(tmp_path: Path) -> None:
+    root = tmp_path / "dataset"
+    shutil.copytree(SMALL / "v30_multifile", root)
+    for path in (root / "videos").rglob("*.mp4"):
+        path.unlink()
+    report = check(root)
+    lines = [line for line in report.text().splitlines() if "video-missing" in line]
+    assert len(lines) == 1
+    assert "video-missing (8 times)" in lines[0]
+    assert lines[0].count(".mp4") == 5
+    assert lines[0].endswith("and 3 more")
+    assert "verdict: BROKEN: 8 errors of 1 kind" in report.text()
+
+
+def test_a_snapshot_says_to_mount_the_cache(tmp_path: Path) -> None:
+    report = look(tmp_path, BROKEN["v21_h264-snapshot_without_its_cache"])
+    assert "mount the cache root" in report.errors[0].message
+    assert "cp -rL" in report.errors[0].message
+
+
+def test_links_that_stay_readable_are_followed(tmp_path: Path) -> None:
+    root = tmp_path / "snapshots/main"
+    for path in sorted(path for path in (SMALL / "v30_h264").rglob("*") if path.is_file()):
+        link = root / path.relative_to(SMALL / "v30_h264")
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path)
+    assert not check(root, chunk_size=5).findings
+
+
+def test_only_wanted_episodes_are_looked_at(tmp_path: Path) -> None:
+    root = tmp_path / "dataset"
+    shutil.copytree(SMALL / "v21_h264", root)
+    (root / VIDEO).unlink()
+    assert check(root).errors
+    assert not check(root, wanted=lambda episode: episode.index != 1).errors
+
+
+def test_sizes_may_differ_when_they_are_changed(tmp_path: Path) -> None:
+    for name in ("v21_h264-resolution_changed", "v30_h264-cameras_differ"):
+        broken = BROKEN[name]._replace(options={"resized": True})
+        folder = tmp_path / name
+        folder.mkdir()
+        assert not look(folder, broken).errors
+
+
+@pytest.mark.parametrize("kind", ["missing", "a file", "empty"])
+def test_no_dataset_at_all(tmp_path: Path, kind: str) -> None:
+    root = tmp_path / "dataset"
+    if kind == "a file":
+        root.write_text("")
+    elif kind == "empty":
+        root.mkdir()
+    assert [finding.code for finding in check(root).errors] == ["info-missing"]
+
+
+def run(*words: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "convert.check", *map(str, words)],
+        cwd=ROOT,
+        env=command_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        **options,
+    )
+
+
+def test_the_command_tells_broken_from_fine(tmp_path: Path) -> None:
+    fine = run(SMALL / "v30_h264")
+    assert (fine.returncode, fine.stderr) == (0, "")
+    assert "verdict: FINE" in fine.stdout
+    shutil.copytree(SMALL / "v30_startoffset", tmp_path / "dataset")
+    cut(tmp_path / "dataset/data/chunk-000/file-000.parquet", 3000)
+    broken = run(tmp_path / "dataset", "--json", "--deep")
+    assert (broken.returncode, broken.stderr) == (3, "")
+    values = json.loads(broken.stdout)
+    assert [f["code"] for f in values["findings"] if f["severity"] == "error"] == [
+        "table-truncated"
+    ]
+    assert values["format"] == 1
+
+
+@pytest.mark.parametrize(
+    "words", [["--chunk_sise", "5"], ["--chunk_size", "0"], [], ["--chunk_size", "many"]]
+)
+def test_a_wrong_command_is_one_line_and_2(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = [str(SMALL / "v30_h264")] if words else []
+    assert main([*inputs, *words]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n"), err.startswith("error: ")) == ("", 1, True)
+
+
+def test_several_datasets_in_a_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for name in ("v20", "v21_h264"):
+        (tmp_path / name).symlink_to(SMALL / name)
+    assert main([str(tmp_path), "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert [Path(value["dataset"]).name for value in values] == ["v20", "v21_h264"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_file_of_somebody_else_is_said(tmp_path: Path) -> None:
+    root = tmp_path / "dataset"
+    shutil.copytree(SMALL / "v21_h264", root)
+    for path in (root, *root.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    (root / VIDEO).chmod(0o600)
+    child = os.fork()
+    if child == 0:
+        tmp = tmp_path
+        while tmp != tmp.parent:
+            if tmp.stat().st_mode & 0o005 != 0o005 and tmp.is_relative_to("/tmp"):
+                tmp.chmod(0o755)
+            tmp = tmp.parent
+        os.setgid(65534)
+        os.setuid(65534)
+        found = [finding.code for finding in check(root).errors]
+        os._exit(0 if found == ["file-permission"] else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

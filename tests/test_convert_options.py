@@ -1,0 +1,348 @@
+"""What the flags of a conversion change, and that machines side by side give the bytes of one."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from act.errors import DatasetError, OutputError, UsageError
+from act.jpeg import decode_jpeg
+from convert import workers
+from convert.convert import Converted, check_whole, convert
+from tests.barcode import read_code
+from tests.conftest import ROOT, SMALL, Ended, command_environment, make_config
+
+
+def run(tmp_path: Path, *inputs: Path, folder: str = "episodes", **flags: Any) -> Converted:
+    config = make_config(tmp_path, **flags)
+    config = type(config)(**(vars(config) | {"input": inputs or (SMALL / "v30_h264",)}))
+    return convert(config, tmp_path / folder)
+
+
+def shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    with h5py.File(path) as file:
+        images = file["observations/images"]
+        return {name: images[name].shape for name in images}
+
+
+def painted(converted: Converted) -> list[int]:
+    """The episode numbers painted into the first frames."""
+    numbers = []
+    for path in converted.paths:
+        with h5py.File(path) as file:
+            numbers.append(read_code(file["observations/images/front"][0]).episode)
+    return numbers
+
+
+def test_choice_of_episodes(tmp_path: Path) -> None:
+    assert painted(run(tmp_path, episodes="0:2,3")) == [0, 1, 3]
+    assert painted(run(tmp_path, exclude_episodes="1,2:9")) == [0]
+    assert painted(run(tmp_path, episodes="1:4", exclude_episodes="2", max_episodes=1)) == [1]
+    with pytest.raises(DatasetError, match="no episode with frames is left of 4"):
+        run(tmp_path, episodes="7")
+    with pytest.raises(UsageError, match="--episodes: '3:1' is empty"):
+        run(tmp_path, episodes="3:1")
+
+
+def test_several_datasets_are_numbered_on(tmp_path: Path) -> None:
+    inputs = (SMALL / "v21_h264", SMALL / "v30_deleted")
+    converted = run(tmp_path, *inputs)
+    assert painted(converted) == [0, 1, 2, 3, 0, 2, 3, 4, 6, 7]
+    roots = [source.dataset.root for source in converted.plan.sources]
+    assert roots == [inputs[0]] * 4 + [inputs[1]] * 6
+    assert painted(run(tmp_path, *inputs, episodes="3:6")) == [3, 0, 2]
+
+
+def test_datasets_in_subfolders(tmp_path: Path) -> None:
+    for name in ("v30_h264", "v21_av1"):
+        shutil.copytree(SMALL / name, tmp_path / "input" / name)
+    (tmp_path / "input/notes").mkdir()
+    converted = run(tmp_path, tmp_path / "input")
+    roots = [dataset.root.name for dataset in converted.plan.datasets]
+    assert roots == ["v21_av1", "v30_h264"]
+    assert len(converted.paths) == 8
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({"fps": 20}, "fps is 20, expected 30"),
+    ({"features": "drop wrist"}, "observation.images.wrist is missing, expected a camera"),
+])  # fmt: skip
+def test_datasets_of_different_robots_are_refused(
+    tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    other = shutil.copytree(SMALL / "v30_h264", tmp_path / "other")
+    info = json.loads((other / "meta/info.json").read_text())
+    if change.get("features") == "drop wrist":
+        del info["features"]["observation.images.wrist"]
+    else:
+        info |= change
+    (other / "meta/info.json").write_text(json.dumps(info))
+    with pytest.raises(DatasetError, match=words):
+        run(tmp_path, SMALL / "v30_h264", other)
+    with pytest.raises(UsageError, match="more than once"):
+        run(tmp_path, other, other)
+
+
+def test_image_size_reduces_by_area_and_joins_cameras_of_different_sizes(tmp_path: Path) -> None:
+    converted = run(tmp_path, image_size="48x64")
+    whole = run(tmp_path, folder="whole")
+    with h5py.File(converted.paths[0]) as small, h5py.File(whole.paths[0]) as large:
+        reduced = small["observations/images/front"][()].astype(float)
+        frames = large["observations/images/front"][()].astype(float)
+    means = frames.reshape(-1, 48, 2, 64, 2, 3).mean(axis=(2, 4))
+    assert abs(reduced - means).max() <= 1
+    assert [(c.recorded, c.height, c.width) for c in converted.plan.cameras] == [
+        ((96, 128), 48, 64)
+    ] * 2
+    with pytest.raises(UsageError, match="enlarging adds nothing"):
+        run(tmp_path, image_size="97x128")
+
+
+def test_a_size_that_distorts_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run(tmp_path, image_size="48x128", max_episodes=1)
+    assert "squeezes camera" in caplog.text
+
+
+def test_jpeg_is_alohas_layout_and_near_the_frames(tmp_path: Path) -> None:
+    converted = run(tmp_path, image_storage="jpeg", jpeg_quality=90)
+    raw = run(tmp_path, folder="raw")
+    for path, raw_path in zip(converted.paths, raw.paths, strict=True):
+        with h5py.File(path) as file, h5py.File(raw_path) as raw_file:
+            assert bool(file.attrs["compress"]) is True
+            lengths = file["compress_len"][()]
+            for c, camera in enumerate(("front", "wrist")):
+                rows, frames = (f[f"observations/images/{camera}"] for f in (file, raw_file))
+                assert rows.shape == (len(frames), lengths.max())
+                for ts, row in enumerate(rows):
+                    assert not row[lengths[c, ts] :].any()
+                    assert bytes(row[:2]) == b"\xff\xd8"
+                    decoded = decode_jpeg(row)
+                    assert read_code(decoded).frame == ts
+                    assert abs(decoded.astype(int) - frames[ts]).mean() < 6
+    assert run(tmp_path, image_storage="jpeg", jpeg_quality=90).frames_per_second is None
+    assert run(tmp_path, image_storage="jpeg", jpeg_quality=50).frames_per_second is not None
+
+
+def test_state_and_action_under_other_names(tmp_path: Path) -> None:
+    other = rename_features(tmp_path, {"observation.state": "pose", "action": "actions"})
+    with pytest.raises(DatasetError, match=r"'observation.state'.*name one with --state_key"):
+        run(tmp_path, other)
+    converted = run(tmp_path, other, state_key="pose")
+    assert (converted.plan.qpos.key, converted.plan.action.key) == ("pose", "actions")
+    plain = run(tmp_path, SMALL / "v30_h264", folder="plain")
+    with h5py.File(converted.paths[1]) as file, h5py.File(plain.paths[1]) as expected:
+        assert np.array_equal(file["observations/qpos"], expected["observations/qpos"])
+
+
+def rename_features(tmp_path: Path, names: dict[str, str]) -> Path:
+    root = shutil.copytree(SMALL / "v30_h264", tmp_path / "renamed")
+    path = root / "meta/info.json"
+    info = json.loads(path.read_text())
+    info["features"] = {names.get(key, key): value for key, value in info["features"].items()}
+    path.write_text(json.dumps(info))
+    for table in (root / "data").rglob("*.parquet"):
+        read = pq.read_table(table)
+        pq.write_table(read.rename_columns([names.get(n, n) for n in read.column_names]), table)
+    return Path(root)
+
+
+def with_column(
+    tmp_path: Path, key: str, column: pa.Array, shape: list[int], names: list[str] | None
+) -> Path:
+    """v30_h264 with another vector in place of `key`."""
+    root = shutil.copytree(SMALL / "v30_h264", tmp_path / "changed", dirs_exist_ok=True)
+    path = root / "meta/info.json"
+    info = json.loads(path.read_text())
+    info["features"][key] = {"dtype": "float64", "shape": shape, "names": names}
+    path.write_text(json.dumps(info))
+    (table,) = (root / "data").rglob("*.parquet")
+    read = pq.read_table(table)
+    place = read.column_names.index(key)
+    pq.write_table(read.set_column(place, key, column), table)
+    return Path(root)
+
+
+def test_vectors_of_other_types_and_shapes(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).standard_normal((62, 2, 3))
+    nested = pa.array(values.tolist(), pa.list_(pa.list_(pa.float64())))
+    root = with_column(tmp_path, "observation.state", nested, [2, 3], None)
+    with h5py.File(run(tmp_path, root).paths[0]) as file:
+        expected = values[:12].reshape(12, 6).astype(np.float32)
+        assert np.array_equal(file["observations/qpos"], expected)
+    scalar = pa.array(values[:, 0, 0])
+    root = with_column(tmp_path, "observation.state", scalar, [1], ["slider"])
+    with h5py.File(run(tmp_path, root).paths[0]) as file:
+        assert file["observations/qpos"].shape == (12, 1)
+
+
+def test_quaternions_are_warned_of_and_fixed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    values = np.tile([0.5, 0, 0, 0.6, 0, 0.8], (62, 1))
+    values[5:, 2:] *= -1
+    values[8, 2:] *= 3
+    names = ["x", "gripper", "ee_qx", "ee_qy", "ee_qz", "ee_qw"]
+    column = pa.array(values.tolist(), pa.list_(pa.float64()))
+    root = with_column(tmp_path, "observation.state", column, [6], names)
+    warned = run(tmp_path, root, max_episodes=1, convert_workers=1)
+    assert "changes its sign 1 times and is not of unit length in 1 rows" in caplog.text
+    with h5py.File(warned.paths[0]) as file:
+        assert np.array_equal(file["observations/qpos"], values[:12].astype(np.float32))
+    fixed = run(tmp_path, root, max_episodes=1, fix_quaternions=True)
+    with h5py.File(fixed.paths[0]) as file:
+        qpos = file["observations/qpos"][()]
+    np.testing.assert_allclose(qpos, np.tile(values[0], (12, 1)), atol=1e-6)
+
+
+def start(output: Path, *flags: str, **environment: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "convert", str(SMALL / "v30_multifile"), str(output), *flags],
+        cwd=ROOT,
+        env=command_environment() | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def end(process: "subprocess.Popen[str]", output: Path) -> Ended:
+    out, err = process.communicate(timeout=120)
+    return Ended(process.returncode, out, err, output)
+
+
+def test_shards_side_by_side_give_the_bytes_of_one_run(tmp_path: Path) -> None:
+    one, shared = tmp_path / "one", tmp_path / "shared"
+    early = end(start(shared, "--check_whole"), shared)
+    assert early.code == 4
+    assert "8 of 8 episodes are missing" in early.errors[0]
+    places = [
+        {"JOB_COMPLETION_INDEX": "0", "JOB_COMPLETIONS": "3"},
+        {"AWS_BATCH_JOB_ARRAY_INDEX": "1", "AWS_BATCH_JOB_ARRAY_SIZE": "3"},
+        {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_COUNT": "3", "SLURM_ARRAY_TASK_MIN": "5"},
+    ]
+    processes = [start(shared, **place) for place in places]
+    for process in processes:
+        ended = end(process, shared)
+        assert ended.code == 0, ended.err
+    assert end(start(one), one).code == 0
+    whole = end(start(shared, "--check_whole"), shared)
+    assert whole.code == 0, whole.err
+    assert whole.manifest["status"] == "completed"
+    assert len(whole.manifest["artifacts"]) == 8
+    files = sorted(path.name for path in shared.iterdir() if path.suffix == ".hdf5")
+    assert files == [f"episode_{i}.hdf5" for i in range(8)]
+    assert all((shared / name).read_bytes() == (one / name).read_bytes() for name in files)
+    assert (shared / "manifest_2_of_3.json").exists()
+
+
+def test_a_set_that_is_not_whole(tmp_path: Path) -> None:
+    config = make_config(tmp_path, input=SMALL / "v30_h264")
+    converted = convert(config, tmp_path / "e")
+    assert check_whole(config, tmp_path / "e").paths == converted.paths
+    converted.paths[2].unlink()
+    with pytest.raises(OutputError, match=r"1 of 4 episodes .* first episode_2.hdf5"):
+        check_whole(config, tmp_path / "e")
+
+
+def test_one_folder_is_not_enough(tmp_path: Path) -> None:
+    process = subprocess.run(
+        [sys.executable, "-m", "convert", str(tmp_path)],
+        cwd=ROOT, env=command_environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert process.returncode == 2
+    assert "expected INPUT… OUTPUT" in process.stderr
+
+
+def die(task: int, report: workers.Report) -> None:
+    """A task that may kill its worker, or raise a bug of ours."""
+    report(task)
+    if task == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if task == 5:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if task == 6:
+        raise ZeroDivisionError
+    if task == 7:
+        raise MemoryError
+
+
+@pytest.mark.parametrize(("task", "kind", "words"), [
+    (3, OutputError, "task 3: the worker was killed.*memory.*--convert_workers"),
+    (5, DatasetError, "task 5: the worker crashed .SIGSEGV., most likely inside the video"),
+    (6, RuntimeError, "(?s)task 6.*ZeroDivisionError"),
+    (7, OutputError, "ran out of memory; lower --convert_workers"),
+])  # fmt: skip
+def test_a_worker_that_dies_is_named_and_hangs_nobody(
+    task: int, kind: type[Exception], words: str
+) -> None:
+    started = time.monotonic()
+    with pytest.raises(kind, match=words):
+        list(workers.run(die, [1, task, 2, 4], 2, lambda number: f"task {number}"))
+    assert time.monotonic() - started < 30
+
+
+def test_workers_report_everything(caplog: pytest.LogCaptureFixture) -> None:
+    done = list(workers.run(die, [1, 2, 4], 2, str))
+    assert sorted(done) == [1, 2, 4]
+
+
+@pytest.mark.parametrize("delay_s", [0.05, 0.3, 0.8])
+def test_ctrl_c_at_any_time_is_75_without_a_traceback(tmp_path: Path, delay_s: float) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "convert", str(ROOT / "tests/data/aloha_sim_v30"), str(tmp_path)],
+        cwd=ROOT,
+        env=command_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    while "disk" not in (line := process.stdout.readline()):
+        assert line, process.communicate()
+    time.sleep(delay_s)
+    os.killpg(process.pid, signal.SIGINT)
+    ended = end(process, tmp_path)
+    assert ended.code == 75, ended.err
+    assert "Traceback" not in ended.err
+    assert ended.manifest["status"] == "interrupted"
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_memory_stays_small_on_a_long_episode(tmp_path: Path) -> None:
+    """A worker may take 400 MB, whatever the length of the episode."""
+    process = start(tmp_path / "out", "--convert_workers", "1")
+    peaks = [0]
+    while process.poll() is None:
+        peaks += [_peak_bytes(pid) for pid in _children(process.pid)]
+        time.sleep(0.02)
+    assert end(process, tmp_path).code == 0
+    assert 1 << 20 < max(peaks) < 400 << 20
+
+
+def _children(pid: int) -> list[int]:
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    try:
+        return [int(word) for word in path.read_text().split()]
+    except OSError:
+        return []
+
+
+def _peak_bytes(pid: int) -> int:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    found = [line for line in status.splitlines() if line.startswith("VmHWM")]
+    return int(found[0].split()[1]) << 10 if found else 0

@@ -23,6 +23,10 @@ def main() -> int:
         from convert.__main__ import main as convert
 
         return convert(rest)
+    if command == ["check"]:
+        from convert.check import main as check
+
+        return check(rest)
     try:
         config = parse(sys.argv[1:])
     except UsageError as error:

@@ -15,6 +15,7 @@ from act.config import CONVERSION, DATA, INPUT, OUTPUT, Config, OneLineParser, a
 from act.errors import UsageError
 from act.manifest import Manifest
 from act.run import log_to_terminal, run, tell
+from convert.check import check_input
 from convert.choice import WHOLE, Shard, parse_shard
 from convert.convert import check_whole, convert
 from convert.describe import describe_conversion, describe_dataset
@@ -33,6 +34,7 @@ def main(argv: Sequence[str] = ()) -> int:
         if only_check:
             converted = check_whole(config, config.output)
         else:
+            check_input(config)
             converted = convert(config, config.output, shard)
         manifest.set("dataset", describe_dataset(converted))
         manifest.set("conversion", describe_conversion(converted))

@@ -6,6 +6,7 @@ Each problem has a stable code; an error is what a conversion would refuse or ge
 """
 
 import argparse
+import contextlib
 import json
 import logging
 import sys
@@ -13,12 +14,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from act import machine
-from act.config import OneLineParser
-from act.errors import DatasetError, JobError, UsageError
+from act import machine, stop
+from act.config import INPUT, Config, OneLineParser
+from act.errors import DatasetError, JobError
 from act.run import log_to_terminal, tell
 from convert.check_cameras import check_cameras
 from convert.check_deep import check_deep
@@ -26,16 +28,18 @@ from convert.check_files import check_all_files, check_leftovers, check_unlisted
 from convert.check_tables import Rows, check_tables
 from convert.check_training import check_room, check_training
 from convert.check_vectors import Vector, check_pair, check_vector, gather
-from convert.findings import Report, error, warning
+from convert.findings import Finding, Report, error, refuse, warning
 from convert.lerobot import (
     EFFORT_KEY,
     VELOCITY_KEY,
     Dataset,
     Episode,
     choose_cameras,
-    is_dataset,
     read_dataset,
 )
+from convert.sources import find_datasets, read_sources
+
+logger = logging.getLogger("act")
 
 BROKEN = DatasetError.exit_code
 _STATES = ("observation.state", "state", "observation.qpos")
@@ -57,7 +61,7 @@ def check(  # noqa: PLR0913  one keyword per flag
     output: Path | None = None,
     wanted: Callable[[Episode], bool] = lambda _: True,
 ) -> Report:
-    """Look at the dataset in `root` and say everything that is wrong with it; raises nothing.
+    """Look at the dataset in `root` and say everything that is wrong with it.
 
     resized: images will be brought to one size, so sizes may differ
     output: where it would be converted to, for the room on that disk
@@ -182,17 +186,42 @@ def _say_facts(dataset: Dataset, report: Report) -> None:
     }
 
 
-def find_datasets(folder: Path) -> list[Path]:
-    """The dataset in a folder, or those in its subfolders; the folder itself when there is none."""
-    if is_dataset(folder) or not folder.is_dir():
-        return [folder]
-    return sorted(path for path in folder.iterdir() if is_dataset(path)) or [folder]
+def check_input(config: Config) -> None:
+    """Check what a job is about to convert; says the warnings, raises the first error."""
+    chosen: set[tuple[Path, int]] | None = None
+    with contextlib.suppress(DatasetError):  # which the check says better
+        chosen = {(s.dataset.root, s.episode.index) for s in read_sources(config)[1]}
+    errors: list[str] = []
+    first: Finding | None = None
+    for root in find_datasets(config.input):
+        report = check(
+            root,
+            camera_keys=config.camera_keys,
+            state_key=config.state_key,
+            action_key=config.action_key,
+            chunk_size=config.chunk_size,
+            resized=config.image_size != "own",
+            output=config.output,
+            wanted=partial(_is_chosen, chosen, root),
+        )
+        for line in report.summary(report.warnings):
+            logger.warning("%s", line)
+        errors += report.summary(report.errors)
+        first = first or next(iter(report.errors), None)
+    for line in errors[1:]:
+        logger.warning("also broken: %s", line)
+    if first is not None:
+        refuse(first)
+
+
+def _is_chosen(chosen: set[tuple[Path, int]] | None, root: Path, episode: Episode) -> bool:
+    return chosen is None or (root, episode.index) in chosen
 
 
 def main(argv: Sequence[str]) -> int:
     """`check INPUT …`: reports on standard output; 0 fine, 3 broken, 2 a wrong command."""
     log_to_terminal()
-    logging.getLogger("act").setLevel(logging.WARNING)  # standard output is the report's alone
+    logger.setLevel(logging.WARNING)  # standard output is the report's alone
     try:
         asked = _parser().parse_args(argv)
         reports = [
@@ -207,8 +236,7 @@ def main(argv: Sequence[str]) -> int:
                 deep=asked.deep,
                 output=asked.output,
             )
-            for folder in asked.input
-            for root in find_datasets(folder)
+            for root in find_datasets(asked.input)
         ]
     except JobError as problem:
         return tell(problem)
@@ -228,7 +256,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 fine (warnings allowed), 3 broken, 2 a wrong command.",
         allow_abbrev=False,
     )
-    parser.add_argument("input", nargs="+", type=Path, metavar="INPUT")
+    parser.add_argument(
+        "input", nargs="*", type=Path, default=INPUT, metavar="INPUT", help=f"({INPUT[0]})"
+    )
     parser.add_argument("--json", action="store_true", help="for machines")
     parser.add_argument("--deep", action="store_true", help="decode every frame too")
     parser.add_argument("--camera_keys", type=_keys, default=(), metavar="A,B,…")
@@ -247,9 +277,10 @@ def _keys(text: str) -> tuple[str, ...]:
 
 def _above_0(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"{text!r} is no number of steps or dims, expected 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a whole number, 1 or more")
     return int(text)
 
 
 if __name__ == "__main__":
+    stop.install()
     sys.exit(main(sys.argv[1:]))

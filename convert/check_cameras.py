@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
 
+from act import stop
 from act.errors import DatasetError
 from convert.camera_file import CameraFile, camera_files
 from convert.check_spans import check_spans
@@ -48,6 +49,7 @@ def check_cameras(
 
 
 def _probe(dataset: Dataset, report: Report, file: CameraFile) -> Probe | None:
+    stop.check()
     try:
         return probe(file.path, dataset.fps, dataset.file_firsts[file.path])
     except DatasetError as problem:

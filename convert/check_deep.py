@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 
+from act import stop
 from act.episode import Frame
 from act.errors import DatasetError
 from convert.camera_file import CameraFile, camera_files
@@ -59,6 +60,7 @@ def _count(
             index = episode.index
             first, frozen = None, episode.length > 1
             for frame in frames:
+                stop.check()
                 first = np.array(frame, np.int16) if first is None else first
                 frozen = frozen and int(np.abs(first - frame).max()) <= _NOISE
                 count += 1

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from act import stop
 from act.errors import DatasetError
 from convert.episodes import NOT_FOUND
 from convert.findings import Report, error, warning
@@ -56,6 +57,7 @@ def _check_table(
     report: Report,
     item: tuple[Path, list[Episode]],
 ) -> list[Rows]:
+    stop.check()
     path, episodes = item
     columns = ["episode_index", "frame_index", *keys]
     try:

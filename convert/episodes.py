@@ -16,6 +16,7 @@ from convert.table import read_columns, row_counts
 
 NOT_FOUND = "episode-not-found"
 
+_MAX_NUMBER = 1 << 40
 _T = TypeVar("_T")
 _RANGE = ("dataset_from_index", "dataset_to_index")
 
@@ -50,7 +51,7 @@ def read_v2(info: Info, video_keys: Sequence[str], say: Say) -> Iterator[Episode
     chunks_size = info.chunks_size()
     for number, row in enumerate(_attempt(say, path, partial(read_jsonl, path)) or [], start=1):
         try:
-            index, length = int(row["episode_index"]), int(row["length"])
+            index, length = _number(row["episode_index"]), _number(row["length"])
             tasks = tuple(str(task) for task in row.get("tasks") or ())
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             what = f"entry {number} is {row!r}, expected episode_index, length and tasks"
@@ -85,6 +86,13 @@ def read_v3(info: Info, video_keys: Sequence[str], say: Say) -> Iterator[Episode
     _check_ranges(folder, [row for _, row in rows], say)
 
 
+def _number(value: Any) -> int:
+    number = int(value)
+    if abs(number) > _MAX_NUMBER:
+        raise ValueError(f"{number} is no number of an episode, a frame or a file")
+    return number
+
+
 def _attempt(say: Say, path: Path, read: Callable[[], _T]) -> _T | None:
     try:
         return read()
@@ -105,11 +113,11 @@ def _episode_v3(
     info: Info, path: Path, row: dict[str, Any], video_keys: Sequence[str], say: Say
 ) -> Episode | None:
     try:
-        index, length = int(row["episode_index"]), int(row["length"])
+        index, length = _number(row["episode_index"]), _number(row["length"])
         pointed = info.fill(
             "data_path",
-            chunk_index=int(row["data/chunk_index"]),
-            file_index=int(row["data/file_index"]),
+            chunk_index=_number(row["data/chunk_index"]),
+            file_index=_number(row["data/file_index"]),
         )
         videos = {key: _span_v3(info, row, key) for key in video_keys}
         tasks = tuple(str(task) for task in row.get("tasks") or ())
@@ -127,8 +135,8 @@ def _span_v3(info: Info, row: dict[str, Any], key: str) -> VideoSpan:
     path = info.fill(
         "video_path",
         video_key=key,
-        chunk_index=int(row[f"videos/{key}/chunk_index"]),
-        file_index=int(row[f"videos/{key}/file_index"]),
+        chunk_index=_number(row[f"videos/{key}/chunk_index"]),
+        file_index=_number(row[f"videos/{key}/file_index"]),
     )
     # from_timestamp is a float sum (27 frames at 30 fps: 0.8999999999999999): round, never floor
     first = round(row[f"videos/{key}/from_timestamp"] * info.fps())

@@ -58,8 +58,8 @@ def probe(path: Path, fps: Fraction, file_first: int = 0) -> Probe:
     except (av.error.FFmpegError, ValueError, OSError) as problem:
         raise _refusal(
             path, "video-unreadable",
-            f"cannot be opened ({problem}); expected a whole AV1, H.264 or HEVC video; it is cut "
-            f"off or not a video; copy or record it again",
+            f"cannot be decoded, not even its header ({problem}); expected a whole AV1, H.264 or "
+            f"HEVC video; it is cut off or not a video; copy or record it again",
         ) from problem  # fmt: skip
     with container:
         if not container.streams.video:

@@ -47,6 +47,13 @@ class VideoReader:
             if not self._container.streams.video:
                 raise DatasetError(f"{path}: no video stream; expected one; copy it again")
         self._stream = self._container.streams.video[0]
+        if self._stream.codec_context is None:
+            raise DatasetError(
+                f"{path}: PyAV {av.__version__} has no decoder for its video; expected AV1, H.264 "
+                f"or HEVC; re-encode it",
+                code="codec-missing",
+                where=path,
+            )
         # one thread per process: the work is spread over processes (convert/workers.py)
         self._stream.codec_context.thread_count = 1
         self._start = self._stream.start_time or 0
@@ -85,6 +92,13 @@ class VideoReader:
         Untagged video is BT.601 in all of them. PyAV before 17 takes BT.709 for BT.601 too, unless
         it is given the source's tags and a target that differs from them.
         """
+        if frame.format.name.startswith("gray"):  # decodes as plausible pictures all the same
+            raise DatasetError(
+                f"{self.path}: is {frame.format.name}, a depth or grey stream, expected colour; "
+                f"leave it out with --camera_keys",
+                code="video-depth",
+                where=self.path,
+            )
         tagged = frame.colorspace == _BT709
         rgb = self._reformatter.reformat(  # one for the file: to_ndarray builds one per frame
             frame,

@@ -667,6 +667,13 @@ def rows_of_nobody(root: Path) -> None:
     pq.write_table(pa.concat_tables([table, more]), root / TABLE_3)
 
 
+@odd_multi("table-twice", "data/chunk-000/file-000.parquet")
+def rows_in_two_files(root: Path) -> None:
+    first, second = (root / f"data/chunk-000/file-00{number}.parquet" for number in (0, 1))
+    rows = pq.read_table(first).filter(pa.compute.field("episode_index") == 0)
+    pq.write_table(pa.concat_tables([rows, pq.read_table(second)]), second)
+
+
 @odd_v30("index-range", "meta/episodes")
 def scrambled_ranges(root: Path) -> None:
     edit_rows(root / EPISODES_3, lambda rows: rows[2].update(dataset_from_index=0))

@@ -5,17 +5,32 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from act.errors import DatasetError
-from convert.check import check, main
+from convert.check import check, check_input, main
+from convert.check_training import check_room
 from convert.findings import Report
 from convert.lerobot import read_dataset
-from tests.broken import BROKEN, ODD, TABLE, VIDEO, Broken, cut, encode
-from tests.conftest import ROOT, SAMPLES, SMALL, command_environment
+from tests.broken import (
+    BROKEN,
+    FRONT,
+    ODD,
+    TABLE,
+    VIDEO,
+    WRIST,
+    Broken,
+    cut,
+    edit_info,
+    encode,
+)
+from tests.conftest import ROOT, SAMPLES, SMALL, command_environment, make_config
 
 GOOD = [*sorted(path for path in SMALL.iterdir() if path.is_dir()), *SAMPLES]
 # What is peculiar about them, and said.
@@ -60,11 +75,12 @@ def look(tmp_path: Path, broken: Broken) -> Report:
     return report
 
 
-@pytest.mark.parametrize("root", GOOD, ids=lambda path: path.name)
-@pytest.mark.parametrize("deep", [False, True], ids=["quick", "deep"])
+@pytest.mark.parametrize(
+    ("root", "deep"),
+    [*((root, False) for root in GOOD), *((root, True) for root in GOOD if root not in SAMPLES)],
+    ids=lambda value: getattr(value, "name", value),
+)
 def test_a_good_dataset_has_no_errors(root: Path, deep: bool) -> None:
-    if deep and root in SAMPLES:
-        pytest.skip("decoding them takes seconds and shows nothing new")
     report = check(root, chunk_size=5, deep=deep)
     assert not report.errors, report.text()
     assert codes(report) == KNOWN.get(root.name, set())
@@ -92,15 +108,19 @@ def test_an_odd_dataset_has_its_warning(tmp_path: Path, name: str) -> None:
     assert any(finding.where.endswith(odd.file) for finding in report.warnings), report.text()
 
 
-METADATA = [name for name in BROKEN if BROKEN[name].file.startswith("meta")]
+CHOSEN = ("camera-", "state-", "action-", "episodes-empty")  # no matter of the metadata alone
 
 
-@pytest.mark.parametrize("name", METADATA)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name, broken in BROKEN.items()
+        if broken.file.startswith("meta") and not broken.code.startswith(CHOSEN)
+    ],
+)
 def test_reading_strictly_raises_what_the_check_finds(tmp_path: Path, name: str) -> None:
     broken = BROKEN[name]
-    if broken.code in ("camera-none", "camera-unknown", "camera-depth", "camera-sizes",
-                       "state-missing", "action-missing", "episodes-empty"):  # fmt: skip
-        pytest.skip("no matter of the metadata alone")
     root = tmp_path / "dataset"
     shutil.copytree(SMALL / broken.base, root)
     broken.breaking(root)
@@ -167,6 +187,54 @@ def test_sizes_may_differ_when_they_are_changed(tmp_path: Path) -> None:
         assert not look(folder, broken).errors
 
 
+@pytest.mark.slow
+def test_a_thousand_episodes_take_seconds(tmp_path: Path) -> None:
+    """v2.1: 1,000 tables and 2,000 videos; 4 s on two cores."""
+    many(tmp_path, 1000)
+    report = check(tmp_path, chunk_size=5)
+    assert not report.findings
+    assert report.facts["episodes"] == 1000
+    assert report.seconds < 30
+
+
+def many(root: Path, count: int) -> None:
+    """The four episodes of v21_h264 again and again, the videos as links."""
+    source = SMALL / "v21_h264"
+    rows = [json.loads(x) for x in (source / "meta/episodes.jsonl").read_text().splitlines()]
+    tables = [pq.read_table(path) for path in sorted((source / "data").rglob("*.parquet"))]
+    place = tables[0].column_names.index("episode_index")
+    for folder in (
+        "meta",
+        "data/chunk-000",
+        *(f"videos/chunk-000/{key}" for key in (FRONT, WRIST)),
+    ):
+        (root / folder).mkdir(parents=True)
+    shutil.copy(source / "meta/info.json", root / "meta")
+    frames = 0
+    with (root / "meta/episodes.jsonl").open("w") as file:
+        for index in range(count):
+            row, table = rows[index % 4], tables[index % 4]
+            file.write(json.dumps(row | {"episode_index": index}) + "\n")
+            frames += row["length"]
+            column = pa.array([index] * len(table))
+            table = table.set_column(place, "episode_index", column)
+            pq.write_table(table, root / f"data/chunk-000/episode_{index:06d}.parquet")
+            for key in (FRONT, WRIST):
+                video = f"videos/chunk-000/{key}/episode_"
+                link = root / f"{video}{index:06d}.mp4"
+                link.symlink_to(source / f"{video}{index % 4:06d}.mp4")
+    edit_info(root, total_episodes=count, total_frames=frames, chunks_size=count)
+
+
+def test_too_little_room_is_said(tmp_path: Path) -> None:
+    report = Report(tmp_path)
+    dataset = read_dataset(SMALL / "v30_h264")
+    long = tuple(replace(episode, length=1 << 30) for episode in dataset.episodes)
+    check_room(replace(dataset, episodes=long), {FRONT: (1080, 1920)}, tmp_path / "new", report)
+    assert codes(report) == {"disk-room", "memory-room"}
+    assert "free" in next(f.message for f in report.findings if f.code == "disk-room")
+
+
 @pytest.mark.parametrize("kind", ["missing", "a file", "empty"])
 def test_no_dataset_at_all(tmp_path: Path, kind: str) -> None:
     root = tmp_path / "dataset"
@@ -175,6 +243,22 @@ def test_no_dataset_at_all(tmp_path: Path, kind: str) -> None:
     elif kind == "empty":
         root.mkdir()
     assert [finding.code for finding in check(root).errors] == ["info-missing"]
+
+
+def test_the_job_is_told_the_first_error_and_every_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = tmp_path / "dataset"
+    shutil.copytree(SMALL / "v21_h264", root)
+    check_input(make_config(tmp_path, input=root))
+    assert "chunk-padding" in caplog.text
+    (root / VIDEO).unlink()
+    (root / TABLE).unlink()
+    with pytest.raises(DatasetError, match="no such file") as caught:
+        check_input(make_config(tmp_path, input=root))
+    assert caught.value.code == "table-missing"
+    assert "also broken: video-missing" in caplog.text
+    check_input(make_config(tmp_path, input=root, exclude_episodes="1"))
 
 
 def run(*words: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -206,13 +290,13 @@ def test_the_command_tells_broken_from_fine(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["--chunk_sise", "5"], ["--chunk_size", "0"], [], ["--chunk_size", "many"]]
+    "words",
+    [["--chunk_sise", "5"], ["--chunk_size", "0"], ["--chunk_size"], ["--chunk_size", "many"]],
 )
 def test_a_wrong_command_is_one_line_and_2(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    inputs = [str(SMALL / "v30_h264")] if words else []
-    assert main([*inputs, *words]) == 2
+    assert main([str(SMALL / "v30_h264"), *words]) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n"), err.startswith("error: ")) == ("", 1, True)
 

@@ -394,7 +394,7 @@ BREAKS: dict[str, tuple[Callable[[Path], Any], int, list[str]]] = {
     ),
     "short video": (
         lambda root: shutil.copy((root / VIDEO).with_name("episode_000002.mp4"), root / VIDEO), 3,
-        ["episode_000001.mp4", "ends after frame 6"],
+        ["episode_000001.mp4", "7 frames", "25 rows"],
     ),
     "rows": (fewer_rows, 3, ["20 rows", "expected 25"]),
     "template": (

@@ -10,7 +10,7 @@ README = (ROOT / "README.md").read_text()
 # Flags of other commands that the README shows.
 _OTHERS = {
     "--rm", "--gpus", "--user", "--read-only", "--tmpfs", "--cap-drop", "--network", "--build-arg",
-    "--help",
+    "--help", "--json", "--deep", "--shard", "--check_whole",
 }  # fmt: skip
 _UPSTREAMS = {"--dataset_dir", "--ckpt_dir", "--lr"}
 

@@ -1,0 +1,65 @@
+"""Reading videos by hand: out of order, past the end, and what is no colour picture."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from act.errors import DatasetError
+from convert.video import VideoReader
+from tests.barcode import read_code
+from tests.conftest import SMALL
+
+FPS = Fraction(30)
+ONE_FILE = "videos/observation.images.front/chunk-000/file-000.mp4"
+
+
+@pytest.fixture(params=["v30_av1", "v30_h264", "v30_hevc", "v30_bframes", "v30_startoffset"])
+def reader(request: pytest.FixtureRequest) -> Iterator[VideoReader]:
+    with VideoReader(SMALL / request.param / ONE_FILE, FPS) as opened:
+        yield opened
+
+
+def codes(reader: VideoReader, first: int, count: int) -> list[tuple[int, int]]:
+    return [read_code(frame)[:2] for frame in reader.frames(first, count)]
+
+
+def test_spans_in_any_order_give_the_same_frames(reader: VideoReader) -> None:
+    """Rows 0-11 are episode 0, 12-36 episode 1, 37-43 episode 2, 44-61 episode 3."""
+    assert codes(reader, 37, 3) == [(2, 0), (2, 1), (2, 2)]
+    assert codes(reader, 11, 3) == [(0, 11), (1, 0), (1, 1)]
+    assert codes(reader, 14, 2) == [(1, 2), (1, 3)]
+    assert codes(reader, 61, 1) == [(3, 17)]
+    assert not reader.has_more()
+    assert codes(reader, 0, 1) == [(0, 0)]
+    assert reader.has_more()
+    assert codes(reader, 1, 1) == [(0, 1)]
+
+
+def test_past_the_end_says_where_it_ends(reader: VideoReader) -> None:
+    with pytest.raises(DatasetError, match="ends after frame 61, expected frames 60 to at least"):
+        list(reader.frames(60, 5))
+
+
+def test_another_rate_is_refused_with_the_measured_one() -> None:
+    with (
+        VideoReader(SMALL / "v30_h264" / ONE_FILE, Fraction(25)) as reader,
+        pytest.raises(DatasetError, match=r"own rate is 30 fps; re-encode it to constant 25 fps"),
+    ):
+        list(reader.frames(0, 20))
+
+
+def test_a_depth_stream_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "grey.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx265", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "gray12le"
+        frame = av.VideoFrame.from_ndarray(np.zeros((48, 64), np.uint16), "gray16le")
+        frame = frame.reformat(format="gray12le")
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with VideoReader(path, FPS) as reader, pytest.raises(DatasetError, match="depth or grey"):
+        list(reader.frames(0, 1))

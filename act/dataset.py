@@ -124,6 +124,12 @@ def norm_stats(episodes: Episodes) -> dict[str, FloatArray]:
         std = joined.std(dim=0) if len(joined) > 1 else torch.zeros(joined.shape[1])
         stats[f"{name}_mean"] = joined.mean(dim=0).numpy()
         stats[f"{name}_std"] = std.clip(min=MIN_STD).numpy()
+        if not np.isfinite(stats[f"{name}_std"]).all():
+            raise DatasetError(
+                f"{episodes.infos[0].path.parent}: the standard deviation of {name} is "
+                f"{stats[f'{name}_std'].tolist()}, expected finite numbers; some values are too "
+                f"large for float32 arithmetic; leave their episodes out"
+            )
     stats["example_qpos"] = episodes.qpos[-1]
     return stats
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from act.errors import DatasetError
 from convert.findings import Say, error, found, warning
 from convert.info import Info, read_jsonl
-from convert.table import read_columns, row_counts
+from convert.table import parquet_errors, read_columns, row_counts
 
 NOT_FOUND = "episode-not-found"
 
@@ -106,7 +106,9 @@ def _episode_rows(path: Path, video_keys: Sequence[str]) -> list[dict[str, Any]]
     for key in video_keys:
         names = ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
         columns += [f"videos/{key}/{name}" for name in names]
-    return read_columns(path, columns, ["tasks", *_RANGE]).to_pylist()
+    table = read_columns(path, columns, ["tasks", *_RANGE])
+    with parquet_errors(path):  # a text that is not UTF-8 shows only now
+        return table.to_pylist()
 
 
 def _episode_v3(

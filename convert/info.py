@@ -127,7 +127,7 @@ class Info:
 
     def fps(self) -> Fraction:
         fps = self.get("fps", (int, float), "a number above 0", "fps")
-        if not (math.isfinite(fps) and 0.001 <= fps <= 1e6):
+        if not 0.001 <= fps <= 1e6:  # NaN is not, nor is an integer beyond every float
             raise self.error("fps", "a number above 0", fps, "fps")
         return Fraction(fps).limit_denominator(1001)
 
@@ -175,7 +175,7 @@ class Info:
             tuple(shape),
             names if fits else None,
             _is_depth(key, entry),
-            float(fps) if isinstance(fps, int | float) and math.isfinite(fps) else None,
+            float(fps) if isinstance(fps, int | float) and 0 <= fps <= 1e6 else None,
         )
 
     def fill(self, template_key: str, **values: Any) -> Path:

@@ -259,11 +259,14 @@ def _check_reduction(key: str, recorded: tuple[int, int], wanted: tuple[int, int
 
 
 def _short_names(keys: list[str]) -> list[str]:
-    names = [camera_name(key) for key in keys]
-    return [
-        key.replace("/", "_") if names.count(name) > 1 else name
-        for key, name in zip(keys, names, strict=True)
-    ]
+    """A name for each camera: the short one, with a number where two would be the same."""
+    names: list[str] = []
+    for key in keys:
+        short = name = camera_name(key)
+        while name in names:
+            name = f"{short}_{names.count(short) + 1}" if name == short else f"{name}_"
+        names.append(name)
+    return names
 
 
 def _dims(dataset: Dataset, key: str, found: int, wanted: int) -> Dims:

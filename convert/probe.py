@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from act.errors import DatasetError
 from convert.table import check_file
+from convert.video import open_video
 
 _MAX_OFF_GRID = 0.25  # frames; as in convert/video.py
 _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
@@ -54,7 +55,7 @@ def probe(path: Path, fps: Fraction, file_first: int = 0) -> Probe:
     """
     check_file(path)
     try:
-        container = av.open(str(path))
+        container = open_video(path)
     except (av.error.FFmpegError, ValueError, OSError) as problem:
         raise _refusal(
             path, "video-unreadable",

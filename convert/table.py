@@ -112,9 +112,10 @@ def _vectors(
     if isinstance(values, pa.ChunkedArray):
         values = pa.concat_arrays(values.chunks)
     empty = values.null_count
-    # flatten(), unlike .values, honours the offset of a slice
-    while pa.types.is_nested(values.type) and not pa.types.is_struct(values.type):
-        values = values.flatten()
+    ragged = False
+    while _is_list(values.type):
+        ragged = ragged or len(pc.unique(pc.list_value_length(values))) > 1
+        values = values.flatten()  # unlike .values, this honours the offset of a slice
         empty = empty or values.null_count
     if empty:
         what = f"column {key!r} has {empty} empty values, expected a number in each"
@@ -126,7 +127,7 @@ def _vectors(
         return None
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, and is said below
         flat = values.to_numpy(zero_copy_only=False).astype(np.float32)
-    if len(flat) % rows or _is_ragged(column):
+    if ragged or len(flat) == 0 or len(flat) % rows:
         what = f"column {key!r} has {len(flat)} values in {rows} rows, expected equal widths"
         say(error("vector-width", path, what, episode=episode))
         return None
@@ -155,10 +156,10 @@ def _no_numbers(
     return error("frame-index", path, what, episode=episode)
 
 
-def _is_ragged(column: pa.ChunkedArray) -> bool:
-    if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
-        return False
-    return len(pc.unique(pc.list_value_length(column))) > 1
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
 
 
 def _require(path: Path, present: Sequence[str], columns: Sequence[str]) -> None:

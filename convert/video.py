@@ -13,6 +13,7 @@ from typing import Self
 
 import av
 import numpy as np
+from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
@@ -26,6 +27,11 @@ _MAX_OFF_GRID = Fraction(1, 4)
 # HEVC may not be able to start at the very frame: its leading pictures need the group before.
 _PREROLL_S = 1
 _BT709, _BT601, _FULL_RANGE = 1, 5, 2  # AVCOL_SPC_BT709, AVCOL_SPC_BT470BG, AVCOL_RANGE_JPEG
+
+_ONLY_A_FILE = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm",
+}
 
 logger = logging.getLogger("act")
 
@@ -43,7 +49,7 @@ class VideoReader:
         self._fps = fps
         check_file(path)
         with video_errors(path, "its header"):
-            self._container = av.open(str(path))
+            self._container = open_video(path)
             if not self._container.streams.video:
                 raise DatasetError(f"{path}: no video stream; expected one; copy it again")
         self._stream = self._container.streams.video[0]
@@ -186,6 +192,11 @@ class VideoReader:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def open_video(path: Path) -> InputContainer:
+    """Open a video file as what it is: never a playlist that names other files or addresses."""
+    return av.open(str(path), options=_ONLY_A_FILE)
 
 
 @contextlib.contextmanager

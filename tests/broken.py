@@ -823,3 +823,37 @@ def short_episodes(root: Path) -> None:
 @odd_v21("dims-cut", INFO, state_dim=6)
 def dims_cut_away(root: Path) -> None:
     """The action has 7 dims."""
+
+
+# Found by an attack on the job, each once a traceback.
+
+
+@v21("fps", INFO)
+def fps_beyond_every_float(root: Path) -> None:
+    edit_info(root, fps=10**400)
+
+
+@v21("column-type", TABLE)
+def vectors_are_maps(root: Path) -> None:
+    table = pq.read_table(root / TABLE)
+    kind = pa.map_(pa.string(), pa.float32())
+    maps = pa.array([[("a", 1.0)]] * len(table), kind)
+    place = table.column_names.index("observation.state")
+    pq.write_table(table.set_column(place, "observation.state", maps), root / TABLE)
+
+
+@v21("vector-width", TABLE)
+def inner_lists_differ(root: Path) -> None:
+    table = pq.read_table(root / TABLE)
+    rows = [[[1.0, 2.0], [3.0]]] * 24 + [[[1.0], [2.0]]]
+    nested = pa.array(rows, pa.list_(pa.list_(pa.float64())))
+    place = table.column_names.index("observation.state")
+    pq.write_table(table.set_column(place, "observation.state", nested), root / TABLE)
+
+
+@v30("table-unreadable", EPISODES_3)
+def task_is_not_utf8(root: Path) -> None:
+    table = pq.read_table(root / EPISODES_3)
+    texts = pa.array([b"\xff"] * len(table), pa.binary()).view(pa.string())
+    place = table.column_names.index("tasks")
+    pq.write_table(table.set_column(place, "tasks", texts), root / EPISODES_3)

@@ -18,6 +18,7 @@ from act.dataset import (
     split_episodes,
 )
 from act.episode import EpisodeInfo, FloatArray
+from act.errors import DatasetError
 from tests.conftest import ROOT
 
 
@@ -138,3 +139,10 @@ def test_padding_share_is_the_average_over_all_starts(chunk_size: int) -> None:
         for action in episodes.action[:2]
     ]
     assert padding_share(episodes, [0, 1], chunk_size) == pytest.approx(np.mean(shares))
+
+
+def test_values_too_large_to_average_are_refused() -> None:
+    episodes = make_episodes([4])
+    episodes.action[0][:, 1] = [3e38, -3e38, 3e38, -3e38]
+    with pytest.raises(DatasetError, match="too large for float32"):
+        norm_stats(episodes)

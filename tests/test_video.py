@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from act.errors import DatasetError
-from convert.video import VideoReader
+from convert.video import VideoReader, open_video
 from tests.barcode import read_code
 from tests.conftest import SMALL
 
@@ -63,3 +63,17 @@ def test_a_depth_stream_is_refused(tmp_path: Path) -> None:
         container.mux(stream.encode())
     with VideoReader(path, FPS) as reader, pytest.raises(DatasetError, match="depth or grey"):
         list(reader.frames(0, 1))
+
+
+@pytest.mark.parametrize("text", [
+    "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{other}\n#EXT-X-ENDLIST\n",
+    "ffconcat version 1.0\nfile {other}\n",
+])  # fmt: skip
+def test_a_playlist_is_no_video(tmp_path: Path, text: str) -> None:
+    """FFmpeg would follow it to any file or address."""
+    path = tmp_path / "episode_000000.mp4"
+    path.write_text(text.format(other=SMALL / "v30_h264" / ONE_FILE))
+    with pytest.raises(DatasetError):
+        VideoReader(path, FPS)
+    with pytest.raises(av.error.FFmpegError):
+        open_video(path)

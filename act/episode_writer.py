@@ -4,9 +4,11 @@ T time steps, H and W the image's height and width, C cameras, L bytes of the lo
 """
 
 import contextlib
+import mmap
 import os
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +20,7 @@ from act.jpeg import encode_jpeg
 
 # Frames start on a page, so that training can map them and a copy of one touches no other page.
 _PAGE_BYTES = 4096
+_BUFFERS = 4
 
 Shapes = dict[str, tuple[int, int, int]]  # camera: (T, H, W)
 
@@ -44,8 +47,13 @@ def write_episode(
     """
     if jpeg_quality is None:
         offsets = _lay_out(path, vectors, images, attributes)
-        with path.open("r+b", buffering=0) as file:
-            yield _RawWriter(file.fileno(), offsets)
+        (frame_bytes,) = {height * width * 3 for _, height, width in images.values()}
+        raw = _RawWriter(path, offsets, frame_bytes)
+        try:
+            yield raw
+            raw.finish()
+        finally:
+            raw.close()
     else:
         _lay_out(path, vectors, {}, attributes | {"compress": True})
         with tempfile.TemporaryFile(dir=path.parent) as spool:
@@ -86,19 +94,56 @@ def _allocate(file: h5py.File, camera: str, shape: tuple[int, ...]) -> int:
 class _RawWriter:
     """HDF5 laid the file out; frames go past it, straight to where it put their dataset.
 
-    That saves a copy, and a full disk is an ordinary error instead of one while HDF5 closes.
+    That saves a copy, and a full disk is an ordinary error instead of one while HDF5 closes. Where
+    frames are whole pages they also go past the page cache, written by a thread while the next one
+    is decoded: copying them into the cache costs as much processor time as decoding them.
     """
 
-    def __init__(self, descriptor: int, offsets: dict[str, int]) -> None:
-        self._descriptor = descriptor
+    def __init__(self, path: Path, offsets: dict[str, int], frame_bytes: int) -> None:
         self._offsets = offsets
+        self._frame_bytes = frame_bytes
+        self._descriptor = _open_past_cache(path, frame_bytes)
+        self._buffers = [mmap.mmap(-1, frame_bytes) for _ in range(_BUFFERS)]  # page-aligned
+        self._writing: list[Future[None] | None] = [None] * _BUFFERS
+        self._thread = ThreadPoolExecutor(1, "write")
+        self._turn = 0
 
     def write_frame(self, camera: str, ts: int, frame: Frame) -> None:
-        content = np.ascontiguousarray(frame).data.cast("B")
-        place = self._offsets[camera] + ts * len(content)
-        while content:
-            written = os.pwrite(self._descriptor, content, place)
-            content, place = content[written:], place + written
+        turn, self._turn = self._turn, (self._turn + 1) % _BUFFERS
+        self._wait(turn)
+        buffer = self._buffers[turn]
+        np.frombuffer(buffer, np.uint8).reshape(frame.shape)[:] = frame
+        place = self._offsets[camera] + ts * self._frame_bytes
+        self._writing[turn] = self._thread.submit(_write_all, self._descriptor, buffer, place)
+
+    def _wait(self, turn: int) -> None:
+        writing, self._writing[turn] = self._writing[turn], None
+        if writing is not None:
+            writing.result()
+
+    def finish(self) -> None:
+        """Wait for what is being written; raises what went wrong with it."""
+        for turn in range(_BUFFERS):
+            self._wait(turn)
+
+    def close(self) -> None:
+        """End the thread and close the file."""
+        self._thread.shutdown()
+        os.close(self._descriptor)
+
+
+def _open_past_cache(path: Path, frame_bytes: int) -> int:
+    """Open for writing without the page cache where the size of a frame and the disk allow it."""
+    if frame_bytes % _PAGE_BYTES == 0:
+        with contextlib.suppress(OSError):  # tmpfs and some network disks cannot
+            return os.open(path, os.O_RDWR | os.O_DIRECT)
+    return os.open(path, os.O_RDWR)
+
+
+def _write_all(descriptor: int, buffer: mmap.mmap, place: int) -> None:
+    done = 0
+    while done < len(buffer):  # a disk that is nearly full takes a part
+        done += os.pwrite(descriptor, memoryview(buffer)[done:], place + done)
 
 
 class _JpegWriter:

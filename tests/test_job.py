@@ -1,6 +1,8 @@
 """The real command, as a process: the whole job, its outputs, its errors and exit codes."""
 
+import contextlib
 import hashlib
+import importlib
 import json
 import os
 import pickle
@@ -10,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -433,6 +435,53 @@ def job_here(capsys: pytest.CaptureFixture[str], output: Path, **flags: Any) -> 
 
 def snapshot(root: Path) -> dict[str, bytes]:
     return {str(p): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+@contextlib.contextmanager
+def as_nobody() -> Iterator[None]:
+    """Files are opened as a user who owns none of them."""
+    for module in ("act.train", "convert.input"):  # this user may not read the interpreter's files
+        importlib.import_module(module)
+    was = os.geteuid()
+    if was == 0:
+        os.seteuid(12345)
+    try:
+        yield
+    finally:
+        os.seteuid(was)
+
+
+def test_an_output_that_may_not_be_written_is_4(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in (tmp_path.parent.parent, tmp_path.parent, tmp_path):
+        folder.chmod(0o755)
+    output = tmp_path / "output"
+    output.mkdir(mode=0o555)
+    with as_nobody():
+        ended = job_here(capsys, output, input=SMALL / "v30_h264", num_epochs=1)
+    assert ended.code == 4
+    assert len(ended.errors) == 1
+    assert "may not write here" in ended.errors[0]
+    assert "--user" in ended.errors[0]
+    assert list(output.iterdir()) == []
+
+
+def test_an_input_that_may_not_be_read_is_3(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = copy(tmp_path, "v21_h264")
+    (root / VIDEO).chmod(0)  # lerobot itself leaves mode 0600
+    (output := tmp_path / "output").mkdir()
+    for folder in (tmp_path.parent.parent, tmp_path.parent, tmp_path, output):
+        folder.chmod(0o777)
+    with as_nobody():
+        ended = job_here(capsys, output, input=root, num_epochs=1)
+    assert ended.code == 3
+    assert len(ended.errors) == 1
+    assert "episode_000001.mp4" in ended.errors[0]
+    assert "not readable" in ended.errors[0]
+    assert checked(ended)["status"] == "failed"
 
 
 FLAGS: dict[str, tuple[dict[str, Any], list[str]]] = {

@@ -57,6 +57,7 @@ def convert(config: Config, folder: Path, shard: Shard = WHOLE) -> Converted:
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     paths = episode_paths(plan)
+    _refuse_foreign(paths)
     mine = shard.numbers(len(paths))
     todo = [number for number in mine if not _is_done(plan, number, paths[number])]
     if shard == WHOLE:  # other shards may be writing theirs
@@ -247,6 +248,16 @@ def _fingerprint_in(path: Path) -> str | None:
             return file.attrs.get(_FINGERPRINT)
     except DatasetError:
         return None
+
+
+def _refuse_foreign(paths: tuple[Path, ...]) -> None:
+    """Nothing that a conversion did not write is ever replaced or removed."""
+    for path in paths:
+        if path.exists() and _fingerprint_in(path) is None:
+            raise OutputError(
+                f"{path}: an episode that this job did not write is in its place, expected only "
+                f"converted ones; move it away"
+            )
 
 
 def _drop_stale(folder: Path, paths: tuple[Path, ...]) -> None:

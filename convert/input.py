@@ -26,8 +26,8 @@ class EpisodeFiles:
 
 def episode_files(config: Config, manifest: Manifest) -> EpisodeFiles:
     """Convert or take the input; fills the manifest's dataset and conversion."""
-    _check_apart(config)
     official = _official(config.input)
+    _check_apart(config, converting=not official)
     if official:
         return EpisodeFiles(_take(config, official), converted=False)
     check_input(config)
@@ -44,15 +44,23 @@ def remove_converted(config: Config, files: EpisodeFiles) -> None:
         remove_episodes(files.paths)
 
 
-def _check_apart(config: Config) -> None:
-    """The input is never written to: refuse an output inside it, or the other way round."""
+def _check_apart(config: Config, converting: bool) -> None:
+    """The input is never written to: refuse an output inside it, or one that holds it."""
     output = config.output.resolve()
+    written = [config.output / "checkpoints" / config.run_name]
+    written += [config.output / "converted_hdf5"] if converting else []
     for folder in (path.resolve() for path in config.input):
         if output == folder or folder in output.parents:
             raise UsageError(
                 f"--output {config.output} is inside --input {folder}, expected another folder, as "
                 f"the input is never written to"
             )
+        for path in (path.resolve() for path in written):
+            if path == folder or path in folder.parents:
+                raise UsageError(
+                    f"--input {folder} is inside {path}, where this job writes, expected another "
+                    f"folder, as the input is never written to"
+                )
 
 
 def _official(inputs: tuple[Path, ...]) -> list[Path]:

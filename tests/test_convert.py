@@ -246,6 +246,18 @@ def test_an_episode_of_somebody_else_is_not_removed(tmp_path: Path) -> None:
     assert foreign.exists()
 
 
+def test_foreign_episodes_in_the_way_are_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "episodes"
+    folder.mkdir()
+    (folder / "episode_1.hdf5").write_bytes(b"somebody's")
+    with pytest.raises(
+        OutputError, match=r"episode_1.hdf5: an episode that this job did not write"
+    ):
+        convert(make_config(tmp_path, input=SMALL / "v30_h264"), folder)
+    assert [path.name for path in folder.iterdir()] == ["episode_1.hdf5"]
+    assert (folder / "episode_1.hdf5").read_bytes() == b"somebody's"
+
+
 def test_tasks_hold_each_episode_once_in_order() -> None:
     tasks = split_tasks(list(range(50)), 2)
     assert [number for task in tasks for number in task] == list(range(50))

@@ -323,6 +323,19 @@ def test_training_on_the_kept_episodes_of_the_same_output_keeps_them(tmp_path: P
     assert "is inside --input" in inside.errors[0]
 
 
+@pytest.mark.parametrize("place", ["converted_hdf5", "converted_hdf5/deep", "checkpoints/test"])
+def test_an_input_where_the_job_writes_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    root = Path(shutil.copytree(SMALL / "v21_h264", tmp_path / place))
+    before = snapshot(tmp_path)
+    ended = job_here(capsys, tmp_path, input=root, num_epochs=1)
+    assert ended.code == 2
+    assert "where this job writes" in ended.errors[0]
+    (tmp_path / "manifest.json").unlink()
+    assert snapshot(tmp_path) == before
+
+
 def interrupt(output: Path, phase: str, number: signal.Signals, **flags: Any) -> Ended:
     """Start a job, signal it as soon as `phase` shows in what it prints, wait for its end."""
     log = output / "stderr"

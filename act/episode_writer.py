@@ -102,7 +102,7 @@ class _RawWriter:
     def __init__(self, path: Path, offsets: dict[str, int], frame_bytes: int) -> None:
         self._offsets = offsets
         self._frame_bytes = frame_bytes
-        self._descriptor = _open_past_cache(path, frame_bytes)
+        self._descriptor = open_past_cache(path, frame_bytes)
         self._buffers = [mmap.mmap(-1, frame_bytes) for _ in range(_BUFFERS)]  # page-aligned
         self._writing: list[Future[None] | None] = [None] * _BUFFERS
         self._thread = ThreadPoolExecutor(1, "write")
@@ -114,7 +114,7 @@ class _RawWriter:
         buffer = self._buffers[turn]
         np.frombuffer(buffer, np.uint8).reshape(frame.shape)[:] = frame
         place = self._offsets[camera] + ts * self._frame_bytes
-        self._writing[turn] = self._thread.submit(_write_all, self._descriptor, buffer, place)
+        self._writing[turn] = self._thread.submit(write_all, self._descriptor, buffer, place)
 
     def _wait(self, turn: int) -> None:
         writing, self._writing[turn] = self._writing[turn], None
@@ -132,7 +132,7 @@ class _RawWriter:
         os.close(self._descriptor)
 
 
-def _open_past_cache(path: Path, frame_bytes: int) -> int:
+def open_past_cache(path: Path, frame_bytes: int) -> int:
     """Open for writing without the page cache where the size of a frame and the disk allow it."""
     if frame_bytes % _PAGE_BYTES == 0:
         with contextlib.suppress(OSError):  # tmpfs and some network disks cannot
@@ -140,7 +140,8 @@ def _open_past_cache(path: Path, frame_bytes: int) -> int:
     return os.open(path, os.O_RDWR)
 
 
-def _write_all(descriptor: int, buffer: mmap.mmap, place: int) -> None:
+def write_all(descriptor: int, buffer: mmap.mmap, place: int) -> None:
+    """Write a whole buffer at a place in a file."""
     done = 0
     while done < len(buffer):  # a disk that is nearly full takes a part
         done += os.pwrite(descriptor, memoryview(buffer)[done:], place + done)

@@ -1,8 +1,9 @@
 """How fast conversion is, beside its ceilings, in one run: `python -m benchmarks.convert DATASET`.
 
 bare     PyAV alone: the same frames decoded to RGB arrays by as many processes, and thrown away
-disk     the same bytes written and synced by as many processes, from one array each
-convert  the conversion to OUTPUT, and once more to memory (/dev/shm), where no disk limits it
+read     our reader alone, as many processes, frames thrown away
+disk     the same bytes written and synced by as many processes, from one array each, the same way
+convert  the conversion to OUTPUT, with what its workers take to start
 
 The rounds alternate, so that a machine whose speed drifts gives fair ratios.
 """
@@ -10,6 +11,7 @@ The rounds alternate, so that a machine whose speed drifts gives fair ratios.
 import argparse
 import json
 import logging
+import mmap
 import os
 import platform
 import shutil
@@ -24,8 +26,10 @@ import av
 import numpy as np
 
 from act.config import Config, parse
+from act.episode_writer import open_past_cache, write_all
 from act.machine import cpu_count
 from convert.convert import convert
+from convert.frames import CameraReaders
 from convert.plan import Plan, make_plan
 
 Times = dict[str, list[float]]
@@ -41,13 +45,10 @@ def main() -> None:
     count = min(cpu_count(), len(plan.sources))
     runs: dict[str, Callable[[], float]] = {
         "bare": lambda: _spread(_decode, plan, count),
-        "convert in memory": lambda: _convert(config, Path("/dev/shm/bench_convert")),
+        "read": lambda: _spread(_read, plan, count),
         "disk": lambda: _spread(_write, plan, count),
-        "convert to disk": lambda: _convert(config, arguments.output),
+        "convert": lambda: _convert(config, arguments.output),
     }
-    in_memory = sum(plan.size_bytes(number) for number in range(len(plan.sources)))
-    if in_memory > shutil.disk_usage("/dev/shm").free // 3:
-        del runs["convert in memory"]
     times: Times = {name: [] for name in runs}
     for _ in range(arguments.rounds):
         for name, run in runs.items():
@@ -97,22 +98,33 @@ def _decode_file(path: Path, plan: Plan, first: int, count: int) -> None:
                 return
 
 
+def _read(plan: Plan, numbers: list[int]) -> None:
+    readers = CameraReaders()
+    for number in numbers:
+        for camera in plan.cameras:
+            for _ in readers.frames(plan.sources[number], camera):
+                pass
+    readers.close()
+
+
 def _write(plan: Plan, numbers: list[int]) -> None:
     camera = plan.cameras[0]
-    frame = np.random.default_rng(0).integers(0, 256, (camera.height, camera.width, 3), np.uint8)
+    frame = mmap.mmap(-1, camera.height * camera.width * 3)
+    frame[:] = np.random.default_rng(0).bytes(len(frame))
     path = plan.folder / f"disk_{numbers[0]}"
     path.parent.mkdir(parents=True, exist_ok=True)
     for number in numbers:
-        with path.open("wb") as file:
-            for _ in range(plan.sources[number].episode.length * len(plan.cameras)):
-                file.write(memoryview(frame).cast("B"))
-            file.flush()
-            os.fsync(file.fileno())
+        path.touch()
+        descriptor = open_past_cache(path, len(frame))
+        for ts in range(plan.sources[number].episode.length * len(plan.cameras)):
+            write_all(descriptor, frame, ts * len(frame))
+        os.fsync(descriptor)
+        os.close(descriptor)
     path.unlink()
 
 
 def _convert(config: Config, folder: Path) -> float:
-    """Seconds of the whole conversion less what its workers take to start."""
+    """Seconds of the whole conversion, with what its workers take to start."""
     shutil.rmtree(folder, ignore_errors=True)
     converted = convert(config, folder)
     assert converted.frames_per_second is not None
@@ -129,13 +141,11 @@ def _report(plan: Plan, count: int, times: Times, json_path: Path | None) -> Non
         low, high = (f"{frames / f(times[name]):,.0f}" for f in (max, min))
         print(f"{name:18} {frames / seconds:8,.0f} frames/s   ({low} to {high})")
     ratios = {
-        name: [b / c for b, c in zip(times[ceiling], times[name], strict=True)]
-        for name, ceiling in (("convert in memory", "bare"), ("convert to disk", "bare"))
-        if name in times
+        f"convert / {ceiling}": [
+            other / ours for other, ours in zip(times[ceiling], times["convert"], strict=True)
+        ]
+        for ceiling in ("bare", "disk")
     }
-    ratios["convert to disk / disk"] = [
-        d / c for d, c in zip(times["disk"], times["convert to disk"], strict=True)
-    ]
     for name, values in ratios.items():
         print(f"{name:24} {statistics.median(values):.2f} of its ceiling, round by round "
               f"{', '.join(f'{value:.2f}' for value in values)}")  # fmt: skip

@@ -27,6 +27,9 @@ _MAX_OFF_GRID = Fraction(1, 4)
 # HEVC may not be able to start at the very frame: its leading pictures need the group before.
 _PREROLL_S = 1
 _BT709, _BT601, _FULL_RANGE = 1, 5, 2  # AVCOL_SPC_BT709, AVCOL_SPC_BT470BG, AVCOL_RANGE_JPEG
+# From PyAV 17 on, colours are converted by a thread for each core unless told otherwise: among
+# workers that already use every core, 0.80 ms a frame instead of 0.52 (480x640, decoding included).
+_ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 
 _ONLY_A_FILE = {
     "protocol_whitelist": "file",
@@ -113,6 +116,7 @@ class VideoReader:
             dst_colorspace=_BT601 if tagged else None,
             src_color_range=frame.color_range if tagged else None,
             dst_color_range=_FULL_RANGE if tagged else None,
+            **_ONE_THREAD,
         )
         plane = rgb.planes[0]
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)

@@ -24,7 +24,7 @@ def main() -> int:
 
         return convert(rest)
     if command == ["check"]:
-        from convert.check import main as check
+        from convert.check.__main__ import main as check
 
         return check(rest)
     try:

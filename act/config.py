@@ -127,6 +127,7 @@ class Config:
     action_key: str = _knob(DATA, "LeRobot feature that becomes action", "auto", check=_some_text)
     episodes: str = _knob(DATA, "only these, like 0:40,55", "all", check=_ranges)
     exclude_episodes: str = _knob(DATA, "all but these, like 7,12", "none", check=_ranges)
+    only_whole_episodes: bool = _knob(DATA, "leave out episodes that the check finds broken", False)
     max_episodes: int = _knob(DATA, "convert only the first N; 0 = all", 0, check=_at_least(0))
     state_dim: int = _knob(
         DATA, "pad or cut qpos and action to this; 0 = the dataset's own", 16, check=_at_least(0)

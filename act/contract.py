@@ -80,6 +80,7 @@ def describe_episodes(episodes: Episodes) -> dict[str, Any]:
             }
             for number, info in enumerate(episodes.infos)
         ],
+        "left_out": [],
         "frames": sum(episodes.lengths),
         "fingerprint": hashlib.sha256("".join(digests).encode()).hexdigest(),
     }

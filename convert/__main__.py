@@ -15,7 +15,7 @@ from act.config import CONVERSION, DATA, INPUT, OUTPUT, Config, OneLineParser, a
 from act.errors import UsageError
 from act.manifest import Manifest
 from act.run import log_to_terminal, run, tell
-from convert.check import check_input
+from convert.check.gate import check_input
 from convert.choice import WHOLE, Shard, parse_shard
 from convert.convert import check_whole, convert
 from convert.describe import describe_conversion, describe_dataset
@@ -31,11 +31,11 @@ def main(argv: Sequence[str] = ()) -> int:
         return tell(error)
 
     def job(config: Config, manifest: Manifest) -> None:
+        left_out = check_input(config)
         if only_check:
-            converted = check_whole(config, config.output)
+            converted = check_whole(config, config.output, left_out)
         else:
-            check_input(config)
-            converted = convert(config, config.output, shard)
+            converted = convert(config, config.output, shard, left_out)
         manifest.set("dataset", describe_dataset(converted))
         manifest.set("conversion", describe_conversion(converted))
         for number in shard.numbers(len(converted.paths)):

@@ -24,13 +24,15 @@ from act.progress import progress_bar
 from convert import quaternion, workers
 from convert.choice import WHOLE, Shard
 from convert.frames import Camera, CameraReaders
+from convert.image import page_bytes
 from convert.plan import Dims, Plan, make_plan, plan_fingerprint
-from convert.sources import Source
+from convert.sources import NOTHING, LeftOut, Source
 from convert.table import read_episode
 
 logger = logging.getLogger("act")
 
 WORKER_BYTES = 400 << 20  # what one worker may take, libraries included
+_LIBRARIES_BYTES = 150 << 20
 _TASKS_PER_WORKER = 4
 _REPORT_EVERY = 16  # frames
 _FINGERPRINT = "source_fingerprint"
@@ -46,13 +48,15 @@ class Converted:
     frames_per_second: float | None  # None when every episode was already there
 
 
-def convert(config: Config, folder: Path, shard: Shard = WHOLE) -> Converted:
-    """Convert the datasets in `config.input` to episode files in `folder`.
+def convert(
+    config: Config, folder: Path, shard: Shard = WHOLE, left_out: LeftOut = NOTHING
+) -> Converted:
+    """Convert the datasets in `config.input`, but for `left_out`, to episode files in `folder`.
 
     Episodes already there from the same source and options are kept. Raises DatasetError for the
     input, OutputError for the disk, Interrupted on a signal.
     """
-    plan = make_plan(config, folder)
+    plan = make_plan(config, folder, left_out)
     fingerprint = plan_fingerprint(plan)
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -64,13 +68,13 @@ def convert(config: Config, folder: Path, shard: Shard = WHOLE) -> Converted:
         _drop_stale(folder, paths)
     _say_plan(plan, mine, todo)
     _check_room(plan, todo)
-    rate = _convert_all(plan, todo, worker_count(config, len(todo))) if todo else None
+    rate = _convert_all(plan, todo, worker_count(config, plan, len(todo))) if todo else None
     return Converted(plan, paths, fingerprint, rate)
 
 
-def check_whole(config: Config, folder: Path) -> Converted:
+def check_whole(config: Config, folder: Path, left_out: LeftOut = NOTHING) -> Converted:
     """Convert nothing, but raise OutputError unless every episode is in `folder`, whole."""
-    plan = make_plan(config, folder)
+    plan = make_plan(config, folder, left_out)
     paths = episode_paths(plan)
     missing = [number for number, path in enumerate(paths) if not _is_done(plan, number, path)]
     if missing:
@@ -91,9 +95,28 @@ def episode_paths(plan: Plan) -> tuple[Path, ...]:
     return tuple(episode_path(plan.folder, number) for number in range(len(plan.sources)))
 
 
-def worker_count(config: Config, episodes: int) -> int:
+def worker_bytes(plan: Plan) -> int:
+    """What one worker may take: more than WORKER_BYTES only where images lie in large pages."""
+    tables = {source.episode.table_path: source.dataset for source in plan.sources}
+    pages = (
+        page_bytes(path, camera.key)
+        for path, dataset in tables.items()
+        for camera in plan.cameras
+        if dataset.features[camera.key].dtype == "image"
+    )
+    return max(WORKER_BYTES, _LIBRARIES_BYTES + max(pages, default=0))
+
+
+def worker_count(config: Config, plan: Plan, episodes: int) -> int:
     """Processes to convert with: as asked for, else what cores and memory allow."""
-    fits = machine.memory_bytes() // (2 * WORKER_BYTES)  # the rest is for the page cache
+    needed, there = worker_bytes(plan), machine.memory_bytes()
+    if needed > there:
+        raise OutputError(
+            f"{plan.datasets[0].root}: its images lie in parquet pages that take "
+            f"{needed / 1e9:.1f} GB to read, found {there / 1e9:.1f} GB of memory; give the "
+            f"container more, or export the dataset with fewer rows to a page"
+        )
+    fits = there // (2 * needed)  # the rest is for the page cache
     return max(1, min(config.convert_workers or min(machine.cpu_count(), fits), episodes))
 
 

@@ -25,6 +25,9 @@ def describe_dataset(converted: Converted) -> dict[str, Any]:
             }
             for number, source in enumerate(plan.sources)
         ],
+        "left_out": [
+            {"dataset": str(root), "source": index} for root, index in sorted(plan.left_out)
+        ],
         "frames": sum(source.episode.length for source in plan.sources),
         "fingerprint": converted.fingerprint,
     }

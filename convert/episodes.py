@@ -41,6 +41,11 @@ class Episode:
     videos: Mapping[str, VideoSpan]  # by camera key
 
 
+def files_of(episode: Episode) -> list[Path]:
+    """Every data file that an episode lies in."""
+    return [episode.table_path, *(span.path for span in episode.videos.values())]
+
+
 def read_v2(info: Info, video_keys: Sequence[str], say: Say) -> Iterator[Episode]:
     """The episodes of meta/episodes.jsonl."""
     path = info.root / "meta/episodes.jsonl"

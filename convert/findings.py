@@ -91,6 +91,7 @@ class Report:
     root: Path
     findings: list[Finding] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)  # what is so, rather than wrong
+    users: dict[str, frozenset[int]] = field(default_factory=dict)  # the episodes in a file
     seconds: float = 0.0
     _started: float = field(default_factory=time.monotonic)
 

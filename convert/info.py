@@ -11,7 +11,7 @@ from typing import Any
 
 from act.errors import DatasetError
 from convert.findings import Finding, found
-from convert.table import check_file
+from convert.source_file import check_file
 
 VERSIONS = ("v2.0", "v2.1", "v3.0")
 _DEPTH_TOKENS = {"depth", "disparity", "mask", "seg", "segmentation"}

@@ -7,7 +7,7 @@ from act.config import CONVERSION, DATA, Config, knobs
 from act.episode import find_episodes, read_info
 from act.errors import UsageError
 from act.manifest import Manifest
-from convert.check import check_input
+from convert.check.gate import check_input
 from convert.convert import convert, remove_episodes
 from convert.describe import describe_conversion, describe_dataset
 from convert.lerobot import is_dataset
@@ -30,8 +30,8 @@ def episode_files(config: Config, manifest: Manifest) -> EpisodeFiles:
     _check_apart(config, converting=not official)
     if official:
         return EpisodeFiles(_take(config, official), converted=False)
-    check_input(config)
-    done = convert(config, config.output / "converted_hdf5")
+    left_out = check_input(config)
+    done = convert(config, config.output / "converted_hdf5", left_out=left_out)
     manifest.set("dataset", describe_dataset(done))
     manifest.set("conversion", describe_conversion(done))
     manifest.write()

@@ -17,8 +17,9 @@ from act.files import sampled_sha256
 from convert.frames import Camera, recorded_size
 from convert.lerobot import Dataset, camera_name, choose_cameras
 from convert.quaternion import Quaternion, find_quaternions
-from convert.sources import Source, read_sources
-from convert.table import check_file, read_episode
+from convert.source_file import check_file
+from convert.sources import NOTHING, LeftOut, Source, read_sources
+from convert.table import read_episode
 
 logger = logging.getLogger("act")
 
@@ -74,6 +75,7 @@ class Plan:
 
     datasets: tuple[Dataset, ...]
     sources: tuple[Source, ...]  # by the output's episode number
+    left_out: LeftOut
     cameras: tuple[Camera, ...]
     qpos: Dims
     action: Dims
@@ -120,9 +122,9 @@ class Plan:
         return _digest([row, places, files])
 
 
-def make_plan(config: Config, folder: Path) -> Plan:
+def make_plan(config: Config, folder: Path, left_out: LeftOut = NOTHING) -> Plan:
     """Decide; raises DatasetError for what cannot be converted, warns of what will be lost."""
-    datasets, sources = read_sources(config)
+    datasets, sources = read_sources(config, left_out)
     first = datasets[0]
     state_key = _vector_key(first, "state_key", config.state_key, STATE_KEYS)
     action_key = _vector_key(first, "action_key", config.action_key, ACTION_KEYS)
@@ -137,6 +139,7 @@ def make_plan(config: Config, folder: Path) -> Plan:
     return Plan(
         datasets=tuple(datasets),
         sources=tuple(sources),
+        left_out=left_out,
         cameras=cameras,
         qpos=_dims(first, state_key, vectors[state_key].shape[1], config.state_dim),
         action=_dims(first, action_key, vectors[action_key].shape[1], config.state_dim),

@@ -8,9 +8,14 @@ from pathlib import Path
 from act.config import Config
 from act.errors import DatasetError, UsageError
 from convert.choice import chosen, parse_ranges
+from convert.findings import Finding, Say, refuse
 from convert.lerobot import Dataset, Episode, is_dataset, read_dataset
 
 logger = logging.getLogger("act")
+
+# Episodes that a check found broken, by dataset and index, when only whole ones are to be used.
+LeftOut = frozenset[tuple[Path, int]]
+NOTHING: LeftOut = frozenset()
 
 
 @dataclass(frozen=True)
@@ -49,10 +54,20 @@ def _datasets_in(folder: Path) -> list[Path]:
     return [path for path in children if is_dataset(path)] or [folder]
 
 
-def read_sources(config: Config) -> tuple[list[Dataset], list[Source]]:
-    """Every dataset of the input, and the episodes asked for, numbered on from one to the next."""
-    datasets = [read_dataset(root) for root in find_datasets(config.input)]
-    wanted = [source for number, source in _numbered(datasets) if _is_wanted(config, number)]
+def read_sources(config: Config, left_out: LeftOut = NOTHING) -> tuple[list[Dataset], list[Source]]:
+    """Every dataset of the input, and the episodes asked for, numbered on from one to the next.
+
+    Raises DatasetError for metadata that is wrong, unless only whole episodes are to be used: the
+    check has then looked which those are.
+    """
+    say: Say = _pass_over if config.only_whole_episodes else refuse
+    datasets = [read_dataset(root, say) for root in find_datasets(config.input)]
+    wanted = [
+        source
+        for number, source in _numbered(datasets)
+        if _is_wanted(config, number)
+        and (source.dataset.root, source.episode.index) not in left_out
+    ]
     empty = [source for source in wanted if source.episode.length < 1]
     for source in empty:
         logger.warning("%s has no frames and is skipped", source)
@@ -65,6 +80,10 @@ def read_sources(config: Config) -> tuple[list[Dataset], list[Source]]:
             code="episodes-missing",
         )
     return datasets, sources[: config.max_episodes or None]
+
+
+def _pass_over(finding: Finding) -> None:
+    """The check says it, and leaves out the episodes that it concerns."""
 
 
 def _numbered(datasets: Sequence[Dataset]) -> Iterator[tuple[int, Source]]:

@@ -18,7 +18,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from act.errors import DatasetError
-from convert.table import check_file
+from convert.source_file import check_file
 
 Frame = NDArray[np.uint8]
 

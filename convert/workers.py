@@ -9,9 +9,11 @@ import logging
 import multiprocessing
 import os
 import signal
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -28,6 +30,7 @@ Work = Callable[[Any, Report], None]  # a task and where to report to
 # glibc would give each frame's memory back to the kernel and take it again: a page fault for every
 # 4 kB, which took as long as the colour conversion (15 to 20 % of the whole conversion, measured).
 _KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(256 << 20), "MALLOC_MMAP_THRESHOLD_": str(32 << 20)}
+CRASH = "worker-crash"  # the code of the error that a dead worker leaves
 _POLL_S = 0.2
 _END_S = 5.0
 
@@ -99,7 +102,8 @@ def _receive(worker: _Worker, waiting: list[Any], name: Callable[[Any], str]) ->
     if kind == "report":
         yield value
     elif kind == "log":
-        logger.handle(value)
+        if logger.isEnabledFor(value.levelno):
+            logger.handle(value)
     elif kind == "error":
         raise value
     elif kind == "bug":
@@ -116,7 +120,8 @@ def _death(worker: _Worker, task: str) -> JobError:
     how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     return DatasetError(
         f"{task}: the worker crashed ({how}), most likely inside the video decoder; leave this "
-        f"episode out or record it again"
+        f"episode out or record it again",
+        code=CRASH,
     )
 
 
@@ -137,36 +142,49 @@ def _end(workers: list[_Worker]) -> None:
             worker.process.join()
 
 
-class _PipeHandler(logging.Handler):
+class _Sender:
+    """The worker's end of the pipe, for all of its threads."""
+
     def __init__(self, pipe: Connection) -> None:
-        super().__init__()
         self._pipe = pipe
+        self._lock = threading.Lock()
+
+    def __call__(self, kind: str, value: Any) -> None:
+        with self._lock:
+            self._pipe.send((kind, value))
+
+
+class _PipeHandler(logging.Handler):
+    def __init__(self, send: _Sender) -> None:
+        super().__init__()
+        self._send = send
 
     def emit(self, record: logging.LogRecord) -> None:
         record.msg, record.args = record.getMessage(), None
-        self._pipe.send(("log", record))
+        self._send("log", record)
 
 
 def _serve(pipe: Connection, work: Work) -> None:
     for number in stop.SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, stop.SIGNALS)
-    logger.addHandler(_PipeHandler(pipe))
+    send = _Sender(pipe)
+    logger.addHandler(_PipeHandler(send))
     logger.setLevel(logging.INFO)
     logger.propagate = False
     try:
         while True:
             task = pipe.recv()
             try:
-                work(task, lambda value: pipe.send(("report", value)))
-                pipe.send(("done", None))
+                work(task, partial(send, "report"))
+                send("done", None)
             except JobError as error:
-                pipe.send(("error", error))
+                send("error", error)
             except MemoryError:
-                pipe.send(("error", _out_of_memory("this episode", "ran out of memory")))
+                send("error", _out_of_memory("this episode", "ran out of memory"))
             except ConnectionError:
                 raise
             except Exception:
-                pipe.send(("bug", traceback.format_exc()))
+                send("bug", traceback.format_exc())
     except (EOFError, ConnectionError):
         return  # the parent has ended, or has no use for the rest

@@ -9,15 +9,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from act.errors import DatasetError
-from convert.check import check, check_input, main
-from convert.check_training import check_room
+from convert.check.__main__ import main
+from convert.check.apart import check_apart
+from convert.check.check import check
+from convert.check.gate import check_input
+from convert.check.training import check_room
+from convert.convert import convert
 from convert.findings import Report
 from convert.lerobot import read_dataset
+from convert.plan import make_plan
 from tests.broken import (
     BROKEN,
     FRONT,
@@ -176,7 +183,7 @@ def test_only_wanted_episodes_are_looked_at(tmp_path: Path) -> None:
     shutil.copytree(SMALL / "v21_h264", root)
     (root / VIDEO).unlink()
     assert check(root).errors
-    assert not check(root, wanted=lambda episode: episode.index != 1).errors
+    assert not check(root, only=frozenset({0, 2, 3})).errors
 
 
 def test_sizes_may_differ_when_they_are_changed(tmp_path: Path) -> None:
@@ -328,3 +335,103 @@ def test_a_file_of_somebody_else_is_said(tmp_path: Path) -> None:
         found = [finding.code for finding in check(root).errors]
         os._exit(0 if found == ["file-permission"] else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+# What a crash inside a native decoder is to the process that calls it.
+_CRASH = """
+import av, os, signal
+opened = av.open
+def crash(path, *args, **kwargs):
+    if str(path).endswith(os.environ["CRASHES"]):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return opened(path, *args, **kwargs)
+av.open = crash
+"""
+
+
+def test_a_crash_in_a_decoder_is_a_finding_with_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(_CRASH)
+    root = tmp_path / "dataset"
+    shutil.copytree(SMALL / "v21_h264", root)
+    (root / TABLE).write_bytes(b"not parquet")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("CRASHES", "wrist/episode_000002.mp4")
+    report = check_apart(root, chunk_size=5)
+    found = {(f.code, Path(f.where).name) for f in report.errors}
+    assert ("file-crash", "episode_000002.mp4") in found
+    assert ("table-unreadable", Path(TABLE).name) in found  # the rest is looked at all the same
+    assert "SIGSEGV" in report.text()
+
+
+def test_a_job_survives_a_crash_in_a_decoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(_CRASH)
+    environment = command_environment() | {"PYTHONPATH": str(tmp_path), "CRASHES": "file-000.mp4"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "convert", str(SMALL / "v30_h264"), str(tmp_path / "out")],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 3, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "file-000.mp4: reading it crashed the process" in ended.stderr
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert manifest["status"] == "failed"
+
+
+def unfinished(root: Path) -> None:
+    """As a killed recording leaves it: the last table has no footer, info.json is ahead."""
+    shutil.copytree(SMALL / "v30_multifile", root)
+    table = root / "data/chunk-001/file-000.parquet"
+    cut(table, table.stat().st_size // 2)
+    edit_info(root, total_episodes=9)
+
+
+def test_only_whole_episodes_of_an_unfinished_recording(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = tmp_path / "dataset"
+    unfinished(root)
+    with pytest.raises(DatasetError, match=r"chunk-001/file-000\.parquet.*without its end"):
+        check_input(make_config(tmp_path, input=root))
+    lost = {
+        index
+        for index, episode in enumerate(read_dataset(SMALL / "v30_multifile").episodes)
+        if episode.table_path.parts[-2] == "chunk-001"
+    }
+    assert 0 < len(lost) < 8
+    config = make_config(tmp_path, input=root, only_whole_episodes=True)
+    left_out = check_input(config)
+    assert left_out == {(root, index) for index in lost}
+    assert f"leaves out {len(lost)} episodes" in caplog.text
+    whole = convert(make_config(tmp_path, input=SMALL / "v30_multifile"), tmp_path / "whole")
+    used = convert(config, tmp_path / "used", left_out=left_out)
+    kept = [index for index in range(8) if index not in lost]
+    assert [source.episode.index for source in used.plan.sources] == kept
+    for path, index in zip(used.paths, kept, strict=True):
+        with h5py.File(path) as ours, h5py.File(whole.paths[index]) as other:
+            assert np.array_equal(ours["action"], other["action"])
+            for camera in ours["observations/images"]:
+                name = f"observations/images/{camera}"
+                assert np.array_equal(ours[name], other[name])
+
+
+def test_only_whole_episodes_leaves_out_what_one_file_breaks(tmp_path: Path) -> None:
+    root = tmp_path / "dataset"
+    shutil.copytree(SMALL / "v21_h264", root)
+    (root / VIDEO).write_bytes(b"")
+    config = make_config(tmp_path, input=root, only_whole_episodes=True, max_episodes=2)
+    left_out = check_input(config)
+    assert left_out == {(root, 1)}
+    plan = make_plan(config, tmp_path, left_out)
+    assert [source.episode.index for source in plan.sources] == [0, 2]
+
+
+def test_only_whole_episodes_does_not_excuse_the_metadata(tmp_path: Path) -> None:
+    root = tmp_path / "dataset"
+    shutil.copytree(SMALL / "v21_h264", root)
+    edit_info(root, fps=0)
+    with pytest.raises(DatasetError, match="fps"):
+        check_input(make_config(tmp_path, input=root, only_whole_episodes=True))

@@ -19,7 +19,8 @@ import pytest
 from act.errors import DatasetError, OutputError, UsageError
 from act.jpeg import decode_jpeg
 from convert import workers
-from convert.convert import Converted, check_whole, convert
+from convert.convert import WORKER_BYTES, Converted, check_whole, convert, worker_bytes
+from convert.plan import make_plan
 from tests.barcode import read_code
 from tests.conftest import ROOT, SMALL, Ended, command_environment, make_config
 
@@ -333,6 +334,24 @@ def test_memory_stays_small_on_a_long_episode(tmp_path: Path) -> None:
         time.sleep(0.02)
     assert end(process, tmp_path).code == 0
     assert 1 << 20 < max(peaks) < 400 << 20
+
+
+def test_large_pages_of_images_are_foreseen(tmp_path: Path) -> None:
+    """Parquet is read by pages, and what they take decides how many workers there are."""
+    config = make_config(tmp_path, input=SMALL / "v21_image")
+    assert worker_bytes(make_plan(config, tmp_path)) == WORKER_BYTES
+    root = tmp_path / "dataset"
+    shutil.copytree(SMALL / "v21_image", root)
+    path = root / "data/chunk-000/episode_000001.parquet"
+    table = pq.read_table(path)
+    image = table["observation.images.front"].to_pylist()
+    large = [{"bytes": cell["bytes"] + np.random.bytes(5 << 20), "path": ""} for cell in image]
+    place = table.column_names.index("observation.images.front")
+    kind = table.schema.field(place).type
+    table = table.set_column(place, "observation.images.front", pa.array(large, kind))
+    pq.write_table(table, path)
+    plan = make_plan(make_config(tmp_path, input=root), tmp_path)
+    assert worker_bytes(plan) > 3 * len(image) * (5 << 20)
 
 
 def _children(pid: int) -> list[int]:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from act.episode import Frame
 from act.errors import DatasetError
-from convert.image import ImageReader
+from convert.image import ImageReader, page_bytes
 from tests.barcode import read_code
 from tests.conftest import ROOT, SMALL
 
@@ -308,7 +308,7 @@ def test_a_damaged_table_is_named(write: Write) -> None:
 _MEASURE = r"""
 import re, sys
 from pathlib import Path
-from convert.image import ImageReader
+from convert.image import ImageReader, page_bytes
 def peak():
     # not getrusage, whose peak begins with that of the parent process
     return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1])
@@ -335,3 +335,5 @@ def test_memory_does_not_hold_a_collapsed_file(
     command = [sys.executable, "-c", _MEASURE, str(path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert int(done.stdout) < most_mb, done.stdout
+    # by which the number of workers is chosen; small pages need not be foreseen
+    assert int(done.stdout) << 20 < page_bytes(path, "image") < 300 << 20

@@ -4,6 +4,7 @@ import re
 
 from act.config import knobs, parser, shown_default
 from act.imitate_episodes import parse as parse_upstream
+from tests.broken import BROKEN, ODD
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -12,6 +13,7 @@ _OTHERS = {
     "--rm", "--gpus", "--user", "--read-only", "--tmpfs", "--cap-drop", "--network", "--build-arg",
     "--help", "--json", "--deep", "--shard", "--check_whole",
 }  # fmt: skip
+_CODE = re.compile(r"`([a-z]+(?:-[a-z]+)*)`")
 _UPSTREAMS = {"--dataset_dir", "--ckpt_dir", "--lr"}
 
 
@@ -25,6 +27,18 @@ def test_every_flag_stands_in_the_readmes_table_with_its_default() -> None:
     table = dict(re.findall(r"^\| `--(\w+)` \| ([^|]*) \|", README, re.MULTILINE))
     defaults = {knob.name: shown_default(knob.default) for knob in knobs()}
     assert table == defaults
+
+
+def test_every_code_of_the_check_is_in_the_readme_and_in_a_test() -> None:
+    section = README.split("| what is looked at |", 1)[1].split("\n\n", 1)[0]
+    errors, warnings = (
+        {code for row in section.splitlines()[2:] for code in _CODE.findall(row.split("|")[column])}
+        for column in (2, 3)
+    )
+    assert {entry.code for entry in BROKEN.values()} <= errors
+    assert {entry.code for entry in ODD.values()} <= warnings
+    tests = "".join(path.read_text() for path in (ROOT / "tests").glob("*.py"))
+    assert {code for code in errors | warnings if f'"{code}"' not in tests} == set()
 
 
 def test_upstreams_command_in_the_readme_is_understood() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.check_tables import Rows
+from convert.check.tables import Rows
 from convert.findings import Report, error, warning
 from convert.info import Feature
 from convert.quaternion import find_quaternions, flips, off_unit

@@ -1,6 +1,6 @@
 """What a check says of a dataset's cameras: their files, formats and sizes.
 
-Each video file is opened once, by `convert/probe.py`; threads do it, as FFmpeg works without
+Each video file is opened once, by `convert/check/probe.py`; threads do it, as FFmpeg works without
 Python's lock.
 """
 
@@ -11,12 +11,12 @@ from functools import partial
 
 from act import stop
 from act.errors import DatasetError
-from convert.camera_file import CameraFile, camera_files
-from convert.check_spans import check_spans
+from convert.check.camera_file import CameraFile, camera_files
+from convert.check.probe import Probe, probe
+from convert.check.spans import check_spans
 from convert.findings import Report, error, warning
 from convert.image import ImageReader
 from convert.lerobot import Dataset
-from convert.probe import Probe, probe
 
 Size = tuple[int, int]  # height and width in pixels
 

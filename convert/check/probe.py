@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from act.errors import DatasetError
-from convert.table import check_file
+from convert.source_file import check_file
 from convert.video import open_video
 
 _MAX_OFF_GRID = 0.25  # frames; as in convert/video.py

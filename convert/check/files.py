@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from act.errors import DatasetError
-from convert.camera_file import leftover_folder
+from convert.check.camera_file import leftover_folder
 from convert.findings import Report, error, warning
 from convert.lerobot import Dataset
-from convert.table import check_file
+from convert.source_file import check_file
 
 _SUFFIXES = {".parquet", ".mp4", ".json", ".jsonl"}
 

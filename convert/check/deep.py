@@ -9,7 +9,7 @@ import numpy as np
 from act import stop
 from act.episode import Frame
 from act.errors import DatasetError
-from convert.camera_file import CameraFile, camera_files
+from convert.check.camera_file import CameraFile, camera_files
 from convert.findings import Report
 from convert.image import ImageReader
 from convert.lerobot import Dataset, Episode

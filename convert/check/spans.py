@@ -1,9 +1,9 @@
 """What a check says of the frames that episodes take from a video: there, and theirs?"""
 
-from convert.camera_file import CameraFile, leftover_folder
+from convert.check.camera_file import CameraFile, leftover_folder
+from convert.check.probe import Probe
 from convert.findings import Report
 from convert.lerobot import Dataset, Episode, VideoSpan
-from convert.probe import Probe
 
 
 def check_spans(dataset: Dataset, file: CameraFile, seen: Probe, report: Report) -> None:

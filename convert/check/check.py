@@ -1,47 +1,28 @@
-"""The check: everything that is wrong with a dataset, in one report, in seconds.
+"""The verb: everything that is wrong with a dataset, in one report, in seconds.
 
 metadata → files → rows → cameras → what training will make of it. Nothing is decoded but the first
 frame of each video; `--deep` decodes them all.
 Each problem has a stable code; an error is what a conversion would refuse or get silently wrong.
 """
 
-import argparse
-import contextlib
-import json
-import logging
-import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-from act import machine, stop
-from act.config import INPUT, Config, OneLineParser
-from act.errors import DatasetError, JobError
-from act.run import log_to_terminal, tell
-from convert.check_cameras import check_cameras
-from convert.check_deep import check_deep
-from convert.check_files import check_all_files, check_leftovers, check_unlisted
-from convert.check_tables import Rows, check_tables
-from convert.check_training import check_room, check_training
-from convert.check_vectors import Vector, check_pair, check_vector, gather
-from convert.findings import Finding, Report, error, refuse, warning
-from convert.lerobot import (
-    EFFORT_KEY,
-    VELOCITY_KEY,
-    Dataset,
-    Episode,
-    choose_cameras,
-    read_dataset,
-)
-from convert.sources import find_datasets, read_sources
+from act import machine
+from act.errors import DatasetError
+from convert.check.cameras import check_cameras
+from convert.check.deep import check_deep
+from convert.check.files import check_all_files, check_leftovers, check_unlisted
+from convert.check.tables import Rows, check_tables
+from convert.check.training import check_room, check_training
+from convert.check.vectors import Vector, check_pair, check_vector, gather
+from convert.episodes import Episode, files_of
+from convert.findings import Report, error, warning
+from convert.lerobot import EFFORT_KEY, VELOCITY_KEY, Dataset, choose_cameras, read_dataset
 
-logger = logging.getLogger("act")
-
-BROKEN = DatasetError.exit_code
 _STATES = ("observation.state", "state", "observation.qpos")
 _ACTIONS = ("action", "actions")
 _FPS_OFF = 0.01  # of the rate
@@ -59,13 +40,17 @@ def check(  # noqa: PLR0913  one keyword per flag
     resized: bool = False,
     deep: bool = False,
     output: Path | None = None,
-    wanted: Callable[[Episode], bool] = lambda _: True,
+    only: frozenset[int] | None = None,
+    unread: frozenset[Path] = frozenset(),
+    threads: int = 0,
 ) -> Report:
     """Look at the dataset in `root` and say everything that is wrong with it.
 
     resized: images will be brought to one size, so sizes may differ
     output: where it would be converted to, for the room on that disk
-    wanted: which episodes are to be used; the others are checked in the metadata alone
+    only: the episodes to be used (None = all); the others are checked in the metadata alone
+    unread: files that must not be opened, which leaves out the episodes in them
+    threads: 0 = by cores
     """
     report = Report(root)
     try:
@@ -75,7 +60,10 @@ def check(  # noqa: PLR0913  one keyword per flag
         check_all_files(root, report)
         return report.finish()
     check_unlisted(dataset, report)
-    dataset = replace(dataset, episodes=tuple(e for e in dataset.episodes if wanted(e)))
+    wanted = [e for e in dataset.episodes if only is None or e.index in only]
+    report.users = _users(wanted)
+    readable = tuple(episode for episode in wanted if unread.isdisjoint(files_of(episode)))
+    dataset = replace(dataset, episodes=readable)
     _check_list(dataset, report)
     cameras = choose_cameras(dataset, camera_keys, report.say)
     vectors = [
@@ -84,7 +72,7 @@ def check(  # noqa: PLR0913  one keyword per flag
     ]
     _say_facts(dataset, report)
     # threads wait on files and on FFmpeg, so a few more than cores
-    with ThreadPoolExecutor(2 * machine.cpu_count()) as pool:
+    with ThreadPoolExecutor(threads or 2 * machine.cpu_count()) as pool:
         rows = _check_rows(dataset, [key for key in vectors if key], report, pool)
         sizes = check_cameras(dataset, cameras, resized, report, pool)
         if deep:
@@ -95,6 +83,14 @@ def check(  # noqa: PLR0913  one keyword per flag
     check_training(dataset, chunk_size, report)
     check_room(dataset, sizes, output, report)
     return report.finish()
+
+
+def _users(episodes: Sequence[Episode]) -> dict[str, frozenset[int]]:
+    users: dict[str, set[int]] = {}
+    for episode in episodes:
+        for path in files_of(episode):
+            users.setdefault(str(path), set()).add(episode.index)
+    return {path: frozenset(indices) for path, indices in users.items()}
 
 
 def _check_rows(
@@ -184,103 +180,3 @@ def _say_facts(dataset: Dataset, report: Report) -> None:
         "fps": float(dataset.fps),
         "lengths": f"{min(lengths, default=0)} to {max(lengths, default=0)}",
     }
-
-
-def check_input(config: Config) -> None:
-    """Check what a job is about to convert; says the warnings, raises the first error."""
-    chosen: set[tuple[Path, int]] | None = None
-    with contextlib.suppress(DatasetError):  # which the check says better
-        chosen = {(s.dataset.root, s.episode.index) for s in read_sources(config)[1]}
-    errors: list[str] = []
-    first: Finding | None = None
-    for root in find_datasets(config.input):
-        report = check(
-            root,
-            camera_keys=config.camera_keys,
-            state_key=config.state_key,
-            action_key=config.action_key,
-            chunk_size=config.chunk_size,
-            resized=config.image_size != "own",
-            output=config.output,
-            wanted=partial(_is_chosen, chosen, root),
-        )
-        for line in report.summary(report.warnings):
-            logger.warning("%s", line)
-        errors += report.summary(report.errors)
-        first = first or next(iter(report.errors), None)
-    for line in errors[1:]:
-        logger.warning("also broken: %s", line)
-    if first is not None:
-        refuse(first)
-
-
-def _is_chosen(chosen: set[tuple[Path, int]] | None, root: Path, episode: Episode) -> bool:
-    return chosen is None or (root, episode.index) in chosen
-
-
-def main(argv: Sequence[str]) -> int:
-    """`check INPUT …`: reports on standard output; 0 fine, 3 broken, 2 a wrong command."""
-    log_to_terminal()
-    logger.setLevel(logging.WARNING)  # standard output is the report's alone
-    try:
-        asked = _parser().parse_args(argv)
-        reports = [
-            check(
-                root,
-                camera_keys=asked.camera_keys,
-                state_key=asked.state_key,
-                action_key=asked.action_key,
-                chunk_size=asked.chunk_size,
-                state_dim=asked.state_dim,
-                resized=asked.resized,
-                deep=asked.deep,
-                output=asked.output,
-            )
-            for root in find_datasets(asked.input)
-        ]
-    except JobError as problem:
-        return tell(problem)
-    if asked.json:
-        values: Any = [report.as_json() for report in reports]
-        text = json.dumps(values[0] if len(values) == 1 else values, indent=2, allow_nan=False)
-    else:
-        text = "\n".join(report.text() for report in reports)
-    sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n" * asked.json)
-    return BROKEN if any(report.errors for report in reports) else 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(
-        prog="check",
-        description="Say everything that is wrong with LeRobot datasets, without converting them.",
-        epilog="Exit codes: 0 fine (warnings allowed), 3 broken, 2 a wrong command.",
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "input", nargs="*", type=Path, default=INPUT, metavar="INPUT", help=f"({INPUT[0]})"
-    )
-    parser.add_argument("--json", action="store_true", help="for machines")
-    parser.add_argument("--deep", action="store_true", help="decode every frame too")
-    parser.add_argument("--camera_keys", type=_keys, default=(), metavar="A,B,…")
-    parser.add_argument("--state_key", default="auto", metavar="KEY")
-    parser.add_argument("--action_key", default="auto", metavar="KEY")
-    parser.add_argument("--chunk_size", type=_above_0, default=100, metavar="N")
-    parser.add_argument("--state_dim", type=_above_0, default=0, metavar="N")
-    parser.add_argument("--resized", action="store_true", help="as with --image_size: sizes differ")
-    parser.add_argument("--output", type=Path, default=None, metavar="FOLDER")
-    return parser
-
-
-def _keys(text: str) -> tuple[str, ...]:
-    return () if text == "auto" else tuple(name.strip() for name in text.split(","))
-
-
-def _above_0(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}, expected a whole number, 1 or more")
-    return int(text)
-
-
-if __name__ == "__main__":
-    stop.install()
-    sys.exit(main(sys.argv[1:]))

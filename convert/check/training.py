@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from act import machine
-from convert.check_cameras import Size
+from convert.check.cameras import Size
 from convert.findings import Report, warning
 from convert.lerobot import Dataset
 

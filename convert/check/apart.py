@@ -1,0 +1,96 @@
+"""The check in a process of its own: a crash inside a native decoder becomes a finding.
+
+A file that crashes FFmpeg, Pillow or pyarrow takes the checking process down, not the job. The
+check is then run again with one thread, which names the file that was opened last, and again
+without that file, so that the report is still of the whole dataset.
+"""
+
+import contextlib
+import logging
+from pathlib import Path
+from typing import Any
+
+from act import stop
+from act.config import Config
+from act.errors import DatasetError
+from convert import workers
+from convert.check.check import check
+from convert.findings import Report, error
+from convert.source_file import tell_opened
+from convert.sources import LeftOut, read_sources
+
+logger = logging.getLogger("act")
+
+Job = tuple[Config, LeftOut]
+
+
+class _Crash(Exception):  # noqa: N818  what happened to another process
+    def __init__(self, error: DatasetError, opened: Path | None) -> None:
+        super().__init__(error)
+        self.error = error
+        self.opened = opened  # the last file
+
+
+def check_apart(root: Path, job: Job | None = None, **options: Any) -> Report:
+    """`convert.check.check.check` with those options, in another process.
+
+    job: look at the episodes that this job wants, alone
+
+    Raises DatasetError when the metadata itself crashes it, OutputError when memory runs out,
+    Interrupted on a signal.
+    """
+    try:
+        return _check(root, job, options)
+    except _Crash as crash:
+        logger.warning("%s; looking for the file", crash.error)
+    crashing: dict[Path, str] = {}
+    while True:
+        try:
+            again = options | {"threads": 1, "unread": frozenset(crashing)}
+            report = _check(root, job, again)
+        except _Crash as crash:
+            path = crash.opened
+            if path is None or path in crashing:  # it cannot be left out
+                raise _refusal(path or root, crash.error) from crash
+            crashing[path] = str(crash.error)
+        else:
+            for path, what in crashing.items():
+                report.say(error("file-crash", path, _message(what)))
+            return report.finish()
+
+
+def _check(root: Path, job: Job | None, options: dict[str, Any]) -> Report:
+    opened: Path | None = None
+    task = (root, job, options)
+    try:
+        for told in workers.run(_work, [task], 1, lambda task: f"checking {task[0]}"):
+            if isinstance(told, Report):
+                return told
+            opened = told
+    except DatasetError as problem:
+        if problem.code == workers.CRASH:
+            raise _Crash(problem, opened) from problem
+        raise
+    raise AssertionError("a check that ends has a report")
+
+
+def _work(task: tuple[Path, Job | None, dict[str, Any]], report: workers.Report) -> None:
+    root, job, options = task
+    tell_opened(report)
+    if job is not None:
+        with contextlib.suppress(DatasetError):  # which the check says better
+            sources = read_sources(*job)[1]
+            options["only"] = frozenset(s.episode.index for s in sources if s.dataset.root == root)
+    report(check(root, **options))
+
+
+def _message(what: str) -> str:
+    return (
+        f"reading it crashed the process that did ({what.partition(': ')[2] or what}), expected a "
+        f"whole file; copy it again, or leave its episodes out"
+    )
+
+
+def _refusal(path: Path, problem: DatasetError) -> DatasetError:
+    stop.check()
+    return DatasetError(f"{path}: {_message(str(problem))}", code="file-crash", where=path)

@@ -1,0 +1,94 @@
+"""What a job checks before it converts, and which episodes it may go on with."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from act.config import Config
+from convert.check.apart import check_apart
+from convert.findings import Finding, Report, refuse
+from convert.sources import NOTHING, LeftOut, find_datasets
+
+logger = logging.getLogger("act")
+
+_TOTALS = ("episode-count", "frame-count")  # info.json is ahead of a list that was not finished
+_LOST = ("data", "videos", "meta/episodes")  # where a file may be broken without harm to others
+
+
+def check_input(config: Config) -> LeftOut:
+    """Check the input; says the warnings, raises the first error.
+
+    With `--only_whole_episodes` what is broken is left out instead, and returned.
+    """
+    reports = [_check(config, root, NOTHING) for root in find_datasets(config.input)]
+    left_out = NOTHING
+    if config.only_whole_episodes:
+        reports, left_out = _leave_out(config, reports)
+    for report in reports:
+        for line in report.summary(report.warnings):
+            logger.warning("%s", line)
+    errors = [(report, finding) for report in reports for finding in report.errors]
+    lines = [line for report in reports for line in report.summary(report.errors)]
+    for line in lines[1:]:
+        logger.warning("also broken: %s", line)
+    if errors:
+        refuse(errors[0][1])
+    return left_out
+
+
+def _check(config: Config, root: Path, left_out: LeftOut) -> Report:
+    return check_apart(
+        root,
+        (config, left_out),
+        camera_keys=config.camera_keys,
+        state_key=config.state_key,
+        action_key=config.action_key,
+        chunk_size=config.chunk_size,
+        resized=config.image_size != "own",
+        output=config.output,
+    )
+
+
+def _leave_out(config: Config, reports: list[Report]) -> tuple[list[Report], LeftOut]:
+    """Leave out what is broken and look again, until nothing is or nothing can be left out."""
+    left_out = NOTHING
+    # the first N are the first N whole ones
+    every = replace(config, max_episodes=0)
+    while True:
+        found = frozenset((report.root, index) for report in reports for index in _broken(report))
+        if found <= left_out:
+            break
+        left_out |= found
+        reports = [_check(every, report.root, left_out) for report in reports]
+    for root, indices in _by_dataset(left_out):
+        logger.warning(
+            "--only_whole_episodes leaves out %d episodes of %s: %s",
+            len(indices), root, ", ".join(map(str, indices)),
+        )  # fmt: skip
+    for report in reports:
+        report.findings = [_tolerated(report, finding) for finding in report.findings]
+    return reports, left_out
+
+
+def _broken(report: Report) -> Iterator[int]:
+    """The episodes that the errors are of: those named, else all in the file named."""
+    for finding in report.errors:
+        if finding.episode is not None:
+            yield finding.episode
+        else:
+            yield from report.users.get(finding.where, ())
+
+
+def _tolerated(report: Report, finding: Finding) -> Finding:
+    """An error that says only what was lost, as a warning."""
+    where = Path(finding.where)
+    lost = any(where.is_relative_to(report.root / folder) for folder in _LOST)
+    if lost or finding.code in _TOTALS:
+        return replace(finding, severity="warning")
+    return finding
+
+
+def _by_dataset(left_out: LeftOut) -> Iterable[tuple[Path, list[int]]]:
+    for root in sorted({root for root, _ in left_out}):
+        yield root, sorted(index for other, index in left_out if other == root)

@@ -6,10 +6,12 @@ codes in act/run.py.
 """
 
 import sys
+from pathlib import Path
 
 from act import stop
 from act.config import Config, given_output, parse
 from act.errors import UsageError
+from act.launch import leave_exit_code, processes_to_start
 from act.manifest import Manifest
 from act.run import log_to_terminal, refuse, run
 
@@ -31,20 +33,28 @@ def main() -> int:
         config = parse(sys.argv[1:])
     except UsageError as error:
         return refuse(error, given_output(sys.argv[1:]) / "manifest.json")
-    return run(config, config.output / "manifest.json", do_job)
+    if count := processes_to_start(config):
+        from act.torchrun import launch
+
+        return launch(config, Path(__file__), sys.argv[1:], count)
+    return leave_exit_code(run(config, config.output / "manifest.json", do_job))
 
 
 def do_job(config: Config, manifest: Manifest) -> None:
     """Convert the input unless it holds episodes already, train on them, tidy up."""
     # torch takes seconds to import: a bad command and a signal must not wait for it
+    from act.device import choose_device
+    from act.group import joined_group
     from act.train import check_ready, train
-    from convert.input import episode_files, remove_converted
+    from convert.input import convert_in_turn, remove_converted
 
     run_folder = config.output / "checkpoints" / config.run_name
     check_ready(config, run_folder)
-    files = episode_files(config, manifest)
-    train(config, files.paths, run_folder, manifest)
-    remove_converted(config, files)
+    with joined_group(choose_device(config.device), config.dist_timeout_s) as group:
+        files = convert_in_turn(config, manifest, group)
+        train(config, files.paths, run_folder, manifest, group)
+        group.wait()
+        remove_converted(config, files)
 
 
 if __name__ == "__main__":

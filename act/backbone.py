@@ -4,32 +4,49 @@ N images   H, W pixels   h, w = H / 32, W / 32, rounded up
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.models import resnet18
 from torchvision.ops import FrozenBatchNorm2d
 
 FEATURE_DIM = 512
 STRIDE = 32
 
+ConvNorm = Callable[[nn.Conv2d, FrozenBatchNorm2d, Tensor], Tensor]
+
 _UNUSED_PREFIX = "fc."  # the ImageNet classifier
 _UNUSED_SUFFIX = ".num_batches_tracked"  # a counter of the trained batch norm
 
 
 class Backbone(nn.Module):
-    """ResNet-18 up to `layer4`, its batch norm frozen, every convolution trained."""
+    """ResNet-18 up to `layer4`, its batch norm frozen, every convolution trained.
+
+    A frozen norm is a factor and a sum per channel: they go into the convolution's weight and bias,
+    which saves a pass over the feature map where that is larger than the weight. Upstream applies
+    them one by one; the result is the same but for the order of rounding.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         resnet = resnet18(weights=None, norm_layer=FrozenBatchNorm2d)
         without_head = list(resnet.named_children())[:-2]  # avgpool, fc
-        self.body = nn.Sequential(OrderedDict(without_head))
+        self.body: Any = nn.Sequential(OrderedDict(without_head))
 
-    def forward(self, image: Tensor) -> Tensor:
-        """(N, 3, H, W) normalised -> (N, 512, h, w), in the memory format of the input."""
-        return self.body(image)
+    def forward(self, image: Tensor, conv_norm: ConvNorm | None = None) -> Tensor:
+        """(N, 3, H, W) normalised -> (N, 512, h, w), in the memory format of the input.
+
+        conv_norm: what to do for each convolution and its norm, in place of both as one
+        """
+        apply = conv_norm or _conv_norm
+        body = self.body
+        x = body.maxpool(F.relu(apply(body.conv1, body.bn1, image)))
+        for layer in (body.layer1, body.layer2, body.layer3, body.layer4):
+            for block in layer:
+                x = _residual(block, x, apply)
+        return x
 
     def load(self, state_dict: Mapping[str, Any]) -> None:
         """Take the weights of a torchvision ResNet-18, as its `state_dict()` gives them.
@@ -43,6 +60,26 @@ class Backbone(nn.Module):
         }
         _check_resnet18(given, self.body.state_dict())
         self.body.load_state_dict(given)
+
+
+def _conv_norm(conv: nn.Conv2d, norm: FrozenBatchNorm2d, x: Tensor) -> Tensor:
+    """A convolution and the frozen norm after it, as one where the feature map is the larger."""
+    height, width = (size // stride for size, stride in zip(x.shape[2:], conv.stride, strict=True))
+    if len(x) * height * width < conv.weight[0].numel():
+        return norm(conv(x))
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    shift = norm.bias - norm.running_mean * scale
+    return F.conv2d(x, conv.weight * scale[:, None, None, None], shift, conv.stride, conv.padding)
+
+
+def _residual(block: Any, x: Tensor, conv_norm: ConvNorm) -> Tensor:
+    """What torchvision's BasicBlock does."""
+    out = F.relu(conv_norm(block.conv1, block.bn1, x))
+    out = conv_norm(block.conv2, block.bn2, out)
+    skipped = (
+        x if block.downsample is None else conv_norm(block.downsample[0], block.downsample[1], x)
+    )
+    return F.relu(out + skipped)
 
 
 def joined(backbone: Backbone) -> nn.Sequential:

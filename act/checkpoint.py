@@ -128,10 +128,10 @@ class Best:
     """The weights with the lowest validation loss, on disk soon after each improvement.
 
     At most one write a minute in a long run; a copy in memory waits until then, so the last file
-    is the best one however the improvements fall.
+    is the best one however the improvements fall. Without a path it only remembers which it was.
     """
 
-    def __init__(self, path: Path, interval_s: float = BEST_INTERVAL_S) -> None:
+    def __init__(self, path: Path | None, interval_s: float = BEST_INTERVAL_S) -> None:
         self._path = path
         self._interval_s = interval_s
         self._written_at = -math.inf
@@ -143,13 +143,13 @@ class Best:
         """Keep `weights` when `loss` is strictly below the best so far: upstream's rule."""
         if loss < self.loss:
             self.epoch, self.loss = epoch, loss
-            self._waiting = copy_weights(weights)
+            self._waiting = None if self._path is None else copy_weights(weights)
         if time.monotonic() - self._written_at >= self._interval_s:
             self.flush()
 
     def flush(self) -> None:
         """Write what waits."""
-        if self._waiting is not None:
+        if self._path is not None and self._waiting is not None:
             save_weights(self._path, self._waiting)
             self._waiting = None
             self._written_at = time.monotonic()
@@ -157,6 +157,7 @@ class Best:
     def copy_to(self, path: Path) -> None:
         """Write the best weights, once more, under upstream's name for their epoch."""
         self.flush()
+        assert self._path is not None
         with self._path.open("rb") as source, whole_file(path) as target:
             shutil.copyfileobj(source, target)
 

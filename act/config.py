@@ -61,6 +61,14 @@ def _percent(value: int) -> str | None:
     return None if 1 <= value <= 100 else "1 to 100"
 
 
+def _share(value: float) -> str | None:
+    return None if 0 <= value < 1 else "0 or more and below 1"
+
+
+def _half_turn(value: float) -> str | None:
+    return None if 0 <= value <= 0.5 else "0 to 0.5 of a turn"
+
+
 def _seed(value: int) -> str | None:
     return None if 0 <= value <= _MAX_SEED else f"0 to {_MAX_SEED}"
 
@@ -91,13 +99,21 @@ INPUT, OUTPUT = (Path("/data/input"),), Path("/data/output")
 # Where every run departs from upstream ACT; flags that depart say so in their help.
 DEPARTURES = (
     "decoder layers whose output nobody reads are not computed; their weights drift as upstream's",
+    "the frozen batch norm is applied by the convolution before it, in another order of rounding",
+    "without backbone weights the frozen batch norm has the statistics of frames of the dataset",
     "random numbers come from (seed, epoch) and (seed, step), not from one stream",
     "episodes may differ in length or be shorter than the chunk; a single one is also validated on",
     "the best weights are written at each improvement; of the snapshots a ladder is kept",
 )
 
+_ACT_ONLY = frozenset({
+    "kl_weight", "kl_warmup", "loss_norm", "chunk_size", "hidden_dim", "dim_feedforward",
+    "enc_layers", "dec_layers", "dropout", "decoder_output",
+})  # fmt: skip
+
 RUN, DATA, CONVERSION = "run", "data", "conversion"
-TRAINING, NETWORK, MACHINE = "training", "network", "machine"
+TRAINING, AUGMENTATION = "training", "augmentation of the training images, off as upstream"
+NETWORK, MACHINE = "network", "machine"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +141,7 @@ class Config:
     )
     state_key: str = _knob(DATA, "LeRobot feature that becomes qpos", "auto", check=_some_text)
     action_key: str = _knob(DATA, "LeRobot feature that becomes action", "auto", check=_some_text)
-    episodes: str = _knob(DATA, "only these, like 0:40,55", "all", check=_ranges)
+    episodes: str = _knob(DATA, "only these, like 0:40,55: 0 to 39, and 55", "all", check=_ranges)
     exclude_episodes: str = _knob(DATA, "all but these, like 7,12", "none", check=_ranges)
     only_whole_episodes: bool = _knob(DATA, "leave out episodes that the check finds broken", False)
     max_episodes: int = _knob(DATA, "convert only the first N; 0 = all", 0, check=_at_least(0))
@@ -170,6 +186,31 @@ class Config:
         TRAINING, "learning rate of the image backbone", 1e-5, check=_at_least(0)
     )
     kl_weight: float = _knob(TRAINING, "weight of the KL term", 10.0, check=_at_least(0))
+    loss_norm: str = _knob(
+        TRAINING,
+        "l1 is the mean over all steps, padded too, or valid ones",
+        "upstream",
+        choices=("upstream", "valid"),
+    )
+    kl_warmup: int = _knob(
+        TRAINING, "steps over which kl_weight grows from 0", 0, check=_at_least(0)
+    )
+    weight_decay: float = _knob(TRAINING, "of AdamW", 1e-4, check=_at_least(0))
+    grad_clip: float = _knob(
+        TRAINING, "largest norm of the gradient; 0 = any, as upstream", 0.0, check=_at_least(0)
+    )
+    lr_schedule: str = _knob(
+        TRAINING, "cosine falls to 0 at the last step", "constant", choices=("constant", "cosine")
+    )
+    lr_warmup: int = _knob(
+        TRAINING, "steps over which the learning rates grow from 0", 0, check=_at_least(0)
+    )
+    accumulate: int = _knob(
+        TRAINING, "parts that a batch is computed in, for less memory", 1, check=_at_least(1)
+    )
+    early_stopping: int = _knob(
+        TRAINING, "epochs without a better validation loss; 0 = never", 0, check=_at_least(0)
+    )
     save_interval: int = _knob(TRAINING, "epochs between manifest writes", 6000, check=_at_least(1))
     keep_checkpoints: int = _knob(
         TRAINING,
@@ -178,17 +219,60 @@ class Config:
         check=_at_least(0),
     )
 
+    jitter_brightness: float = _knob(
+        AUGMENTATION, "brightness times 1 - x to 1 + x", 0.0, check=_share
+    )
+    jitter_contrast: float = _knob(AUGMENTATION, "contrast, alike", 0.0, check=_share)
+    jitter_saturation: float = _knob(AUGMENTATION, "saturation, alike", 0.0, check=_share)
+    jitter_hue: float = _knob(
+        AUGMENTATION, "hue turned by up to this part of a turn", 0.0, check=_half_turn
+    )
+    random_shift: int = _knob(
+        AUGMENTATION, "crop and shift by up to this many pixels", 0, check=_at_least(0)
+    )
+    camera_dropout: float = _knob(
+        AUGMENTATION, "chance that a camera is blanked, never all", 0.0, check=_share
+    )
+
     policy_class: str = _knob(NETWORK, "which policy", "ACT", choices=("ACT", "CNNMLP"))
     chunk_size: int = _knob(NETWORK, "actions predicted at once", 100, check=_at_least(1))
     hidden_dim: int = _knob(NETWORK, "width of the transformer", 512, check=_multiple_of_heads)
     dim_feedforward: int = _knob(
         NETWORK, "width of its feed-forward layers", 3200, check=_at_least(1)
     )
+    enc_layers: int = _knob(NETWORK, "of both encoders", 4, check=_at_least(1))
+    dec_layers: int = _knob(NETWORK, "of the decoder", 7, check=_at_least(1))
+    dropout: float = _knob(NETWORK, "of the transformer", 0.1, check=_share)
+    decoder_output: str = _knob(
+        NETWORK,
+        "decoder layer that feeds the heads; first = upstream",
+        "first",
+        choices=("first", "last"),
+    )
     backbone_weights: str = _knob(
         NETWORK, "imagenet, none, or a torchvision state dict", "imagenet", check=_some_text
     )
 
     device: str = _knob(MACHINE, "where to train", "auto", choices=("auto", "cuda", "cpu"))
+    processes: int = _knob(MACHINE, "of this machine; 0 = one for each GPU", 0, check=_at_least(0))
+    dist_timeout_s: int = _knob(
+        MACHINE, "how long processes wait for each other", 600, check=_at_least(1)
+    )
+    precision: str = _knob(
+        MACHINE,
+        "of matrix products; auto = tf32",
+        "auto",
+        choices=("auto", "fp32", "tf32", "bf16"),
+    )
+    compile: str = _knob(
+        MACHINE, "torch.compile the network; auto = off", "auto", choices=("auto", "on", "off")
+    )
+    data_cache: str = _knob(
+        MACHINE,
+        "keep all frames on the GPU; auto = if they fit into half of it",
+        "auto",
+        choices=("auto", "gpu", "none"),
+    )
     num_workers: int = _knob(
         MACHINE, "loader threads (no shared memory); 0 = by cores", 0, check=_at_least(0)
     )
@@ -225,7 +309,7 @@ class Config:
             )
 
     def _check_policy(self) -> None:
-        act_only = {"kl_weight", "chunk_size", "hidden_dim", "dim_feedforward"} & self.given
+        act_only = _ACT_ONLY & self.given
         if self.policy_class == "CNNMLP" and act_only:
             raise UsageError(
                 f"--{min(act_only)} cannot apply to --policy_class CNNMLP; leave it out"
@@ -284,7 +368,8 @@ def parser(environ: Mapping[str, str] = os.environ) -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
-    add_flags(made, (RUN, DATA, CONVERSION, TRAINING, NETWORK, MACHINE), environ=environ)
+    groups = (RUN, DATA, CONVERSION, TRAINING, AUGMENTATION, NETWORK, MACHINE)
+    add_flags(made, groups, environ=environ)
     return made
 
 

@@ -53,6 +53,7 @@ def describe_policy(
             "backbone": "resnet18",
             "backbone_weights": config.backbone_weights,
             "backbone_sha256": backbone_sha256,
+            "batch_norm": "frames" if backbone_sha256 is None else "weights",
         },
     }
 

@@ -7,7 +7,7 @@ dims, B batch. Source of the rules: upstream's utils.py and imitate_episodes.py.
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from act.augment import Augmentation
 from act.episode import EpisodeInfo, FloatArray, read_info, read_vectors
 from act.errors import DatasetError
 
@@ -36,6 +37,8 @@ class Purpose(IntEnum):
     VAL_ORDER = 1
     TRAIN_LATENT = 2
     VAL_LATENT = 3
+    AUGMENTATION = 4
+    BATCH_NORM = 5
 
 
 def rng(seed: int, epoch: int, purpose: Purpose) -> np.random.Generator:
@@ -141,12 +144,6 @@ class Order:
     episode: IntArray  # (N,)
     start_ts: IntArray  # (N,)
 
-    def batches(self, batch_size: int) -> Iterator["Order"]:
-        """Cut into batches; the last may be smaller, as upstream keeps it."""
-        for first in range(0, len(self.episode), batch_size):
-            part = slice(first, first + batch_size)
-            yield Order(self.episode[part], self.start_ts[part])
-
 
 def epoch_order(
     chosen: Sequence[int], lengths: Sequence[int], seed: int, epoch: int, purpose: Purpose
@@ -155,6 +152,79 @@ def epoch_order(
     random = rng(seed, epoch, purpose)
     episode = random.permutation(np.asarray(chosen, dtype=np.int64))
     return Order(episode, random.integers(0, np.asarray(lengths, dtype=np.int64)[episode]))
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one process computes at once of one step: the whole step, where it is alone."""
+
+    order: Order  # never empty: with nothing to do, a sample that counts for nothing
+    eps: FloatArray  # (B, latent) for the latent sample
+    share: FloatArray  # (2,): 1 / samples and 1 / valid time steps of the step; 0 counts nothing
+    augment: FloatArray | None  # (B, C, 7), see act/augment.py
+    step_samples: int  # of all processes
+    ends_step: bool  # of this process; the parts of a step that is accumulated follow each other
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Which samples make up each step, on which process: a pure function of (seed, epoch).
+
+    A step has the same samples, noise and changes of images whatever the number of processes.
+    """
+
+    episodes: Episodes
+    seed: int
+    chunk_size: int
+    latent_dim: int
+    batch_size: int  # of a step, all processes together
+    rank: int = 0
+    processes: int = 1
+    accumulate: int = 1
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def parts(self, chosen: Sequence[int], epoch: int, train: bool) -> Iterator[Part]:
+        """What this process computes in one pass over the chosen episodes, in order."""
+        orders, latents = (
+            (Purpose.TRAIN_ORDER, Purpose.TRAIN_LATENT)
+            if train
+            else (Purpose.VAL_ORDER, Purpose.VAL_LATENT)
+        )
+        order = epoch_order(chosen, self.episodes.lengths, self.seed, epoch, orders)
+        count = len(order.episode)
+        noise = rng(self.seed, epoch, latents)
+        eps = noise.standard_normal((count, self.latent_dim), np.float32)
+        augment = self._augment(epoch, count) if train else None
+        valid = self._valid_steps(order)
+        for first in range(0, count, self.batch_size):
+            step = np.arange(first, min(first + self.batch_size, count))
+            share = np.array([1 / len(step), 1 / valid[step].sum()], np.float32)
+            mine = step[self.rank :: self.processes]
+            if not len(mine):
+                mine, share = step[:1], np.zeros(2, np.float32)
+            pieces = np.array_split(mine, min(self.accumulate if train else 1, len(mine)))
+            for place, piece in enumerate(pieces, start=1):
+                yield Part(
+                    Order(order.episode[piece], order.start_ts[piece]),
+                    eps[piece],
+                    share,
+                    None if augment is None else augment[piece],
+                    step_samples=len(step),
+                    ends_step=place == len(pieces),
+                )
+
+    def _augment(self, epoch: int, count: int) -> FloatArray | None:
+        if not self.augmentation.is_active:
+            return None
+        random = rng(self.seed, epoch, Purpose.AUGMENTATION)
+        return self.augmentation.draw(random, count, len(self.episodes.camera_names))
+
+    def _valid_steps(self, order: Order) -> IntArray:
+        """How many steps of each sample's chunk are not padding."""
+        lengths = np.asarray(self.episodes.lengths, np.int64)[order.episode]
+        sim = np.asarray([info.sim for info in self.episodes.infos])[order.episode]
+        first = np.where(sim, order.start_ts, np.maximum(0, order.start_ts - 1))
+        return np.minimum(self.chunk_size, lengths - first)
 
 
 def action_chunk(

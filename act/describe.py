@@ -34,11 +34,11 @@ def say_plan(run: Run) -> None:
     """Print what will happen."""
     for what, text in _plan(run):
         logger.info("%-10s %s", what, text)
-    if run.effective_batch < run.config.batch_size:
+    if run.effective_batch < run.batch_size:
         logger.warning(
-            "--batch_size %d is more than the %d training episodes, and an epoch takes one sample "
+            "a batch of %d is more than the %d training episodes, and an epoch takes one sample "
             "of each: every step has %d",
-            run.config.batch_size,
+            run.batch_size,
             len(run.train_episodes),
             run.effective_batch,
         )
@@ -48,7 +48,7 @@ def _plan(run: Run) -> Iterator[tuple[str, str]]:
     config, episodes, info = run.config, run.episodes, run.episodes.infos[0]
     lengths, (height, width) = episodes.lengths, episodes.image_size
     shortest, longest, frames = min(lengths), max(lengths), sum(lengths)
-    epoch_steps = -(-len(run.train_episodes) // config.batch_size)
+    epoch_steps = run.epoch_steps
     samples = config.epochs * len(run.train_episodes)
     parameters = sum(parameter.numel() for parameter in run.policy.parameters())
     padding = padding_share(episodes, run.train_episodes, run.chunk_size)
@@ -61,10 +61,14 @@ def _plan(run: Run) -> Iterator[tuple[str, str]]:
     yield "cameras", f"{', '.join(episodes.camera_names)}; {height}x{width}"
     yield "dims", f"qpos {info.qpos_dim}, action {info.action_dim}"
     yield "chunk", f"{run.chunk_size} steps, on average {padding:.0%} of them padding"
-    yield "batch", f"{run.effective_batch} samples a step ({config.batch_mode}, 1 process)"
+    yield "batch", f"{run.effective_batch} samples a step ({config.batch_mode}, {_processes(run)})"
     length = f"{config.epochs} epochs of {epoch_steps} steps, {config.epochs * epoch_steps} steps"
     yield "length", f"{length}, {samples} samples"
     yield "", f"one sample is one frame of an episode: {samples / frames:.2g} passes over all"
     yield "policy", f"{config.policy_class}, {parameters / 1e6:.1f} M parameters"
     yield "device", f"{run.device}, {describe_device(run.device)['name']}"
     yield "disk", f"checkpoints will take about {disk:.1f} GB"
+
+
+def _processes(run: Run) -> str:
+    return "1 process" if run.group.size == 1 else f"{run.group.size} processes"

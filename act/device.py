@@ -1,5 +1,6 @@
 """The device to train on, or one sentence why it cannot be used."""
 
+import os
 import platform
 from typing import Any
 
@@ -10,7 +11,10 @@ from act.machine import cpu_count, memory_bytes
 
 
 def choose_device(wanted: str) -> torch.device:
-    """The device for `--device`; raises UsageError when it is not there or not usable."""
+    """The device for `--device`; raises UsageError when it is not there or not usable.
+
+    torchrun gives each process of a machine a number, and it takes that GPU.
+    """
     if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
@@ -20,7 +24,7 @@ def choose_device(wanted: str) -> torch.device:
             f"start the container with --gpus all and a driver for that CUDA, or use --device cpu"
         )
     check_architecture(torch.cuda.get_device_capability(), torch.cuda.get_arch_list())
-    return torch.device("cuda", 0)
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def check_architecture(capability: tuple[int, int], built_for: list[str]) -> None:

@@ -1,162 +1,176 @@
-"""Batches from episode files: frames copied by threads, ahead of training.
+"""Batches from episode files, made by threads ahead of training.
 
-No shared memory, no loader process, no restart per epoch: Docker's 64 MB of /dev/shm is enough.
+No shared memory, no loader process, no restart per epoch: Docker's 64 MB of /dev/shm is enough, and
+while an epoch ends the first batches of the next one are in the making.
 B batch, C cameras, H and W pixels.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
+from dataclasses import dataclass, replace
+from itertools import chain, cycle
+from typing import Any, Self
 
-import h5py
-import numpy as np
 import torch
 from torch import Tensor
 
-from act.dataset import Episodes, Order, Purpose, batch_vectors, epoch_order, rng
-from act.episode import FloatArray, Frame, open_episode
-from act.jpeg import decode_jpeg
+from act.dataset import Order, Part, Sampler, batch_vectors
+from act.episode import FloatArray
+from act.frames import DeviceFrames, FrameStore
 
-AHEAD = 2  # batches in the making while one is trained on
+AHEAD = 2  # batches that wait, besides those in the making
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass over the episodes of one side of the split."""
+
+    epoch: int
+    train: bool
+
+
+def passes(first_epoch: int, epochs: int) -> Iterator[Pass]:
+    """Upstream's order: each epoch is validated, then trained."""
+    for epoch in range(first_epoch, epochs):
+        yield Pass(epoch, train=False)
+        yield Pass(epoch, train=True)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step needs. `order` says which episodes and time steps it is made of."""
+    """What a part of one step needs. `order` says which episodes and time steps it is made of."""
 
     order: Order
-    image: Tensor  # (B, C, H, W, 3) uint8
+    image: Tensor  # (B, C, H, W, 3) uint8, until the next batch is asked for
     qpos: Tensor  # (B, Q)
     action: Tensor  # (B, K, A)
     is_pad: Tensor  # (B, K)
     eps: Tensor  # (B, latent) for the latent sample
-
-    def to(self, device: torch.device) -> "Batch":
-        """The same batch on `device`."""
-        if device.type == "cpu":
-            return self
-        tensors = (self.image, self.qpos, self.action, self.is_pad, self.eps)
-        moved = (tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors)
-        return Batch(self.order, *moved)
+    share: Tensor  # (2,), see Part
+    augment: Tensor | None  # (B, C, 7)
+    step_samples: int
+    ends_step: bool
 
 
-class FrameStore:
-    """Frames by episode, camera and time step, mapped from the episode files where they can be.
+class _Buffer:
+    """Memory for the images of a batch, used again and again; pinned where a GPU copies from it."""
 
-    Raw frames are (T, H, W, 3), compressed ones JPEG rows (T, L), decoded here.
-    """
+    def __init__(self, shape: tuple[int, ...], pinned: bool) -> None:
+        self._shape = shape
+        self._pinned = pinned
+        self._memory = torch.empty(0, *shape, dtype=torch.uint8)
+        self.copied: torch.cuda.Event | None = None  # when the GPU has read what is in it
 
-    def __init__(self, episodes: Episodes) -> None:
-        self._episodes = episodes
-        self._maps = {
-            (e, camera): _map_frames(info.path, camera)
-            for e, info in enumerate(episodes.infos)
-            for camera in episodes.camera_names
-        }
-
-    def copy_frame(self, episode: int, camera: str, ts: int, out: Frame) -> None:
-        """Copy one frame into `out` (H, W, 3)."""
-        info, rows = self._episodes.infos[episode], self._maps[episode, camera]
-        if rows is None:
-            with open_episode(info.path) as file:
-                frame = file[f"observations/images/{camera}"][ts]
-        else:
-            frame = rows[ts]
-        if info.compressed:
-            frame = decode_jpeg(frame, f"{info.path}: frame {ts} of {camera}")
-        out[:] = frame
-
-
-def _map_frames(path: Path, camera: str) -> Frame | None:
-    """The frames as a map of the file, or None when they are chunked (as upstream writes them)."""
-    with open_episode(path) as file:
-        images: h5py.Dataset = file[f"observations/images/{camera}"]
-        offset = images.id.get_offset()
-        if images.chunks is not None or offset is None or images.dtype != np.uint8:
-            return None
-        return np.memmap(path, np.uint8, "r", offset, images.shape)
+    def take(self, count: int) -> Tensor:
+        """(count, C, H, W, 3), to be overwritten."""
+        if self.copied is not None:
+            self.copied.synchronize()
+        if len(self._memory) < count:
+            size = (count, *self._shape)
+            self._memory = torch.empty(size, dtype=torch.uint8, pin_memory=self._pinned)
+        return self._memory[:count]
 
 
 class Loader:
-    """Batches of an epoch, in an order that depends on (seed, epoch) alone."""
+    """The batches of a run, on its device, pass by pass."""
 
     def __init__(
         self,
-        episodes: Episodes,
+        sampler: Sampler,
         stats: dict[str, FloatArray],
+        todo: Iterable[tuple[Pass, Sequence[int]]],
         *,
-        chunk_size: int,
-        latent_dim: int,
-        batch_size: int,
-        seed: int,
         threads: int,
+        device: torch.device,
+        cached: bool = False,
     ) -> None:
-        self._episodes = episodes
+        """todo: the passes in order and the episodes of each; cached: keep frames on the device"""
+        self._sampler = sampler
         self._stats = stats
-        self._chunk_size = chunk_size
-        self._latent_dim = latent_dim
-        self._batch_size = batch_size
-        self._seed = seed
-        self._frames = FrameStore(episodes)
-        self._makers = ThreadPoolExecutor(AHEAD, "batch")
-        self._copiers = ThreadPoolExecutor(threads, "frames")
-
-    def batches(self, chosen: Sequence[int], epoch: int, train: bool) -> Iterator[Batch]:
-        """The batches of one epoch over the chosen episodes."""
-        purposes = (
-            (Purpose.TRAIN_ORDER, Purpose.TRAIN_LATENT)
-            if train
-            else (Purpose.VAL_ORDER, Purpose.VAL_LATENT)
+        self._device = device
+        self._store = FrameStore(sampler.episodes)
+        self._cache = (
+            DeviceFrames(self._store, sampler.episodes.lengths, device) if cached else None
         )
-        order = epoch_order(chosen, self._episodes.lengths, self._seed, epoch, purposes[0])
-        latents = rng(self._seed, epoch, purposes[1])
-        eps = latents.standard_normal((len(order.episode), self._latent_dim), np.float32)
-        parts = order.batches(self._batch_size)
-        noise = (eps[i : i + self._batch_size] for i in range(0, len(eps), self._batch_size))
-        yield from self._ahead(zip(parts, noise, strict=True))
+        self._todo = chain.from_iterable(
+            ((one, part) for part in sampler.parts(chosen, one.epoch, one.train))
+            for one, chosen in todo
+        )
+        self._makers = ThreadPoolExecutor(threads, "batch")
+        self._making: deque[tuple[Pass, _Buffer, Future[Batch]]] = deque()
+        self._ahead = threads + AHEAD
+        pinned = device.type == "cuda"
+        self._buffers = cycle([_Buffer(self._store.shape, pinned) for _ in range(self._ahead + 1)])
+        self._copies = torch.cuda.Stream(device) if pinned else None
 
-    def _ahead(self, todo: Iterator[tuple[Order, FloatArray]]) -> Iterator[Batch]:
-        making: deque[Future[Batch]] = deque()
-        for order, eps in todo:
-            making.append(self._makers.submit(self._make, order, eps))
-            if len(making) > AHEAD:
-                yield making.popleft().result()
-        while making:
-            yield making.popleft().result()
+    def batches(self, wanted: Pass) -> Iterator[Batch]:
+        """The batches of the next pass, which must be the one that is wanted."""
+        while True:
+            self._fill()
+            if not self._making or self._making[0][0] != wanted:
+                return
+            _, buffer, future = self._making.popleft()
+            yield self._on_device(future.result(), buffer)
 
-    def _make(self, order: Order, eps: FloatArray) -> Batch:
-        vectors = batch_vectors(self._episodes, self._stats, order, self._chunk_size)
+    def _fill(self) -> None:
+        while len(self._making) < self._ahead:
+            following = next(self._todo, None)
+            if following is None:
+                return
+            one, part = following
+            buffer = next(self._buffers)
+            self._making.append((one, buffer, self._makers.submit(self._make, part, buffer)))
+
+    def _on_device(self, batch: Batch, buffer: "_Buffer") -> Batch:
+        """Move a batch while the GPU still computes the step before."""
+        if self._copies is None:
+            return replace(batch, image=self._gathered(batch.image))
+        here = torch.cuda.current_stream(self._device)
+        with torch.cuda.stream(self._copies):
+            moved: dict[str, Any] = {
+                name: value.to(self._device, non_blocking=True)
+                for name, value in vars(batch).items()
+                if isinstance(value, Tensor)
+            }
+            moved["image"] = self._gathered(moved["image"])
+            buffer.copied = self._copies.record_event()
+        here.wait_stream(self._copies)
+        for tensor in moved.values():
+            tensor.record_stream(here)
+        return replace(batch, **moved)
+
+    def _gathered(self, image: Tensor) -> Tensor:
+        return image if self._cache is None else self._cache.gather(image)
+
+    def _make(self, part: Part, buffer: "_Buffer") -> Batch:
+        sampler, order = self._sampler, part.order
+        vectors = batch_vectors(sampler.episodes, self._stats, order, sampler.chunk_size)
         return Batch(
             order,
-            torch.from_numpy(self._images(order)),
+            self._image(order, buffer),
             torch.from_numpy(vectors.qpos),
             torch.from_numpy(vectors.action),
             torch.from_numpy(vectors.is_pad),
-            torch.from_numpy(eps),
+            torch.from_numpy(part.eps),
+            torch.from_numpy(part.share),
+            None if part.augment is None else torch.from_numpy(part.augment),
+            part.step_samples,
+            part.ends_step,
         )
 
-    def _images(self, order: Order) -> Frame:
-        cameras = self._episodes.camera_names
-        shape = (len(order.episode), len(cameras), *self._episodes.image_size, 3)
-        images = np.empty(shape, np.uint8)
-        copies = [
-            self._copiers.submit(
-                self._frames.copy_frame, int(episode), camera, int(ts), images[b, c]
-            )
-            for b, (episode, ts) in enumerate(zip(order.episode, order.start_ts, strict=True))
-            for c, camera in enumerate(cameras)
-        ]
-        for copy in copies:
-            copy.result()
-        return images
+    def _image(self, order: Order, buffer: "_Buffer") -> Tensor:
+        """The frames of the samples; with a cache, where they lie in it."""
+        if self._cache is not None:
+            return self._cache.rows(order)
+        image = buffer.take(len(order.episode))
+        self._store.copy_into(order, image.numpy())
+        return image
 
     def close(self) -> None:
         """End the threads."""
         self._makers.shutdown(cancel_futures=True)
-        self._copiers.shutdown(cancel_futures=True)
+        self._store.close()
 
     def __enter__(self) -> Self:
         return self

@@ -1,9 +1,24 @@
 """What this machine lets the job use: cores and memory."""
 
+import contextlib
+import ctypes
 import os
 from pathlib import Path
 
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # malloc.h
 _CGROUP = Path("/sys/fs/cgroup")
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep what is freed for the next step, instead of giving it back to the kernel.
+
+    A step on the CPU allocates gigabytes, and each fresh page is a page fault: 6.0 to 6.9 s a step
+    became 4.5 s (batch 4, 2 cameras, 480x640, fp32, a virtual machine with 2 cores).
+    """
+    with contextlib.suppress(AttributeError, OSError):  # another C library has no such thing
+        libc = ctypes.CDLL(None)
+        for option, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_ARENA_MAX, 1)):
+            libc.mallopt(option, value)
 
 
 def cpu_count() -> int:

@@ -25,9 +25,13 @@ _MAX_WARNINGS = 100
 class Manifest:
     """The manifest of one run; sections are set as they become known."""
 
-    def __init__(self, path: Path, config: Config | None) -> None:
-        """`config` is None when the command line could not be understood."""
+    def __init__(self, path: Path, config: Config | None, shown: bool = True) -> None:
+        """`config` is None when the command line could not be understood.
+
+        shown: False on the processes of a group that write no files
+        """
         self.path = path
+        self._shown = shown
         self._folder = path.parent
         self._values: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
@@ -86,7 +90,8 @@ class Manifest:
 
     def write(self) -> None:
         """Put the manifest on disk as it stands."""
-        write_json(self.path, self._values)
+        if self._shown:
+            write_json(self.path, self._values)
 
     def complete(self) -> None:
         """Write that the job is done; the last thing that a run does."""

@@ -28,13 +28,15 @@ class Row:
 class Metrics:
     """The epochs so far; the file gets the new lines at most once a second."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
+        """path: None on processes that write no files"""
         self._path = path
         self._waiting: list[str] = []
         self._written_at = time.monotonic()
         self.rows: list[Row] = []
-        with whole_file(path):
-            pass  # a run starts with an empty log
+        if path is not None:
+            with whole_file(path):
+                pass  # a run starts with an empty log
 
     def add(self, row: Row) -> None:
         """Take the line of an epoch."""
@@ -45,9 +47,9 @@ class Metrics:
 
     def flush(self) -> None:
         """Write the lines that wait."""
-        if self._waiting:
+        if self._path is not None and self._waiting:
             append_lines(self._path, self._waiting)
-            self._waiting = []
+        self._waiting = []
         self._written_at = time.monotonic()
 
     @property

@@ -74,9 +74,12 @@ class ACT(nn.Module):
             Encoder(EncoderLayer(*sizes), enc_layers),
             Decoder(DecoderLayer(*sizes), norm, dec_layers, num_computed),
         )
+        for parameter in self.transformer.decoder.uncomputed_parameters():
+            parameter.requires_grad_(False)
         self.query_embed = nn.Embedding(chunk_size, hidden_dim)
         self.action_head = nn.Linear(hidden_dim, action_dim)
-        self.is_pad_head = nn.Linear(hidden_dim, 1)
+        # No loss of upstream's reads it, so it keeps its first weights there too.
+        self.is_pad_head = nn.Linear(hidden_dim, 1).requires_grad_(False)
 
     def forward(
         self,
@@ -120,7 +123,7 @@ class ACT(nn.Module):
         """Take the backbone's weights from a torchvision ResNet-18; ValueError if it is not one."""
         _load_backbones(self.backbones, state_dict)
 
-    def uncomputed_parameters(self) -> list[nn.Parameter]:
+    def uncomputed_parameters(self) -> list[Tensor]:
         """The parameters that no forward pass reaches."""
         return self.transformer.decoder.uncomputed_parameters()
 

@@ -1,6 +1,7 @@
 """Around every job: its manifest, its log, and how errors and signals become an exit code."""
 
 import contextlib
+import io
 import logging
 import sys
 import traceback
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from act.config import Config
 from act.errors import EXIT_BUG, EXIT_DONE, JobError, UsageError
+from act.files import whole_file
+from act.launch import rank
 from act.manifest import Manifest, WarningsToManifest
 
 logger = logging.getLogger("act")
@@ -18,7 +21,8 @@ Job = Callable[[Config, Manifest], None]
 
 def run(config: Config, manifest_path: Path, job: Job) -> int:
     """Do `job` and return its exit code; the manifest says the same."""
-    manifest = Manifest(manifest_path, config)
+    manifest = Manifest(manifest_path, config, shown=rank() == 0)
+    before = _read(manifest_path)
     keeper = WarningsToManifest(manifest)
     logger.addHandler(keeper)
     try:
@@ -26,10 +30,22 @@ def run(config: Config, manifest_path: Path, job: Job) -> int:
         job(config, manifest)
         manifest.complete()
     except BaseException as error:
-        return _end(manifest, error)
+        code = _end(manifest, error)
+        if isinstance(error, UsageError) and before is not None and rank() == 0:
+            # nothing was done, and what an earlier run left is still what the folder holds
+            with contextlib.suppress(JobError), whole_file(manifest_path) as file:
+                file.write(before)
+        return code
     finally:
         logger.removeHandler(keeper)
     return EXIT_DONE
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def refuse(error: UsageError, manifest_path: Path) -> int:
@@ -62,8 +78,11 @@ def tell(error: BaseException) -> int:
 
 def log_to_terminal() -> None:
     """What happens goes to standard output, warnings and errors to standard error, a line each."""
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.INFO if rank() == 0 else logging.ERROR)
     logger.propagate = False
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a text of the dataset that cannot be shown
+            stream.reconfigure(errors="backslashreplace")
     story, trouble = logging.StreamHandler(sys.stdout), logging.StreamHandler(sys.stderr)
     story.addFilter(lambda record: record.levelno < logging.WARNING)
     story.setFormatter(logging.Formatter("%(message)s"))

@@ -1,12 +1,15 @@
 """Everything that a training run is made of, put together once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
+from act.augment import Augmentation
+from act.batch_norm import set_statistics
 from act.checkpoint import (
     BEST,
     Best,
@@ -15,19 +18,21 @@ from act.checkpoint import (
     save_stats,
     snapshot_epochs,
 )
+from act.compute import computation, describe
 from act.config import NUM_HEADS, Config
 from act.contract import describe_episodes, describe_policy
-from act.dataset import Episodes, norm_stats, open_episodes, split_episodes
+from act.dataset import Episodes, Sampler, norm_stats, open_episodes, split_episodes
 from act.device import choose_device, describe_device
 from act.errors import UsageError
-from act.loader import Loader
-from act.machine import cpu_count
+from act.frames import fits_device
+from act.group import Group
+from act.loader import Loader, Pass, passes
+from act.machine import cpu_count, keep_freed_memory
 from act.manifest import Manifest
 from act.metrics import Metrics
 from act.model import ACT, CNNMLP
 from act.policy import ACTPolicy, CNNMLPPolicy, Policy
 
-WEIGHT_DECAY = 1e-4
 LATENT_DIM = 32
 _MAX_LOADER_THREADS = 8
 
@@ -42,7 +47,9 @@ class Run:
     episodes: Episodes
     train_episodes: list[int]
     val_episodes: list[int]
+    group: Group
     policy: Policy
+    network: nn.Module  # the policy's losses, compiled and spread over processes as asked for
     optimizer: torch.optim.AdamW
     loader: Loader
     metrics: Metrics
@@ -59,36 +66,62 @@ class Run:
     @property
     def chunk_size(self) -> int:
         """Actions predicted at once; CNNMLP predicts one."""
-        return self.config.chunk_size if self.config.policy_class == "ACT" else 1
+        return _chunk_size(self.config)
+
+    @property
+    def batch_size(self) -> int:
+        """Samples of a step that is full, all processes together."""
+        return global_batch(self.config, self.group)
 
     @property
     def effective_batch(self) -> int:
-        """Samples in a full step: an epoch has one of each training episode, not more."""
-        return min(self.config.batch_size, len(self.train_episodes))
+        """Samples of a step: an epoch has one of each training episode, not more."""
+        return min(self.batch_size, len(self.train_episodes))
+
+    @property
+    def epoch_steps(self) -> int:
+        """Steps of an epoch."""
+        return -(-len(self.train_episodes) // self.batch_size)
 
 
-def prepare(config: Config, paths: Sequence[Path], folder: Path, manifest: Manifest) -> Run:
+def global_batch(config: Config, group: Group) -> int:
+    """`--batch_size` is of all processes together, or of each one, as `--batch_mode` says."""
+    return config.batch_size * (group.size if config.batch_mode == "fixed_per_gpu" else 1)
+
+
+def prepare(
+    config: Config, paths: Sequence[Path], folder: Path, manifest: Manifest, group: Group
+) -> Run:
     """Open the episodes, build the policy, write the statistics, fill the manifest."""
     device = choose_device(config.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     episodes = open_episodes(paths, config.camera_names)
     train_episodes, val_episodes = split_episodes(len(paths))
     stats = norm_stats(episodes)
     policy, digest = make_policy(config, episodes)
-    remove_unfinished(folder)
-    save_stats(folder, stats)
+    policy.to(device)
+    if digest is None:
+        set_statistics(policy, episodes, train_episodes, config.seed, device)
+    if group.is_first:
+        remove_unfinished(folder)
+        save_stats(folder, stats)
     if manifest.get("dataset") is None:
         manifest.set("dataset", describe_episodes(episodes))
     manifest.set("device", describe_device(device))
     manifest.set("split", {"train": train_episodes, "val": val_episodes})
     manifest.set("policy", describe_policy(config, episodes, stats, digest))
     threads = config.num_workers or min(cpu_count(), _MAX_LOADER_THREADS)
+    cached = _is_cached(config, episodes, device)
     manifest.resolve(
         device=device.type,
         num_workers=threads,
         camera_names=list(episodes.camera_names),
+        processes=group.size,
+        data_cache="gpu" if cached else "none",
+        **describe(config, device),
         **_resolved_dims(episodes),
     )
-    policy.to(device)
     return Run(
         config=config,
         folder=folder,
@@ -96,25 +129,79 @@ def prepare(config: Config, paths: Sequence[Path], folder: Path, manifest: Manif
         episodes=episodes,
         train_episodes=train_episodes,
         val_episodes=val_episodes,
+        group=group,
         policy=policy,
+        network=computation(config, policy, device, group),
         optimizer=torch.optim.AdamW(
             policy.parameter_groups(config.learning_rate, config.lr_backbone),
             lr=config.learning_rate,
-            weight_decay=WEIGHT_DECAY,
+            weight_decay=config.weight_decay,
+            fused=True,
         ),
         loader=Loader(
-            episodes,
+            _sampler(config, episodes, group),
             stats,
-            chunk_size=config.chunk_size if config.policy_class == "ACT" else 1,
-            latent_dim=LATENT_DIM,
-            batch_size=config.batch_size,
-            seed=config.seed,
+            _passes(config, train_episodes, val_episodes),
             threads=threads,
+            device=device,
+            cached=cached,
         ),
-        metrics=Metrics(folder / "metrics.jsonl"),
-        best=Best(folder / BEST),
+        metrics=Metrics(folder / "metrics.jsonl" if group.is_first else None),
+        best=Best(folder / BEST if group.is_first else None),
         device=device,
     )
+
+
+def _sampler(config: Config, episodes: Episodes, group: Group) -> Sampler:
+    return Sampler(
+        episodes,
+        config.seed,
+        chunk_size=_chunk_size(config),
+        latent_dim=LATENT_DIM,
+        batch_size=global_batch(config, group),
+        rank=group.rank,
+        processes=group.size,
+        accumulate=config.accumulate,
+        augmentation=_augmentation(config, episodes),
+    )
+
+
+def _augmentation(config: Config, episodes: Episodes) -> Augmentation:
+    if config.camera_dropout and len(episodes.camera_names) == 1:
+        raise UsageError(
+            f"--camera_dropout {config.camera_dropout} cannot apply: the episodes have one camera, "
+            f"{episodes.camera_names[0]!r}, and one is never blanked; leave it out"
+        )
+    return Augmentation(
+        brightness=config.jitter_brightness,
+        contrast=config.jitter_contrast,
+        saturation=config.jitter_saturation,
+        hue=config.jitter_hue,
+        shift=config.random_shift,
+        camera_dropout=config.camera_dropout,
+    )
+
+
+def _passes(
+    config: Config, train_episodes: list[int], val_episodes: list[int]
+) -> Iterator[tuple[Pass, list[int]]]:
+    for one in passes(0, config.epochs):
+        yield one, train_episodes if one.train else val_episodes
+
+
+def _is_cached(config: Config, episodes: Episodes, device: torch.device) -> bool:
+    if config.data_cache == "gpu" and device.type != "cuda":
+        raise UsageError(
+            f"--data_cache gpu cannot apply: training is on {device}, which needs no copy of the "
+            f"frames; leave it out"
+        )
+    if config.data_cache == "auto":
+        return fits_device(episodes, device)
+    return config.data_cache == "gpu"
+
+
+def _chunk_size(config: Config) -> int:
+    return config.chunk_size if config.policy_class == "ACT" else 1
 
 
 def _resolved_dims(episodes: Episodes) -> dict[str, Any]:
@@ -128,6 +215,12 @@ def make_policy(config: Config, episodes: Episodes) -> tuple[Policy, str | None]
     """The policy for these episodes, seeded, and the SHA-256 of its backbone's weights."""
     torch.manual_seed(config.seed)
     qpos_dim, action_dim = episodes.infos[0].qpos_dim, episodes.infos[0].action_dim
+    recolours = bool(
+        config.jitter_brightness
+        or config.jitter_contrast
+        or config.jitter_saturation
+        or config.jitter_hue
+    )
     policy: ACTPolicy | CNNMLPPolicy
     if config.policy_class == "ACT":
         model = ACT(
@@ -137,11 +230,20 @@ def make_policy(config: Config, episodes: Episodes) -> tuple[Policy, str | None]
             hidden_dim=config.hidden_dim,
             dim_feedforward=config.dim_feedforward,
             num_heads=NUM_HEADS,
+            enc_layers=config.enc_layers,
+            dec_layers=config.dec_layers,
+            dropout=config.dropout,
             latent_dim=LATENT_DIM,
+            decoder_output="first" if config.decoder_output == "first" else "last",
         )
-        policy = ACTPolicy(model, kl_weight=config.kl_weight)
+        policy = ACTPolicy(
+            model,
+            kl_weight=config.kl_weight,
+            valid_only=config.loss_norm == "valid",
+            recolours=recolours,
+        )
     else:
-        policy = CNNMLPPolicy(_cnnmlp(qpos_dim, action_dim, episodes))
+        policy = CNNMLPPolicy(_cnnmlp(qpos_dim, action_dim, episodes), recolours=recolours)
     weights, digest = read_backbone(config.backbone_weights)
     if weights is not None:
         try:

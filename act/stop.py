@@ -17,6 +17,11 @@ def install() -> None:
         signal.signal(number, _notice)
 
 
+def requested() -> bool:
+    """Whether a signal has come."""
+    return bool(_received)
+
+
 def check() -> None:
     """Raise Interrupted when a signal has come; called where ending loses nothing."""
     if _received:

@@ -124,7 +124,7 @@ class Decoder(nn.Module):
             x = layer(x, query_pos, memory, pos)
         return self.norm(x)
 
-    def uncomputed_parameters(self) -> list[nn.Parameter]:
+    def uncomputed_parameters(self) -> list[Tensor]:
         """The parameters of the layers that never run."""
         idle = islice(self.layers, self.num_computed, None)
         return [parameter for layer in idle for parameter in layer.parameters()]

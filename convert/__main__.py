@@ -5,6 +5,7 @@ each leaves a manifest of its share, and `--check_whole` at the end looks whethe
 """
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -15,16 +16,20 @@ from act.config import CONVERSION, DATA, INPUT, OUTPUT, Config, OneLineParser, a
 from act.errors import UsageError
 from act.manifest import Manifest
 from act.run import log_to_terminal, run, tell
-from convert.check.gate import check_input
 from convert.choice import WHOLE, Shard, parse_shard
-from convert.convert import check_whole, convert
-from convert.describe import describe_conversion, describe_dataset
+
+logger = logging.getLogger("act")
 
 
 def main(argv: Sequence[str] = ()) -> int:
     """Convert as the command line says; returns the exit code."""
     stop.install()
     log_to_terminal()
+    # these take a second to import, in which a signal must not be lost
+    from convert.check.gate import check_input
+    from convert.convert import check_whole, convert
+    from convert.describe import describe_conversion, describe_dataset
+
     try:
         config, shard, only_check = parse(argv or sys.argv[1:])
     except UsageError as error:
@@ -38,6 +43,10 @@ def main(argv: Sequence[str] = ()) -> int:
             converted = convert(config, config.output, shard, left_out)
         manifest.set("dataset", describe_dataset(converted))
         manifest.set("conversion", describe_conversion(converted))
+        count = len(shard.numbers(len(converted.paths)))
+        logger.info(
+            "done       %d of %d episodes in %s", count, len(converted.paths), config.output
+        )
         for number in shard.numbers(len(converted.paths)):
             manifest.add_artifact(converted.paths[number])
 

@@ -4,6 +4,7 @@ plan (which episodes, cameras, dims) → room on the disk → episodes over work
 worker holds one decoded frame at a time, so memory does not grow with an episode's length.
 """
 
+import contextlib
 import logging
 import shutil
 import time
@@ -253,8 +254,9 @@ def remove_episodes(paths: Sequence[Path]) -> None:
     with output_errors(paths[0].parent):
         for path in paths:
             path.unlink(missing_ok=True)
-        if not any(paths[0].parent.iterdir()):
-            paths[0].parent.rmdir()
+        with contextlib.suppress(FileNotFoundError):  # another machine was faster
+            if not any(paths[0].parent.iterdir()):
+                paths[0].parent.rmdir()
 
 
 def _is_done(plan: Plan, number: int, path: Path) -> bool:
@@ -296,6 +298,7 @@ def _drop_stale(folder: Path, paths: tuple[Path, ...]) -> None:
                 f"expected only converted ones; move it away"
             )
         path.unlink()
+        logger.info("%s is of an earlier conversion with more episodes, and removed", path.name)
         number += 1
 
 

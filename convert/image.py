@@ -9,6 +9,7 @@ import contextlib
 import io
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,12 +45,12 @@ def page_bytes(path: Path, key: str) -> int:
     """The most memory that reading the images of one column takes, by the file's footer."""
     with parquet_errors(path), pq.ParquetFile(path) as file:
         groups = [file.metadata.row_group(place) for place in range(file.num_row_groups)]
-    pages = (
-        _column_bytes(group, key) * min(_PAGE_ROWS, group.num_rows) // group.num_rows
-        for group in groups
-        if group.num_rows
-    )
-    return _PAGE_COPIES * max(pages, default=0)
+        pages = (
+            _column_bytes(group, key) * min(_PAGE_ROWS, group.num_rows) // group.num_rows
+            for group in groups
+            if group.num_rows
+        )
+        return _PAGE_COPIES * max(pages, default=0)
 
 
 def _column_bytes(group: pq.RowGroupMetaData, key: str) -> int:
@@ -110,13 +111,16 @@ class ImageReader:
 
     def _check_column(self) -> None:
         schema = self._file.schema_arrow
-        if self.key not in schema.names:
+        if schema.names.count(self.key) != 1:
+            what = "is there twice" if self.key in schema.names else "is missing"
             raise DatasetError(
-                f"{self.path}: column {self.key!r} is missing; found {schema.names}; expected its "
-                f"images, as meta/info.json says; export the dataset again"
+                f"{self.path}: column {self.key!r} {what}; found {schema.names}; expected its "
+                f"images once, as meta/info.json says; export the dataset again"
             )
         kind = schema.field(self.key).type
         fields = {field.name: field.type for field in kind} if pa.types.is_struct(kind) else {}
+        if fields and len(fields) < kind.num_fields:
+            fields, kind = {}, pa.null()  # two of one name: neither can be told from the other
         if not _is_binary(kind) and not _is_binary(fields.get("bytes", kind)):
             raise DatasetError(
                 f"{self.path}: column {self.key!r} holds {kind}, expected image files as binary or "
@@ -145,7 +149,8 @@ class ImageReader:
             self._open(group)
         while row >= self._first + len(self._batch):
             self._advance()
-        cell = self._batch[row - self._first].as_py()
+        with parquet_errors(self.path):  # texts are decoded only now
+            cell = self._batch[row - self._first].as_py()
         if row + 1 == self._starts[group + 1]:
             self._release()  # its pages would stay in memory while another camera is read
         return cell
@@ -163,7 +168,8 @@ class ImageReader:
 
     def _batch_rows(self, group: int) -> int:
         rows = self._file.metadata.row_group(group)
-        size_bytes = _column_bytes(rows, self.key)
+        with parquet_errors(self.path):
+            size_bytes = _column_bytes(rows, self.key)
         return max(1, min(_MAX_BATCH_ROWS, _BATCH_BYTES * rows.num_rows // max(1, size_bytes)))
 
     def _advance(self) -> None:
@@ -187,7 +193,7 @@ class ImageReader:
         data, name = (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, "")
         if data:
             return self._to_rgb(io.BytesIO(data), where)
-        path = self._find(name or "", episode, where)
+        path = self._find(name if isinstance(name, str) else "", episode, where)
         check_file(path)
         with path.open("rb") as file:
             return self._to_rgb(file, f"{where} ({path})")
@@ -271,6 +277,7 @@ def image_errors(where: str) -> Iterator[None]:
     # its readers let all kinds out on broken bytes; seen are OSError, SyntaxError and ValueError
     except Exception as error:
         what = str(error).splitlines()[0] if str(error) else type(error).__name__
+        what = re.sub(r" <_io\.BytesIO object at 0x[0-9a-f]+>", "", what)  # another at each run
         raise DatasetError(
             f"{where} cannot be decoded ({what}); expected a whole image, one of "
             f"{', '.join(_FORMATS)}; leave the episode out or export the dataset again"

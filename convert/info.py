@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -167,6 +168,9 @@ class Info:
             raise self.error(
                 f"features[{key!r}].names", "a list", "nested", "features"
             ) from problem
+        bad = next((name for name in names if not _is_text(name)), None)
+        if bad is not None:
+            raise self.error(f"features[{key!r}].names", "texts", bad, "features")
         fits = len(names) == math.prod(shape)
         fps = _video_info(entry).get("video.fps")
         return Feature(
@@ -186,10 +190,13 @@ class Info:
             path = PurePosixPath(_PLACEHOLDER.sub(lambda m: _place(m, values), template))
         except ValueError as problem:
             raise self.error(template_key, expected, template, "template") from problem
-        if path.is_absolute() or ".." in path.parts or "{" in str(path):
+        too_long = any(len(os.fsencode(part)) > _MAX_NAME_BYTES for part in path.parts)
+        if path.is_absolute() or ".." in path.parts or "{" in str(path) or too_long:
             raise self.error(template_key, expected, template, "template")
         return self.root / path
 
+
+_MAX_NAME_BYTES = 255  # of a file, on every usual file system
 
 # Only what lerobot writes is understood: a name, and zero-padding. str.format would also follow
 # attributes and take any width, which a template from a stranger must not.
@@ -209,6 +216,14 @@ def _flat_names(names: Any) -> Iterator[str]:
             yield from _flat_names(value)
     elif isinstance(names, list):
         yield from (str(name) for name in names)
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file can hold it: no zero in it, no half of a surrogate pair."""
+    try:
+        return b"\0" not in name.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def _video_info(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -244,7 +259,7 @@ def read_jsonl(path: Path) -> list[Any]:
     """A file with one JSON value per line; raises DatasetError."""
     check_file(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # not at every kind of line end
         return [json.loads(line) for line in lines if line.strip()]
     except (OSError, ValueError, RecursionError) as problem:
         raise DatasetError(

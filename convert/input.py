@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from act.config import CONVERSION, DATA, Config, knobs
 from act.episode import find_episodes, read_info
 from act.errors import UsageError
+from act.launch import local_rank
 from act.manifest import Manifest
 from convert.check.gate import check_input
 from convert.convert import convert, remove_episodes
@@ -14,6 +16,20 @@ from convert.lerobot import is_dataset
 
 # Of the flags that shape a conversion, those that mean something without one.
 _ALSO_WITHOUT = {"camera_names", "max_episodes", "state_dim"}
+
+
+class Turns(Protocol):
+    """What is needed of a group of processes (act/group.py), without torch."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process goes first."""
+
+    def wait(self) -> None:
+        """Wait for the others."""
+
+    def from_first(self, paths: tuple[Path, ...]) -> tuple[Path, ...]:
+        """What the first process has."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +52,23 @@ def episode_files(config: Config, manifest: Manifest) -> EpisodeFiles:
     manifest.set("conversion", describe_conversion(done))
     manifest.write()
     return EpisodeFiles(done.paths, converted=True)
+
+
+def convert_in_turn(config: Config, manifest: Manifest, group: Turns) -> EpisodeFiles:
+    """`episode_files` once for each machine: the first process, then the first of each other one.
+
+    Where the machines share the output, the others find everything there; where each has its own,
+    each converts for itself.
+    """
+    files = None
+    if group.is_first:
+        files = episode_files(config, manifest)
+    group.wait()
+    if local_rank() == 0 and not group.is_first:
+        files = episode_files(config, manifest)
+    group.wait()
+    paths = group.from_first(files.paths if files else ())
+    return files or EpisodeFiles(paths, converted=False)  # another process removes them
 
 
 def remove_converted(config: Config, files: EpisodeFiles) -> None:

@@ -38,6 +38,7 @@ class Dataset:
     robot_type: str | None
     features: Mapping[str, Feature]  # in the order of info.json
     episodes: tuple[Episode, ...]
+    total_episodes: int  # as info.json says; more than are listed where a recording was cut off
     file_firsts: Mapping[Path, int]  # the lowest ordinal that any episode has in a video file
 
     @property
@@ -92,7 +93,14 @@ def read_dataset(root: Path, say: Say = refuse) -> Dataset:
     for span in (span for episode in episodes for span in episode.videos.values()):
         file_firsts[span.path] = min(span.first, file_firsts.get(span.path, span.first))
     return Dataset(
-        root, version, info.fps(), info.robot_type(), features, tuple(episodes), file_firsts
+        root,
+        version,
+        info.fps(),
+        info.robot_type(),
+        features,
+        tuple(episodes),
+        info.total("total_episodes") or 0,
+        file_firsts,
     )
 
 

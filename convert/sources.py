@@ -1,6 +1,7 @@
 """Which datasets the input holds, and which of their episodes are wanted, in what order."""
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,14 @@ def find_datasets(inputs: Sequence[Path]) -> list[Path]:
 
 def _datasets_in(folder: Path) -> list[Path]:
     try:
+        str(folder).encode()
+    except UnicodeEncodeError as error:
+        raise DatasetError(
+            f"{os.fsencode(folder)!r}: the name is not UTF-8, expected one that is, as Arrow opens "
+            f"no other; rename the folder",
+            code="input-missing",
+        ) from error
+    try:
         children = sorted(path for path in folder.iterdir() if path.is_dir())
     except OSError as error:
         raise DatasetError(
@@ -76,7 +85,8 @@ def read_sources(config: Config, left_out: LeftOut = NOTHING) -> tuple[list[Data
         where = ", ".join(str(dataset.root) for dataset in datasets)
         raise DatasetError(
             f"{where}: no episode with frames is left of {sum(len(d.episodes) for d in datasets)}; "
-            f"expected at least one; look at --episodes and --exclude_episodes",
+            f"expected at least one; look at --episodes, --exclude_episodes and "
+            f"--only_whole_episodes",
             code="episodes-missing",
         )
     return datasets, sources[: config.max_episodes or None]
@@ -92,7 +102,8 @@ def _numbered(datasets: Sequence[Dataset]) -> Iterator[tuple[int, Source]]:
     for dataset in datasets:
         for episode in dataset.episodes:
             yield offset + episode.index, Source(dataset, episode)
-        offset += max((episode.index for episode in dataset.episodes), default=-1) + 1
+        indices = (episode.index for episode in dataset.episodes)
+        offset += max(max(indices, default=-1) + 1, dataset.total_episodes)
 
 
 def _is_wanted(config: Config, number: int) -> bool:

@@ -127,8 +127,8 @@ def _death(worker: _Worker, task: str) -> JobError:
 
 def _out_of_memory(task: str, what: str) -> OutputError:
     return OutputError(
-        f"{task}: the worker {what}; lower --convert_workers or give the container more memory, "
-        f"and run it again"
+        f"{task}: the worker {what}; give the container more memory, or lower --convert_workers if "
+        f"it was converting, and run it again"
     )
 
 

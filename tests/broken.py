@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import av
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -25,6 +26,7 @@ VIDEO_3 = f"videos/{WRIST}/chunk-000/file-000.mp4"
 TABLE_3 = "data/chunk-000/file-000.parquet"
 EPISODES_3 = "meta/episodes/chunk-000/file-000.parquet"
 INFO = "meta/info.json"
+IMAGE_TABLE = "data/chunk-000/episode_000000.parquet"
 
 
 class Broken(NamedTuple):
@@ -857,3 +859,50 @@ def task_is_not_utf8(root: Path) -> None:
     texts = pa.array([b"\xff"] * len(table), pa.binary()).view(pa.string())
     place = table.column_names.index("tasks")
     pq.write_table(table.set_column(place, "tasks", texts), root / EPISODES_3)
+
+
+# Found by an attack: each was a traceback, or passed the check and failed the conversion.
+
+
+@v21("table-rows", TABLE)
+def table_without_rows(root: Path) -> None:
+    pq.write_table(pq.read_table(root / TABLE).slice(0, 0), root / TABLE)
+
+
+@v30("table-unreadable", EPISODES_3, "episodes-missing")
+def list_with_a_date_out_of_range(root: Path) -> None:
+    table = pq.read_table(root / EPISODES_3)
+    dates = pa.array([2**62] * len(table), pa.timestamp("us"))
+    place = table.column_names.index("length")
+    pq.write_table(table.set_column(place, "length", dates), root / EPISODES_3)
+
+
+@v21("features", INFO)
+def a_name_with_a_zero(root: Path) -> None:
+    edit_feature(root, "action", names=["a\0b"] * 7)
+
+
+@v21("features", INFO)
+def a_name_with_half_a_pair(root: Path) -> None:
+    edit_feature(root, "action", names=["a\ud800"] * 7)
+
+
+@v21("template", INFO)
+def a_path_longer_than_a_name_may_be(root: Path) -> None:
+    edit_info(root, video_path="videos/{video_key}/" + "k" * 300 + "{episode_index}.mp4")
+
+
+@image("image-unreadable", IMAGE_TABLE)
+def images_in_two_columns_of_one_name(root: Path) -> None:
+    table = pq.read_table(root / IMAGE_TABLE)
+    pq.write_table(table.append_column(FRONT, table[FRONT]), root / IMAGE_TABLE)
+
+
+@image("table-unreadable", IMAGE_TABLE)
+def a_path_that_is_not_text(root: Path) -> None:
+    table = pq.read_table(root / IMAGE_TABLE)
+    images = pc.struct_field(table[FRONT].combine_chunks(), "bytes")
+    latin = pa.array([b"\x82"] * len(table), pa.binary()).view(pa.string())
+    place = table.column_names.index(FRONT)
+    column = pa.StructArray.from_arrays([images, latin], ["bytes", "path"])
+    pq.write_table(table.set_column(place, FRONT, column), root / IMAGE_TABLE)

@@ -435,3 +435,78 @@ def test_only_whole_episodes_does_not_excuse_the_metadata(tmp_path: Path) -> Non
     edit_info(root, fps=0)
     with pytest.raises(DatasetError, match="fps"):
         check_input(make_config(tmp_path, input=root, only_whole_episodes=True))
+
+
+def test_a_line_may_hold_any_text(tmp_path: Path) -> None:
+    """U+2028 ends a line for Python, not for JSON."""
+    root = tmp_path / "dataset"
+    shutil.copytree(SMALL / "v21_h264", root)
+    path = root / "meta/episodes.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[0]["tasks"] = ["pick\u2028place\x85"]
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    assert not check(root, chunk_size=5).errors
+
+
+def test_a_problem_of_a_shared_file_is_of_all_its_episodes(tmp_path: Path) -> None:
+    root = tmp_path / "dataset"
+    shutil.copytree(SMALL / "v30_h264", root)
+    path = next((root / "videos" / WRIST).rglob("*.mp4"))
+    path.write_bytes(path.read_bytes()[:40] + bytes(5000))
+    (found,) = check(root, chunk_size=5).errors
+    assert (found.where, found.episode) == (str(path), None)
+    left_out = check_input_leaves_out(tmp_path, root)
+    assert left_out == {0, 1, 2, 3}
+
+
+def check_input_leaves_out(tmp_path: Path, root: Path) -> set[int]:
+    config = make_config(tmp_path, input=root, only_whole_episodes=True)
+    try:
+        return {index for _, index in check_input(config)}
+    except DatasetError:
+        return set(range(4))
+
+
+def test_a_cut_video_costs_only_the_episodes_that_are_cut(tmp_path: Path) -> None:
+    root = tmp_path / "dataset"
+    shutil.copytree(SMALL / "v30_h264", root)
+    path = next((root / "videos" / WRIST).rglob("*.mp4"))
+    encode(path, range(62), movflags="faststart")  # the header in front, as a download is cut off
+    assert not check(root, chunk_size=5).errors
+    cut(path, int(path.stat().st_size * 0.7))
+    report = check(root, chunk_size=5)
+    lost = {finding.episode for finding in report.errors if finding.code == "video-truncated"}
+    assert lost
+    assert lost < {0, 1, 2, 3}
+    assert check_input_leaves_out(tmp_path, root) == lost
+
+
+def test_numbers_of_episodes_do_not_move_when_some_are_lost(tmp_path: Path) -> None:
+    """--episodes counts on from dataset to dataset, by what the first one says it has."""
+    first = tmp_path / "a"
+    shutil.copytree(SMALL / "v30_multifile", first)
+    lists = sorted((first / "meta/episodes").rglob("*.parquet"))
+    cut(lists[-1], lists[-1].stat().st_size // 2)
+    shutil.copytree(SMALL / "v30_multifile", tmp_path / "b")
+    config = make_config(
+        tmp_path / "out", input=tmp_path, only_whole_episodes=True, episodes="8:10"
+    )
+    plan = make_plan(config, tmp_path / "out", check_input(config))
+    assert [(s.dataset.root.name, s.episode.index) for s in plan.sources] == [("b", 0), ("b", 1)]
+
+
+def test_episodes_that_are_not_used_are_still_known(tmp_path: Path) -> None:
+    report = check(SMALL / "v30_h264", chunk_size=5, only=frozenset({0}))
+    assert "table-extra" not in codes(report)
+
+
+@pytest.mark.parametrize("where", ["| true", ">/dev/full", ">&-"])
+def test_a_report_that_cannot_be_printed_is_4(where: str) -> None:
+    line = f"{sys.executable} -m convert.check {SMALL / 'v30_h264'} --json {where}"
+    done = subprocess.run(
+        ["bash", "-c", f"{line}; exit ${{PIPESTATUS[0]}}"],
+        cwd=ROOT, env=command_environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    assert "error: standard output" in done.stderr
+    assert done.returncode == 4

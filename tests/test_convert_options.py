@@ -282,7 +282,7 @@ def die(task: int, report: workers.Report) -> None:
     (3, OutputError, "task 3: the worker was killed.*memory.*--convert_workers"),
     (5, DatasetError, "task 5: the worker crashed .SIGSEGV., most likely inside the video"),
     (6, RuntimeError, "(?s)task 6.*ZeroDivisionError"),
-    (7, OutputError, "ran out of memory; lower --convert_workers"),
+    (7, OutputError, "ran out of memory; give the container more memory"),
 ])  # fmt: skip
 def test_a_worker_that_dies_is_named_and_hangs_nobody(
     task: int, kind: type[Exception], words: str

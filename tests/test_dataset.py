@@ -1,15 +1,22 @@
 """Split, statistics and samples against upstream's rules."""
 
+from collections.abc import Iterable
+from itertools import chain
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from act.augment import Augmentation
 from act.dataset import (
     Episodes,
     Order,
+    Part,
     Purpose,
+    Sampler,
     action_chunk,
     batch_vectors,
     epoch_order,
@@ -30,7 +37,7 @@ def make_episodes(lengths: list[int], dims: int = 3, sim: bool = True) -> Episod
         EpisodeInfo(ROOT / f"episode_{i}.hdf5", sim, t, dims, dims + 1, {}, False, None, None, None)
         for i, t in enumerate(lengths)
     )
-    return Episodes(infos, qpos, action, ())
+    return Episodes(infos, qpos, action, ("top", "wrist"))
 
 
 def test_split_is_upstreams() -> None:
@@ -126,9 +133,69 @@ def test_an_epoch_visits_each_chosen_episode_once_and_all_its_steps_in_time() ->
     assert seen == {(0, t) for t in range(3)} | {(2, t) for t in range(4)}
 
 
-def test_last_batch_is_smaller() -> None:
-    order = Order(np.arange(5), np.zeros(5, np.int64))
-    assert [len(part.episode) for part in order.batches(2)] == [2, 2, 1]
+def sampler(episodes: Episodes, **changes: Any) -> Sampler:
+    settings = {"chunk_size": 4, "latent_dim": 3, "batch_size": 4}
+    return Sampler(episodes, 0, **(settings | changes))
+
+
+def rows(parts: Iterable[Part]) -> list[tuple[Any, ...]]:
+    """What each sample is made of, in whatever part it is."""
+    return [
+        (e, t, *eps, *(() if part.augment is None else part.augment[i].ravel()))
+        for part in parts
+        if part.share.any()
+        for i, (e, t, eps) in enumerate(
+            zip(part.order.episode.tolist(), part.order.start_ts.tolist(), part.eps, strict=True)
+        )
+    ]
+
+
+def test_last_step_is_smaller() -> None:
+    parts = list(sampler(make_episodes([5] * 10)).parts(range(10), 0, train=True))
+    assert [len(part.order.episode) for part in parts] == [4, 4, 2]
+    assert [part.step_samples for part in parts] == [4, 4, 2]
+    assert all(part.ends_step for part in parts)
+
+
+@pytest.mark.parametrize("processes", [2, 3, 5])
+@pytest.mark.parametrize("accumulate", [1, 2, 3])
+def test_processes_and_parts_share_the_samples_of_a_step(processes: int, accumulate: int) -> None:
+    episodes = make_episodes([5, 9, 1, 30, 7, 8, 2, 3, 4, 6, 5])
+    augmentation = Augmentation(brightness=0.5, shift=3)
+    alone = list(sampler(episodes, augmentation=augmentation).parts(range(11), 6, train=True))
+    shares = [
+        list(
+            sampler(
+                episodes,
+                rank=rank,
+                processes=processes,
+                accumulate=accumulate,
+                augmentation=augmentation,
+            ).parts(range(11), 6, train=True)
+        )
+        for rank in range(processes)
+    ]
+    for mine in shares:  # every process takes part in every step, or the others would wait
+        assert [p.step_samples for p in mine if p.ends_step] == [4, 4, 3]
+        for part in mine:
+            assert len(part.order.episode)
+            whole = [a for a in alone if set(a.order.episode) >= set(part.order.episode)]
+            assert (part.share == whole[0].share).all() or not part.share.any()
+    assert sorted(rows(chain.from_iterable(shares))) == sorted(rows(alone))
+
+
+def test_the_share_counts_samples_and_valid_steps() -> None:
+    episodes = make_episodes([5, 9, 1, 30])
+    (part,) = sampler(episodes).parts(range(4), 2, train=False)
+    assert part.share[0] == np.float32(1 / 4)
+    vectors = batch_vectors(episodes, norm_stats(episodes), part.order, 4)
+    assert part.share[1] == np.float32(1 / (~vectors.is_pad).sum())
+
+
+def test_images_are_changed_in_training_alone() -> None:
+    made = sampler(make_episodes([5] * 4), augmentation=Augmentation(hue=0.1))
+    assert all(part.augment is not None for part in made.parts(range(4), 0, train=True))
+    assert all(part.augment is None for part in made.parts(range(4), 0, train=False))
 
 
 @pytest.mark.parametrize("chunk_size", [1, 4, 10])

@@ -179,6 +179,8 @@ def test_the_same_command_twice_gives_the_same_bytes(done: Ended, tmp_path: Path
     refused = command(tmp_path, input=SMALL / "v30_h264", num_epochs=3, state_dim=16)
     assert refused.code == 2
     assert "a finished run is here" in refused.errors[0]
+    assert refused.manifest["status"] == "completed"  # that of the run that is there
+    assert refused.manifest["policy"]
     other = command(
         tmp_path, run_name="other", input=SMALL / "v30_h264", num_epochs=3, state_dim=16, seed=1
     )

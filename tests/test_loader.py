@@ -1,25 +1,33 @@
 """What reaches the network: the frame of (episode, time step, camera), however it is stored."""
 
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+import torch
 
-from act.dataset import Episodes, norm_stats, open_episodes
+from act.dataset import Episodes, Order, Sampler, norm_stats, open_episodes
 from act.episode import Frame
 from act.episode_writer import write_episode
 from act.errors import DatasetError
-from act.loader import Batch, Loader
+from act.frames import FrameStore
+from act.loader import Batch, Loader, Pass, passes
+from tests.conftest import ROOT
 
 CAMERAS = ("top", "wrist")
 LENGTHS = (7, 4, 9)
 
 
 def frame_of(episode: int, camera: int, ts: int) -> Frame:
-    """A smooth frame whose red, green and blue say which one it is."""
+    """A smooth frame, brighter rightwards, whose red, green and blue say which one it is."""
     colour = np.array([40 * episode + 30, 100 * camera + 40, 20 * ts + 30], np.uint8)
-    return np.broadcast_to(colour, (32, 48, 3)).copy()
+    return colour + np.broadcast_to(np.arange(48, dtype=np.uint8)[None, :, None] // 6, (32, 48, 3))
 
 
 def write(folder: Path, storage: str) -> list[Path]:
@@ -56,10 +64,22 @@ def rechunk(path: Path) -> None:
 
 
 def batches(episodes: Episodes, **changes: int) -> list[Batch]:
-    settings = {"chunk_size": 5, "latent_dim": 4, "batch_size": 2, "seed": 0, "threads": 2}
-    with Loader(episodes, norm_stats(episodes), **(settings | changes)) as loader:
+    changes = {"batch_size": 2, "threads": 2, "cached": 0} | changes
+    sampler = Sampler(episodes, 0, chunk_size=5, latent_dim=4, batch_size=changes["batch_size"])
+    todo = [Pass(epoch, train=True) for epoch in range(6)]
+    with Loader(
+        sampler,
+        norm_stats(episodes),
+        [(one, [0, 1, 2]) for one in todo],
+        threads=changes["threads"],
+        device=torch.device("cpu"),
+        cached=bool(changes["cached"]),
+    ) as loader:
+        # the loader uses its buffers again
         return [
-            batch for epoch in range(6) for batch in loader.batches([0, 1, 2], epoch, train=True)
+            replace(batch, image=batch.image.clone())
+            for one in todo
+            for batch in loader.batches(one)
         ]
 
 
@@ -94,6 +114,59 @@ def test_threads_and_batches_change_no_sample(tmp_path: Path) -> None:
             for changes in ({"threads": 1}, {"threads": 4, "batch_size": 3})
         )
         assert np.array_equal(one, other), name
+
+
+def test_frames_kept_on_the_device_are_the_same(tmp_path: Path) -> None:
+    episodes = open_episodes(write(tmp_path, "jpeg"), CAMERAS)
+    for read, cached in zip(batches(episodes), batches(episodes, cached=1), strict=True):
+        assert torch.equal(read.image, cached.image)
+
+
+def test_batches_are_of_the_pass_that_is_asked_for(tmp_path: Path) -> None:
+    """Those of the next one wait, though they may be made already."""
+    episodes = open_episodes(write(tmp_path, "raw"), CAMERAS)
+    sampler = Sampler(episodes, 0, chunk_size=5, latent_dim=4, batch_size=2)
+    todo = [(one, [0, 1, 2] if one.train else [1]) for one in passes(0, 3)]
+    with Loader(
+        sampler, norm_stats(episodes), todo, threads=2, device=torch.device("cpu")
+    ) as loader:
+        found = [[b.order.episode.tolist() for b in loader.batches(one)] for one, _ in todo]
+        assert [sorted(chain.from_iterable(one)) for one in found] == [[1], [0, 1, 2]] * 3
+        assert list(loader.batches(Pass(9, train=True))) == []
+
+
+def test_a_file_that_is_cut_off_during_training_is_named(tmp_path: Path) -> None:
+    paths = write(tmp_path, "raw")
+    episodes = open_episodes(paths, CAMERAS)
+    store = FrameStore(episodes)
+    out = np.empty((1, *store.shape), np.uint8)
+    store.copy_into(Order(np.array([1]), np.array([3])), out)
+    os.truncate(paths[1], paths[1].stat().st_size - 32 * 48 * 3 * 2)
+    with pytest.raises(DatasetError, match=r"episode_1\.hdf5: ends within frame 3"):
+        store.copy_into(Order(np.array([1]), np.array([3])), out)
+    store.close()
+
+
+def test_more_episodes_than_files_may_be_open(tmp_path: Path) -> None:
+    """Docker's soft limit can be 1,024, and datasets are larger."""
+    code = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from act.dataset import Order, open_episodes
+from act.frames import FrameStore
+paths = sorted(Path(sys.argv[1]).glob("*.hdf5"))
+episodes = open_episodes(paths * 30)
+resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
+store = FrameStore(episodes)
+out = np.empty((90, *store.shape), np.uint8)
+store.copy_into(Order(np.arange(90), np.zeros(90, np.int64)), out)
+assert np.array_equal(out[:3], out[-3:]) and out.any()
+"""
+    write(tmp_path, "raw")
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_last_batch_is_kept(tmp_path: Path) -> None:

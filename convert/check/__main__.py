@@ -1,8 +1,10 @@
 """The command `check INPUT …`: `python -m convert.check`, in the container `check`."""
 
 import argparse
+import errno
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +12,11 @@ from typing import Any
 
 from act import stop
 from act.config import INPUT, OneLineParser
-from act.errors import DatasetError, JobError
+from act.errors import EXIT_DONE, DatasetError, Interrupted, JobError, OutputError
+from act.files import output_errors
 from act.run import log_to_terminal, tell
 from convert.check.apart import check_apart
+from convert.findings import Report
 from convert.sources import find_datasets
 
 logger = logging.getLogger("act")
@@ -27,29 +31,55 @@ def main(argv: Sequence[str]) -> int:
     logger.setLevel(logging.WARNING)  # standard output is the report's alone
     try:
         asked = _parser().parse_args(argv)
-        reports = [
-            check_apart(
-                root,
-                camera_keys=asked.camera_keys,
-                state_key=asked.state_key,
-                action_key=asked.action_key,
-                chunk_size=asked.chunk_size,
-                state_dim=asked.state_dim,
-                resized=asked.resized,
-                deep=asked.deep,
-                output=asked.output,
-            )
-            for root in find_datasets(asked.input)
-        ]
+        roots = find_datasets(asked.input)
     except JobError as problem:
         return tell(problem)
+    reports, code = [], EXIT_DONE
+    for root in roots:
+        try:
+            report = _check(root, asked)
+        except JobError as problem:  # of one dataset: the others are looked at all the same
+            code = tell(problem)
+            if isinstance(problem, Interrupted):
+                return code
+            continue
+        reports.append(report)
+        if not asked.json:
+            code = _print(report.text()) or code
     if asked.json:
         values: Any = [report.as_json() for report in reports]
-        text = json.dumps(values[0] if len(values) == 1 else values, indent=2, allow_nan=False)
-    else:
-        text = "\n".join(report.text() for report in reports)
-    sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n" * asked.json)
-    return BROKEN if any(report.errors for report in reports) else 0
+        shown = values[0] if len(values) == 1 else values
+        code = _print(json.dumps(shown, indent=2, allow_nan=False) + "\n") or code
+    return code or (BROKEN if any(report.errors for report in reports) else EXIT_DONE)
+
+
+def _check(root: Path, asked: argparse.Namespace) -> Report:
+    return check_apart(
+        root,
+        camera_keys=asked.camera_keys,
+        state_key=asked.state_key,
+        action_key=asked.action_key,
+        chunk_size=asked.chunk_size,
+        state_dim=asked.state_dim,
+        resized=asked.resized,
+        deep=asked.deep,
+        output=asked.output,
+    )
+
+
+def _print(text: str) -> int:
+    """Write to standard output; the exit code when it is closed or full."""
+    try:
+        with output_errors(Path("standard output")):
+            if sys.stdout is None:
+                raise OSError(errno.EBADF, "it is closed")
+            sys.stdout.write(text.encode("utf-8", "backslashreplace").decode())
+            sys.stdout.flush()
+    except OutputError as problem:
+        # what is left in the buffer would be a traceback at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return tell(problem)
+    return EXIT_DONE
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,5 +1,6 @@
 """One file with frames of one camera, a video or a table with images, and who uses it."""
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +21,14 @@ class CameraFile:
     uses: list[tuple[Episode, VideoSpan]]
 
     @property
-    def episode(self) -> int:
+    def first_episode(self) -> int:
         """The first episode in it."""
         return self.uses[0][0].index
+
+    @property
+    def episode(self) -> int | None:
+        """The episode that a problem of the file is of; None: of all that are in it."""
+        return self.first_episode if len(self.uses) == 1 else None
 
     def error(self, code: str, what: str, episode: int | None = None) -> Finding:
         """An error of this file, or of one episode in it."""
@@ -32,7 +38,7 @@ class CameraFile:
         """A warning of this file, or of one episode in it."""
         return warning(code, self.path, what, episode=episode, camera=self.key)
 
-    def found(self, problem: DatasetError, code: str, episode: int) -> Finding:
+    def found(self, problem: DatasetError, code: str, episode: int | None) -> Finding:
         """What a reader raised, under `code` where it gave none."""
         told = DatasetError(
             str(problem),
@@ -60,4 +66,6 @@ def leftover_folder(root: Path, key: str, episode: int) -> Path | None:
     """The images of an episode that a recording left beside its video."""
     names = (f"episode_{episode:06d}", f"episode-{episode:06d}")
     folders = (root / "images" / key / name for name in names)
-    return next((folder for folder in folders if folder.is_dir()), None)
+    with contextlib.suppress(OSError):  # a key that is too long for a file's name
+        return next((folder for folder in folders if folder.is_dir()), None)
+    return None

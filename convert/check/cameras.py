@@ -83,7 +83,7 @@ def _check_probe(file: CameraFile, seen: Probe, report: Report) -> None:
 
 def _first_image(report: Report, file: CameraFile) -> Size | None:
     try:
-        frame = next(iter(ImageReader(file.path, file.key).frames(file.episode, 1)))
+        frame = next(iter(ImageReader(file.path, file.key).frames(file.first_episode, 1)))
     except DatasetError as problem:
         report.say(file.found(problem, "image-unreadable", file.episode))
         return None

@@ -60,6 +60,7 @@ def check(  # noqa: PLR0913  one keyword per flag
         check_all_files(root, report)
         return report.finish()
     check_unlisted(dataset, report)
+    listed = {episode.index for episode in dataset.episodes}
     wanted = [e for e in dataset.episodes if only is None or e.index in only]
     report.users = _users(wanted)
     readable = tuple(episode for episode in wanted if unread.isdisjoint(files_of(episode)))
@@ -73,7 +74,7 @@ def check(  # noqa: PLR0913  one keyword per flag
     _say_facts(dataset, report)
     # threads wait on files and on FFmpeg, so a few more than cores
     with ThreadPoolExecutor(threads or 2 * machine.cpu_count()) as pool:
-        rows = _check_rows(dataset, [key for key in vectors if key], report, pool)
+        rows = _check_rows(dataset, [key for key in vectors if key], listed, report, pool)
         sizes = check_cameras(dataset, cameras, resized, report, pool)
         if deep:
             report.facts["decoded"] = f"{check_deep(dataset, cameras, report, pool)} frames"
@@ -94,10 +95,15 @@ def _users(episodes: Sequence[Episode]) -> dict[str, frozenset[int]]:
 
 
 def _check_rows(
-    dataset: Dataset, vectors: list[str], report: Report, pool: ThreadPoolExecutor
+    dataset: Dataset,
+    vectors: list[str],
+    listed: set[int],
+    report: Report,
+    pool: ThreadPoolExecutor,
 ) -> list[Rows]:
     others = [key for key in (VELOCITY_KEY, EFFORT_KEY) if key in dataset.features]
-    return check_tables(dataset, list(dict.fromkeys([*vectors, *others])), report, pool)
+    keys = list(dict.fromkeys([*vectors, *others]))
+    return check_tables(dataset, keys, listed, report, pool)
 
 
 def _check_list(dataset: Dataset, report: Report) -> None:

@@ -54,7 +54,7 @@ def _count(
     code: str,
     report: Report,
 ) -> int:
-    count, index = 0, file.episode
+    count, index = 0, file.first_episode
     try:
         for episode, frames in episodes:
             index = episode.index

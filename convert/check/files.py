@@ -41,8 +41,10 @@ def check_unlisted(dataset: Dataset, report: Report) -> None:
 def check_leftovers(dataset: Dataset, report: Report) -> None:
     """Images that a recording should have removed: its video may be of an aborted take."""
     stale = {(finding.camera, finding.episode) for finding in report.errors}
+    if not (dataset.root / "images").is_dir():
+        return
     for key in dataset.cameras:
-        for episode in dataset.episodes if (dataset.root / "images" / key).is_dir() else ():
+        for episode in dataset.episodes:
             folder = leftover_folder(dataset.root, key, episode.index)
             if folder is not None and (key, episode.index) not in stale:
                 what = "images of a recording that did not end; not used; remove them if the "

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from act.config import Config
 from convert.check.apart import check_apart
-from convert.findings import Finding, Report, refuse
+from convert.findings import WARNING, Finding, Report, refuse
 from convert.sources import NOTHING, LeftOut, find_datasets
 
 logger = logging.getLogger("act")
 
-_TOTALS = ("episode-count", "frame-count")  # info.json is ahead of a list that was not finished
+# info.json is ahead of a list that was not finished, or the list holds what cannot be used
+_LISTS = ("episode-count", "frame-count", "episode-row", "episode-twice")
 _LOST = ("data", "videos", "meta/episodes")  # where a file may be broken without harm to others
 
 
@@ -33,8 +34,22 @@ def check_input(config: Config) -> LeftOut:
     for line in lines[1:]:
         logger.warning("also broken: %s", line)
     if errors:
+        _hint(config, reports)
         refuse(errors[0][1])
     return left_out
+
+
+def _hint(config: Config, reports: list[Report]) -> None:
+    if config.only_whole_episodes:
+        return
+    broken = sum(len(set(_broken(report))) for report in reports)
+    excusable = all(
+        _tolerated(report, finding).severity == WARNING or finding.episode is not None
+        for report in reports
+        for finding in report.errors
+    )
+    if broken and excusable:
+        logger.warning("--only_whole_episodes would go on without the %d broken episodes", broken)
 
 
 def _check(config: Config, root: Path, left_out: LeftOut) -> Report:
@@ -47,6 +62,7 @@ def _check(config: Config, root: Path, left_out: LeftOut) -> Report:
         chunk_size=config.chunk_size,
         resized=config.image_size != "own",
         output=config.output,
+        deep=config.only_whole_episodes,  # else a frame that is broken would end the conversion
     )
 
 
@@ -84,8 +100,8 @@ def _tolerated(report: Report, finding: Finding) -> Finding:
     """An error that says only what was lost, as a warning."""
     where = Path(finding.where)
     lost = any(where.is_relative_to(report.root / folder) for folder in _LOST)
-    if lost or finding.code in _TOTALS:
-        return replace(finding, severity="warning")
+    if lost or finding.code in _LISTS:
+        return replace(finding, severity=WARNING)
     return finding
 
 

@@ -32,6 +32,7 @@ class Probe:
     first: int  # ordinal of the first frame, as the dataset counts
     count: int  # frames that can be decoded, if their data is whole
     end: int  # the ordinal after the last frame
+    listed: int  # frames that the header lists; more than `count` where the file is cut off
     missing: tuple[range, ...]  # ordinals between them that no frame has
     start_s: float  # where the container starts
     height: int
@@ -77,7 +78,8 @@ def _look(
     # a container that starts late: absolute timestamps in the dataset, or relative to its start
     start_ordinal = round(start * time_base * fps)
     absolute = start != 0 and file_first != 0 and start_ordinal == file_first
-    places = _places(container, stream, path) * float(time_base * fps)
+    shown, listed = _places(container, stream, path)
+    places = shown * float(time_base * fps)
     ordinals = _on_grid(places - places.min(), stream, path, fps)
     first = start_ordinal if absolute else 0
     gray = frame.reformat(format="gray").to_ndarray()
@@ -86,6 +88,7 @@ def _look(
         first=first,
         count=len(ordinals),
         end=first + int(ordinals[-1]) + 1,
+        listed=max(listed, len(ordinals)),
         missing=_holes(first + ordinals),
         start_s=float(start * time_base),
         height=frame.height,
@@ -126,20 +129,25 @@ def _no_decoder(path: Path, codec: str) -> DatasetError:
     )  # fmt: skip
 
 
-def _places(container: InputContainer, stream: VideoStream, path: Path) -> NDArray[np.float64]:
-    """Where each frame is shown, in time base units, ascending; up to a constant."""
+def _places(
+    container: InputContainer, stream: VideoStream, path: Path
+) -> tuple[NDArray[np.float64], int]:
+    """Where each frame is shown, in time base units, ascending, up to a constant; and how many
+    the header lists, which are more where the file is cut off.
+    """
     entries: Iterable[Any] = getattr(stream, "index_entries", ())  # PyAV 17 and later
     kept = [(e.timestamp, e.pos + e.size) for e in entries if not e.is_discard]
     if len(kept) == stream.frames and kept:
         size = path.stat().st_size
         whole = sum(end <= size for _, end in kept)
-        if whole < len(kept):
-            raise _cut_off(path, whole, len(kept))
-        decoded_at = np.array([at for at, _ in kept], np.float64)
+        if not whole:
+            raise _refusal(path, "video-truncated", "cut off before its first frame; copy it again")
+        decoded_at = np.array([at for at, end in kept if end <= size], np.float64)
         steps = np.diff(decoded_at)
         if not len(steps) or steps.min() == steps.max():
-            return decoded_at  # regular: shown at the same times, but for a constant
-    return _packet_places(container, stream, path)
+            return decoded_at, len(kept)  # regular: shown at the same times, but for a constant
+    shown = _packet_places(container, stream, path)
+    return shown, len(shown)
 
 
 def _packet_places(
@@ -162,13 +170,6 @@ def _packet_places(
     if not shown:
         raise _refusal(path, "video-decode", "no frame has a timestamp; re-encode the video")
     return np.sort(np.array(shown, np.float64))
-
-
-def _cut_off(path: Path, whole: int, count: int) -> DatasetError:
-    return _refusal(
-        path, "video-truncated",
-        f"cut off: its header lists {count} frames, the data of {whole} is there; copy it again",
-    )  # fmt: skip
 
 
 def _holes(ordinals: NDArray[np.int64]) -> tuple[range, ...]:

@@ -9,6 +9,14 @@ from convert.lerobot import Dataset, Episode, VideoSpan
 def check_spans(dataset: Dataset, file: CameraFile, seen: Probe, report: Report) -> None:
     """Compare the rows of each episode with the frames that `seen` has for it."""
     for episode, span in file.uses:
+        if seen.count < seen.listed and span.first + episode.length > seen.end:
+            what = (
+                f"cut off: its header lists {seen.listed} frames, the data of {seen.count} is "
+                f"there, and this episode ends at frame {span.first + episode.length - 1}; copy it "
+                f"again, or use only the episodes that are whole"
+            )
+            report.say(file.error("video-truncated", what, episode.index))
+            continue
         frames = range(span.first, span.first + episode.length)
         parts = [range(max(r.start, frames.start), min(r.stop, frames.stop)) for r in seen.missing]
         holes = [part for part in parts if part]

@@ -33,19 +33,18 @@ class Rows:
 
 
 def check_tables(
-    dataset: Dataset, keys: Sequence[str], report: Report, pool: Executor
+    dataset: Dataset, keys: Sequence[str], listed: set[int], report: Report, pool: Executor
 ) -> list[Rows]:
     """Check every data file; gives the rows of the episodes, in the dataset's order.
 
-    keys: the vectors that a conversion needs
+    keys: the vectors that a conversion needs; listed: the episodes of the metadata, used or not
     """
     lost = {finding.episode for finding in report.errors if finding.code == NOT_FOUND}
     by_path: dict[Path, list[Episode]] = {}
     for episode in dataset.episodes:
         if episode.length > 0 and episode.index not in lost:
             by_path.setdefault(episode.table_path, []).append(episode)
-    known = {episode.index for episode in dataset.episodes}
-    check = partial(_check_table, dataset, keys, known, report)
+    check = partial(_check_table, dataset, keys, listed, report)
     rows = [row for part in pool.map(check, by_path.items()) for row in part]
     return sorted(rows, key=lambda row: row.episode.index)
 
@@ -70,7 +69,7 @@ def _check_table(
     if strangers:
         what = f"has rows of episodes {strangers[:5]}, which the metadata does not list; not used"
         report.say(warning("table-extra", path, what))
-    if not by_index:
+    if not by_index and table.num_rows:  # why has been said
         return []
     rows = []
     for episode in episodes:

@@ -1,0 +1,354 @@
+"""How fast training is, beside its ceilings and the plain path, in one run: one command, one table.
+
+    python -m benchmarks.train [--cameras 1,3] [--batch 8,64] [--size 480x640] [--json FILE]
+
+For each number of cameras and batch, in samples/s, ours and plain in turn so that a machine whose
+speed drifts gives fair ratios:
+loader   batches made and thrown away; its ceiling is a copy of as many bytes by as many threads
+step     forward, backward and update on data that is there; its ceiling is the rate of matrix
+         products (the share reached of it is the model FLOP utilisation)
+both     the loader feeding the steps, with the share of the time spent waiting for data
+plain    what upstream does (benchmarks/plain.py)
+"""
+
+import argparse
+import json
+import re
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
+
+from act.compute import computation, losses
+from act.config import Config, parse
+from act.dataset import Episodes, Purpose, Sampler, epoch_order, norm_stats, open_episodes
+from act.device import choose_device, describe_device
+from act.episode_writer import write_episode
+from act.group import Group
+from act.loader import Batch, Loader, Pass
+from act.machine import cpu_count, keep_freed_memory
+from act.setup import LATENT_DIM, make_policy
+from benchmarks.plain import PlainItems, make_plain
+
+CHUNK, DIMS = 100, 14
+
+
+@dataclass
+class Case:
+    """One row of the table: what is measured, and the rates of every round."""
+
+    cameras: int
+    batch: int
+    precision: str
+    rates: dict[str, list[float]] = field(default_factory=dict)
+    extra: dict[str, float] = field(default_factory=dict)
+
+    def add(self, name: str, rate: float) -> None:
+        self.rates.setdefault(name, []).append(rate)
+
+    def median(self, name: str) -> float:
+        return statistics.median(self.rates[name])
+
+    def ratio(self, name: str, other: str) -> float:
+        pairs = zip(self.rates[name], self.rates[other], strict=True)
+        return statistics.median(one / two for one, two in pairs)
+
+
+def main() -> None:
+    """Measure and print."""
+    asked = _arguments()
+    device = choose_device(asked.device)
+    if device.type == "cpu":
+        keep_freed_memory()  # as training does; the plain path has it too
+    found = describe_device(device)
+    print(f"{found['name']}, {cpu_count()} cores, torch {torch.__version__}, "
+          f"{asked.size[0]}x{asked.size[1]}, ACT with upstream's sizes, chunk {CHUNK}")  # fmt: skip
+    cases = []
+    for cameras in asked.cameras:
+        with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
+            episodes = _write_episodes(Path(folder), cameras, asked)
+            for batch in asked.batch:
+                loads = _measure_loaders(episodes, batch, asked, device)
+                for precision in asked.precision:
+                    case = Case(cameras, batch, precision, dict(loads))
+                    _measure_steps(case, episodes, asked, device)
+                    _say(case, device)
+                    cases.append(case)
+    if asked.json:
+        rows = [vars(case) for case in cases]
+        asked.json.write_text(json.dumps({"device": found, "rows": rows}, indent=2))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cameras", type=_numbers, default=(1, 3))
+    parser.add_argument("--batch", type=_numbers, default=(8, 64))
+    parser.add_argument("--size", type=lambda text: _numbers(text, "x"), default=(480, 640))
+    parser.add_argument("--precision", type=lambda text: text.split(","), default=["auto", "bf16"])
+    parser.add_argument("--compile", choices=("on", "off"), default="off")
+    parser.add_argument("--data_cache", choices=("gpu", "none"), default="none")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=2, help="in each round")
+    parser.add_argument("--episodes", type=int, default=8)
+    parser.add_argument("--length", type=int, default=100)
+    parser.add_argument("--folder", type=Path, help="where the frames are written")
+    parser.add_argument("--json", type=Path)
+    return parser.parse_args()
+
+
+def _numbers(text: str, between: str = ",") -> tuple[int, ...]:
+    return tuple(int(number) for number in text.split(between))
+
+
+def _write_episodes(folder: Path, cameras: int, asked: argparse.Namespace) -> Episodes:
+    random, names = np.random.default_rng(0), [f"camera_{c}" for c in range(cameras)]
+    paths = []
+    for episode in range(asked.episodes):
+        shapes = dict.fromkeys(names, (asked.length, *asked.size))
+        vectors = {
+            name: random.standard_normal((asked.length, DIMS), np.float32)
+            for name in ("action", "qpos", "qvel")
+        }
+        paths.append(folder / f"episode_{episode}.hdf5")
+        attributes = {"sim": True, "camera_names": names}
+        with write_episode(paths[-1], vectors, shapes, attributes) as writer:
+            for name in names:
+                for ts in range(asked.length):
+                    writer.write_frame(
+                        name, ts, random.integers(0, 256, (*asked.size, 3), np.uint8)
+                    )
+    for path in paths:  # into the page cache: the disk is not what is measured
+        path.read_bytes()
+    return open_episodes(paths)
+
+
+def _loader(
+    episodes: Episodes, batch: int, count: int, device: torch.device, cached: bool = False
+) -> Loader:
+    """A loader whose one pass has at least `count` batches."""
+    chosen = list(range(len(episodes.infos)))
+    chosen *= -(-count * batch // len(chosen))
+    sampler = Sampler(episodes, 0, chunk_size=CHUNK, latent_dim=LATENT_DIM, batch_size=batch)
+    return Loader(
+        sampler,
+        norm_stats(episodes),
+        [(Pass(0, train=True), chosen)],
+        threads=cpu_count(),
+        device=device,
+        cached=cached,
+    )
+
+
+def _measure_loaders(
+    episodes: Episodes, batch: int, asked: argparse.Namespace, device: torch.device
+) -> dict[str, list[float]]:
+    rates: dict[str, list[float]] = {"loader": [], "copy": [], "plain loader": []}
+    count = max(4, 512 // batch)
+    for _ in range(asked.rounds):
+        with _loader(episodes, batch, count + 4, torch.device("cpu")) as loader:
+            made = loader.batches(Pass(0, train=True))
+            list(islice(made, 4))  # its buffers are there
+            started = time.perf_counter()
+            samples = sum(len(one.qpos) for one in islice(made, count))
+            rates["loader"].append(samples / (time.perf_counter() - started))
+        rates["copy"].append(_copy_rate(episodes, batch))
+        rates["plain loader"].append(_plain_loader_rate(episodes, batch))
+    return rates
+
+
+def _plain_loader_rate(episodes: Episodes, batch: int) -> float:
+    """Samples/s of one epoch of upstream's loader: a process of its own, started for each epoch."""
+    chosen = list(range(len(episodes.infos))) * 6
+    order = epoch_order(chosen, episodes.lengths, 0, 0, Purpose.TRAIN_ORDER)
+    items = PlainItems(episodes, norm_stats(episodes), order, CHUNK)
+    loader = DataLoader(items, batch, num_workers=1, prefetch_factor=1)
+    started = time.perf_counter()
+    count = sum(len(one[0]) for one in loader)
+    return count / (time.perf_counter() - started)
+
+
+def _copy_rate(episodes: Episodes, batch: int) -> float:
+    """Samples/s of copying images of that size from memory to memory by as many threads."""
+    height, width = episodes.image_size
+    shape = (batch, len(episodes.camera_names), height, width, 3)
+    threads = cpu_count()
+    sources = [np.full(shape, 1, np.uint8) for _ in range(threads)]
+    targets = [np.full(shape, 2, np.uint8) for _ in range(threads)]
+    repeats = max(2, 256 // batch)
+
+    def copy(thread: int) -> None:
+        for _ in range(repeats):
+            np.copyto(targets[thread], sources[thread])
+
+    with ThreadPoolExecutor(threads) as pool:
+        started = time.perf_counter()
+        list(pool.map(copy, range(threads)))
+        return threads * repeats * batch / (time.perf_counter() - started)
+
+
+def _config(asked: argparse.Namespace, precision: str) -> Config:
+    flags = ["--precision", precision, "--compile", asked.compile, "--backbone_weights", "none"]
+    return parse(["--run_name", "bench", "--task_name", "bench", *flags], {})
+
+
+def _measure_steps(
+    case: Case, episodes: Episodes, asked: argparse.Namespace, device: torch.device
+) -> None:
+    config = _config(asked, case.precision)
+    policy, _ = make_policy(replace(config, dropout=0.1), episodes)
+    policy.to(device)
+    network = computation(config, policy, device, Group())
+    optimizer = torch.optim.AdamW(
+        policy.parameter_groups(1e-5, 1e-5), weight_decay=1e-4, fused=True
+    )
+    plain_config = _config(asked, "fp32")  # upstream knows no other
+    plain_policy = make_plain(make_policy(plain_config, episodes)[0]).to(device)
+    plain_network = computation(replace(plain_config, compile="off"), plain_policy, device, Group())
+    plain_optimizer = torch.optim.AdamW(
+        [p.requires_grad_(True) for p in plain_policy.parameters()],
+        weight_decay=1e-4,
+        foreach=False,
+    )
+    with _loader(episodes, case.batch, 1, device) as loader:
+        batch = next(loader.batches(Pass(0, train=True)))
+        plain_image = batch.image.permute(0, 1, 4, 2, 3) / 255.0
+        plain_batch = replace(batch, image=plain_image.contiguous())
+
+        def ours() -> None:
+            _step(network, optimizer, batch)
+
+        def plain() -> None:
+            _step(plain_network, plain_optimizer, plain_batch)
+
+        ours()
+        plain()
+        for _ in range(asked.rounds):
+            for name, step in (("step", ours), ("plain step", plain)):
+                case.add(name, case.batch / _seconds(step, asked.steps, device))
+        with FlopCounterMode(display=False) as counter:
+            losses(network, batch)["loss"].backward()
+        case.extra["flops_per_sample"] = counter.get_total_flops() / case.batch
+    case.extra["matmul_flops"] = _matmul_rate(device, case.precision)
+    _measure_both(case, episodes, asked, device, network, optimizer)
+    case.extra["host_peak_bytes"] = _peak_bytes()
+    if device.type == "cuda":
+        case.extra["device_peak_bytes"] = torch.cuda.max_memory_allocated(device)
+
+
+def _step(network: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: Batch) -> Tensor:
+    optimizer.zero_grad()
+    loss = losses(network, batch)["loss"]
+    loss.backward()
+    optimizer.step()
+    return loss
+
+
+def _seconds(step: Callable[[], None], steps: int, device: torch.device) -> float:
+    """Seconds of one step."""
+    _wait(device)
+    started = time.perf_counter()
+    for _ in range(steps):
+        step()
+    _wait(device)
+    return (time.perf_counter() - started) / steps
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _measure_both(
+    case: Case,
+    episodes: Episodes,
+    asked: argparse.Namespace,
+    device: torch.device,
+    network: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    count = asked.steps * asked.rounds
+    with _loader(
+        episodes, case.batch, count + 1, device, cached=asked.data_cache == "gpu"
+    ) as loader:
+        made = loader.batches(Pass(0, train=True))
+        _step(network, optimizer, next(made))
+        _wait(device)
+        waited, started = 0.0, time.perf_counter()
+        for batch in _timed(islice(made, count), waits := []):
+            _step(network, optimizer, batch)
+        _wait(device)
+        waited, took = sum(waits), time.perf_counter() - started
+    case.rates["both"] = [count * case.batch / took]
+    case.extra["wait_share"] = waited / took
+
+
+def _timed(batches: Iterator[Batch], waits: list[float]) -> Iterator[Batch]:
+    while True:
+        started = time.perf_counter()
+        batch = next(batches, None)
+        waits.append(time.perf_counter() - started)
+        if batch is None:
+            return
+        yield batch
+
+
+def _matmul_rate(device: torch.device, precision: str) -> float:
+    """FLOP/s of large matrix products in that precision."""
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    size = 8192 if device.type == "cuda" else 2048
+    one = torch.randn(size, size, device=device, dtype=dtype)
+
+    def product() -> None:
+        one @ one
+
+    product()
+    return 2 * size**3 / min(_seconds(product, 5, device) for _ in range(3))
+
+
+def _peak_bytes() -> int:
+    found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+    return int(found[1]) << 10 if found else 0
+
+
+def _say(case: Case, device: torch.device) -> None:
+    extra, rate = case.extra, case.median
+    extra["utilisation"] = extra["flops_per_sample"] * rate("step") / extra["matmul_flops"]
+    memory = f"host {extra['host_peak_bytes'] / 1e9:.1f} GB"
+    if device.type == "cuda":
+        memory += f", device {extra['device_peak_bytes'] / 1e9:.1f} GB"
+    lines = {
+        "loader": (
+            f"{rate('loader'):,.0f} samples/s, {case.ratio('loader', 'plain loader'):.0f} x plain "
+            f"({rate('plain loader'):,.0f}), {case.ratio('loader', 'copy'):.2f} of a memory copy "
+            f"({rate('copy'):,.0f})"
+        ),
+        "step": (
+            f"{rate('step'):,.2f} samples/s, {case.ratio('step', 'plain step'):.2f} x plain in "
+            f"fp32 ({rate('plain step'):,.2f}), {extra['utilisation']:.0%} of "
+            f"{extra['matmul_flops'] / 1e12:.2f} TFLOP/s"
+        ),
+        "both": (
+            f"{rate('both'):,.2f} samples/s, {extra['wait_share']:.1%} of the time waiting for data"
+        ),
+        "memory": memory,
+    }
+    print(f"\n{case.cameras} cameras, batch {case.batch}, {case.precision}")
+    for name, text in lines.items():
+        print(f"  {name:8} {text}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""Several processes give the losses of one, and end together; the real command under torchrun."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT, SMALL, Ended, arguments, command_environment
+
+Job = Callable[..., Ended]
+
+
+def rows(ended: Ended) -> list[dict[str, Any]]:
+    path = ended.output / "checkpoints/test/metrics.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_one_two_and_four_processes_follow_the_same_losses(job: Job, tmp_path: Path) -> None:
+    """20 steps, every second one of a single sample, so that some processes have none.
+
+    Each part of the loss to 1e-5 of the loss, at upstream's learning rate. l1 is a small part of it
+    at first and drifts by 2e-3 of itself: AdamW makes whole updates of gradients that are nothing
+    but rounding, and sums round by their order.
+    """
+    found = {}
+    for count in (1, 2, 4):
+        ended = job(
+            output=tmp_path / str(count), input=SMALL / "v30_h264", processes=count, num_epochs=10,
+            dropout=0, learning_rate=1e-5,
+        )  # fmt: skip
+        assert ended.code == 0, ended.err
+        found[count] = rows(ended)
+        assert found[count][-1]["step"] == 20
+        assert ended.manifest["flags"]["processes"] == count
+        assert ended.manifest["training"]["effective_batch"] == 2
+        assert ("1 process" if count == 1 else f"{count} processes") in ended.out
+    for count in (2, 4):
+        for one, other in zip(found[1], found[count], strict=True):
+            for part in ("train", "val"):
+                for name in ("loss", "kl"):
+                    assert other[part][name] == pytest.approx(one[part][name], rel=1e-5)
+                assert other[part]["l1"] == pytest.approx(
+                    one[part]["l1"], abs=1e-5 * one[part]["loss"]
+                )
+            assert other["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-2)
+
+
+def test_a_batch_for_each_process(job: Job) -> None:
+    ended = job(
+        input=SMALL / "v30_h264", processes=2, batch_mode="fixed_per_gpu", batch_size=1,
+        num_epochs=2, accumulate=2,
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    assert ended.manifest["training"]["effective_batch"] == 2
+    assert "batch      2 samples a step (fixed_per_gpu, 2 processes)" in ended.out
+
+
+def start(output: Path, **flags: Any) -> "subprocess.Popen[str]":
+    """A long run of two processes, that has begun to train."""
+    words = arguments(output, input=SMALL / "v30_h264", processes=2, num_epochs=100000, **flags)
+    process = subprocess.Popen(
+        [sys.executable, "entrypoint.py", *words],
+        cwd=ROOT,
+        env=command_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    metrics = output / "checkpoints/test/metrics.jsonl"
+    while not (metrics.exists() and metrics.stat().st_size):
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.1)
+    return process
+
+
+def rank(number: int, output: Path) -> int:
+    """The process of a rank, found by what torchrun put into its environment."""
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            variables = path.read_bytes().split(b"\0")
+            command = (path.parent / "cmdline").read_bytes().decode().split("\0")
+        except OSError:
+            continue
+        mine = str(output) in command and "torch.distributed.run" not in command
+        if mine and f"LOCAL_RANK={number}".encode() in variables:
+            return int(path.parent.name)
+    raise AssertionError(f"no rank {number}")
+
+
+def ended(process: "subprocess.Popen[str]", output: Path) -> Ended:
+    out, _ = process.communicate(timeout=120)
+    return Ended(process.returncode, out, out, output)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_rank_that_is_killed_ends_the_run(tmp_path: Path, number: int) -> None:
+    process = start(tmp_path)
+    os.kill(rank(number, tmp_path), signal.SIGKILL)
+    end = ended(process, tmp_path)
+    assert end.code == 75, end.out
+    assert end.manifest["status"] == "interrupted"
+    assert end.manifest["exit_code"] == 75
+    assert "lost" in end.manifest["reason"] or "killed" in end.manifest["reason"]
+
+
+def test_a_rank_that_stalls_ends_the_run_within_the_time_out(tmp_path: Path) -> None:
+    process = start(tmp_path, dist_timeout_s=5)
+    stalled = rank(1, tmp_path)
+    os.kill(stalled, signal.SIGSTOP)
+    started = time.monotonic()
+    end = ended(process, tmp_path)
+    assert end.code == 75, end.out
+    assert time.monotonic() - started < 60
+    assert end.manifest["status"] == "interrupted"
+    assert not Path(f"/proc/{stalled}/environ").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_ends_every_process_at_the_same_step(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    process = start(tmp_path)
+    process.send_signal(number)
+    end = ended(process, tmp_path)
+    assert end.code == 75, end.out
+    assert end.manifest["status"] == "interrupted"
+    assert "Traceback" not in end.out
+    assert (tmp_path / "checkpoints/test/policy_best.ckpt").exists()
+
+
+def test_an_error_of_the_user_has_its_own_code(job: Job, tmp_path: Path) -> None:
+    found = job(input=tmp_path / "nothing", processes=2)
+    assert found.code == 3, found.err
+    assert found.manifest["exit_code"] == 3

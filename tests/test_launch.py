@@ -1,0 +1,84 @@
+"""Which process of a run this is, by what torchrun and schedulers say."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from act.launch import processes_to_start, take_over_from_scheduler
+from act.torchrun import _exit_code
+from tests.conftest import ROOT, make_config
+
+
+def test_one_process_on_a_cpu_needs_no_group(tmp_path: Path) -> None:
+    assert processes_to_start(make_config(tmp_path)) == 0
+    assert processes_to_start(make_config(tmp_path, processes=3)) == 3
+
+
+def test_a_process_of_a_group_starts_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    assert processes_to_start(make_config(tmp_path, processes=3)) == 0
+
+
+def test_several_machines_are_a_group_of_one_process_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PET_NNODES", "2")
+    assert processes_to_start(make_config(tmp_path)) == 1
+
+
+def test_aws_batch_is_understood() -> None:
+    main = {"AWS_BATCH_JOB_NUM_NODES": "2", "AWS_BATCH_JOB_NODE_INDEX": "0"}
+    other = {
+        "AWS_BATCH_JOB_NUM_NODES": "2",
+        "AWS_BATCH_JOB_NODE_INDEX": "1",
+        "AWS_BATCH_JOB_MAIN_NODE_PRIVATE_IPV4_ADDRESS": "10.0.0.7",
+        "PET_MASTER_PORT": "1234",
+    }
+    for environ in (main, other):
+        take_over_from_scheduler(environ)
+        assert environ["PET_NNODES"] == "2"
+    assert (main["PET_NODE_RANK"], main["PET_MASTER_ADDR"]) == ("0", "localhost")
+    assert (other["PET_NODE_RANK"], other["PET_MASTER_ADDR"]) == ("1", "10.0.0.7")
+    assert (main["PET_MASTER_PORT"], other["PET_MASTER_PORT"]) == ("29500", "1234")
+    alone: dict[str, str] = {}
+    take_over_from_scheduler(alone)
+    assert alone == {}
+
+
+@pytest.mark.parametrize(
+    ("code", "ended", "expected"),
+    [
+        (0, {0: 0, 1: 0}, 0),
+        (1, {0: 75, 1: 75}, 75),
+        (1, {0: 75, 1: 3}, 3),  # what it was that interrupted the other
+        (1, {0: 75}, 75),
+        (1, {}, 75),
+        (1, {0: 1, 1: 75}, 1),
+    ],
+)
+def test_a_reason_counts_more_than_the_interruption_it_caused(
+    tmp_path: Path, code: int, ended: dict[int, int], expected: int
+) -> None:
+    assert _exit_code(make_config(tmp_path), code, ended, 2) == expected
+
+
+def test_a_killed_first_process_leaves_a_manifest_that_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps({"status": "running", "exit_code": None, "reason": None}))
+    _exit_code(make_config(tmp_path), 1, {1: 75}, 2)
+    values = json.loads(path.read_text())
+    assert (values["status"], values["exit_code"]) == ("interrupted", 75)
+    assert "local rank 0 was lost" in values["reason"]
+
+
+def test_the_examples_name_flags_that_exist_and_retry_on_75() -> None:
+    for path in sorted((ROOT / "examples").iterdir()):
+        text = path.read_text()
+        assert "75" in text, path
+        if path.suffix == ".json":
+            definition = json.loads(text)
+            rules = definition["retryStrategy"]["evaluateOnExit"]
+            assert {"onExitCode": "75", "action": "RETRY"} in rules

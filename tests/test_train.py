@@ -1,0 +1,209 @@
+"""What the flags of training change, and that the fast path gives the plain path's numbers."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from act.compute import computation, losses
+from act.dataset import open_episodes
+from act.group import Group
+from act.loader import Batch, Pass
+from act.manifest import Manifest
+from act.policy import ACTPolicy
+from act.setup import Run, make_policy, prepare
+from act.train import _update, train
+from benchmarks.plain import make_plain
+from tests.conftest import make_config
+from tests.test_loader import write
+from tests.test_policy import tiny_batch, tiny_policy
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Any:
+    """Train on three small episodes, two steps an epoch; the lines of metrics.jsonl."""
+    paths = write(tmp_path / "episodes", "raw")
+
+    def run(name: str, **flags: Any) -> list[dict[str, Any]]:
+        config = make_config(
+            tmp_path, **({"num_epochs": 4, "batch_size": 1, "chunk_size": 5, "dropout": 0} | flags)
+        )
+        train(config, paths, tmp_path / name, Manifest(tmp_path / "manifest.json", config))
+        lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+    return run
+
+
+def prepared(tmp_path: Path, **flags: Any) -> Run:
+    config = make_config(tmp_path, **({"batch_size": 1, "chunk_size": 5} | flags))
+    paths = write(tmp_path / "episodes", "raw")
+    return prepare(config, paths, tmp_path / "run", Manifest(tmp_path / "m.json", config), Group())
+
+
+def plain_batch(batch: Batch) -> Batch:
+    """Floats from the host, as upstream has them."""
+    image = batch.image.permute(0, 1, 4, 2, 3) / 255
+    return replace(batch, image=image.contiguous())
+
+
+def same(one: list[dict[str, Any]], other: list[dict[str, Any]], tolerance: float = 1e-5) -> bool:
+    """Whether two runs had the same losses."""
+    pairs = zip(one, other, strict=True)
+    return all(
+        a[part][name] == pytest.approx(b[part][name], rel=tolerance)
+        for a, b in pairs
+        for part in ("train", "val")
+        for name in a[part]
+    )
+
+
+def test_the_fast_path_gives_the_plain_paths_losses_over_50_steps(tmp_path: Path) -> None:
+    """Network, attention, norms, decoder and optimizer; fp32, dropout 0, to 1e-4."""
+    config = make_config(
+        tmp_path, chunk_size=5, dropout=0, hidden_dim=64, dim_feedforward=128, learning_rate=1e-5
+    )
+    episodes = open_episodes(write(tmp_path / "episodes", "raw"))
+    cpu, found = torch.device("cpu"), []
+    for plain in (False, True):
+        run = prepare(
+            config, [info.path for info in episodes.infos], tmp_path / "run",
+            Manifest(tmp_path / "m.json", config), Group(),
+        )  # fmt: skip
+        policy, network, optimizer = run.policy, run.network, run.optimizer
+        if plain:
+            make_plain(policy)
+            network = computation(config, policy, cpu, Group())
+            groups = policy.parameter_groups(config.learning_rate, config.lr_backbone)
+            optimizer = torch.optim.AdamW(groups, weight_decay=1e-4, foreach=False)
+        steps = []
+        with run.loader:
+            for epoch in range(50):
+                list(run.loader.batches(Pass(epoch, train=False)))
+                for batch in run.loader.batches(Pass(epoch, train=True)):
+                    used = plain_batch(batch) if plain else batch
+                    optimizer.zero_grad()
+                    loss = losses(network, used)["loss"]
+                    loss.backward()
+                    optimizer.step()
+                    steps.append(float(loss.detach()))
+        found.append(steps[:50])
+    assert len(found[0]) == 50
+    assert found[0][-1] < found[0][0]
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
+
+
+def test_a_batch_in_parts_gives_the_same_losses(rows: Any) -> None:
+    whole = rows("whole", batch_size=2)
+    assert same(whole, rows("parts", batch_size=2, accumulate=2))
+    assert same(whole, rows("more", batch_size=2, accumulate=5))  # than there are samples
+
+
+@pytest.mark.parametrize("loss_norm", ["upstream", "valid"])
+def test_the_mean_of_l1_is_over_all_steps_or_over_the_valid_ones(loss_norm: str) -> None:
+    batch = tiny_batch()
+    policy = tiny_policy()
+    policy.valid_only = loss_norm == "valid"
+    a_hat = policy.model(
+        batch.qpos, policy.normalised(batch.image), batch.actions[:, :4], batch.is_pad[:, :4],
+        batch.eps,
+    )[0]  # fmt: skip
+    error = (a_hat - batch.actions[:, :4]).abs()
+    valid = ~batch.is_pad[:, :4]
+    expected = error[valid].mean() if policy.valid_only else (error * valid[..., None]).mean()
+    assert float(batch.losses(policy)["l1"].detach()) == pytest.approx(float(expected.detach()))
+
+
+def test_parts_of_a_step_add_up_to_its_losses() -> None:
+    batch, policy = tiny_batch(), tiny_policy()
+    for policy.valid_only in (False, True):
+        whole = batch.losses(policy)
+        share = torch.tensor([1 / 2, 1 / (4 + 3)])
+        parts = [
+            policy.losses(
+                batch.qpos[[i]], batch.image[[i]], batch.actions[[i]], batch.is_pad[[i]],
+                batch.eps[[i]], share,
+            )
+            for i in range(2)
+        ]  # fmt: skip
+        for name, value in whole.items():
+            total = float(sum(part[name].detach() for part in parts))
+            assert total == pytest.approx(float(value.detach()), rel=1e-5), name
+
+
+def test_kl_grows_in_training_and_counts_whole_in_validation(rows: Any) -> None:
+    for row in rows("kl", kl_warmup=6, kl_weight=8):
+        steps = (2 * row["epoch"] + 1, 2 * row["epoch"] + 2)
+        weight = 8 * sum(min(1, step / 6) for step in steps) / 2
+        train, val = row["train"], row["val"]
+        assert train["loss"] - train["l1"] == pytest.approx(weight * train["kl"], rel=0.1)
+        assert val["loss"] == pytest.approx(val["l1"] + 8 * val["kl"], rel=1e-5)
+
+
+def test_the_learning_rate_follows_the_schedule(rows: Any) -> None:
+    found = [row["lr"] for row in rows("lr", learning_rate=1e-3, lr_warmup=4)]
+    assert found == pytest.approx([5e-4, 1e-3, 1e-3, 1e-3])
+    assert rows("cosine", lr_schedule="cosine")[-1]["lr"] == pytest.approx(0, abs=1e-12)
+
+
+def test_the_gradient_is_cut_to_a_norm(tmp_path: Path) -> None:
+    run = prepared(tmp_path, grad_clip=0.5, weight_decay=0.03)
+    with run.loader:
+        list(run.loader.batches(Pass(0, train=False)))
+        batch = next(run.loader.batches(Pass(0, train=True)))
+        losses(run.network, batch)["loss"].backward()
+        before = _update(run)
+    gradients = [p.grad for p in run.policy.parameters() if p.grad is not None]
+    assert float(before) > 1
+    assert float(torch.nn.utils.get_total_norm(gradients)) == pytest.approx(0.5, rel=1e-4)
+    assert {group["weight_decay"] for group in run.optimizer.param_groups} == {0.03}
+
+
+def test_training_stops_when_validation_does_not_improve(rows: Any) -> None:
+    found = rows("early", num_epochs=60, early_stopping=3, learning_rate=1e-9)
+    best = min(range(len(found)), key=lambda i: found[i]["val"]["loss"])
+    assert len(found) == best + 3 + 1 < 60
+
+
+def test_layers_and_dropout_are_as_asked(tmp_path: Path) -> None:
+    episodes = open_episodes(write(tmp_path / "episodes", "raw"))
+    config = make_config(tmp_path, enc_layers=2, dec_layers=3, dropout=0.25, decoder_output="last")
+    policy, _ = make_policy(config, episodes)
+    assert isinstance(policy, ACTPolicy)
+    model = policy.model
+    assert (len(model.encoder.layers), len(model.transformer.decoder.layers)) == (2, 3)
+    assert {m.p for m in policy.modules() if isinstance(m, torch.nn.Dropout)} == {0.25}
+    assert model.transformer.decoder.num_computed == 3
+    assert not policy.uncomputed_parameters()
+
+
+def test_bf16_follows_fp32_and_leaves_fp32_weights(rows: Any, tmp_path: Path) -> None:
+    assert same(rows("fp32"), rows("bf16", precision="bf16"), tolerance=0.03)
+    weights = torch.load(tmp_path / "bf16/policy_last.ckpt", weights_only=True)
+    assert {value.dtype for value in weights.values()} == {torch.float32}
+
+
+@pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="no C++ compiler")
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.torch.jit.*:DeprecationWarning")  # of torch, by torch
+def test_compiled_follows_plain(rows: Any) -> None:
+    few = {"num_epochs": 2, "hidden_dim": 16, "enc_layers": 1, "dec_layers": 1}
+    assert same(rows("plain", **few), rows("compiled", **few, compile="on"), tolerance=1e-4)
+
+
+AUGMENTATIONS = {
+    "jitter_brightness": 0.5, "jitter_contrast": 0.5, "jitter_saturation": 0.5, "jitter_hue": 0.2,
+    "random_shift": 4, "camera_dropout": 0.5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("flag", AUGMENTATIONS)
+def test_augmentation_changes_training_alone(rows: Any, flag: str) -> None:
+    plain = rows("plain", num_epochs=1)[0]
+    changed = rows("changed", num_epochs=1, **{flag: AUGMENTATIONS[flag]})[0]
+    assert changed["val"] == plain["val"]
+    assert changed["train"]["l1"] != plain["train"]["l1"]

@@ -60,6 +60,9 @@ def parse(argv: Sequence[str]) -> tuple[Config, Shard, bool]:
     if len(folders) == 1:
         raise UsageError(f"found one folder, {str(folders[0])!r}, expected INPUT… OUTPUT, or none")
     *inputs, output = folders or (*INPUT, OUTPUT)
+    from convert.sources import refuse_inside  # takes long to import, as in main
+
+    refuse_inside(output, inputs)
     only_check = given.pop("check_whole", False)
     shard = WHOLE if only_check else parse_shard(given.pop("shard", "auto"), os.environ)
     given.pop("shard", None)

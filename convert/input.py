@@ -13,6 +13,7 @@ from convert.check.gate import check_input
 from convert.convert import convert, remove_episodes
 from convert.describe import describe_conversion, describe_dataset
 from convert.lerobot import is_dataset
+from convert.sources import refuse_inside
 
 # Of the flags that shape a conversion, those that mean something without one.
 _ALSO_WITHOUT = {"camera_names", "max_episodes", "state_dim"}
@@ -79,15 +80,10 @@ def remove_converted(config: Config, files: EpisodeFiles) -> None:
 
 def _check_apart(config: Config, converting: bool) -> None:
     """The input is never written to: refuse an output inside it, or one that holds it."""
-    output = config.output.resolve()
+    refuse_inside(config.output, config.input)
     written = [config.output / "checkpoints" / config.run_name]
     written += [config.output / "converted_hdf5"] if converting else []
     for folder in (path.resolve() for path in config.input):
-        if output == folder or folder in output.parents:
-            raise UsageError(
-                f"--output {config.output} is inside --input {folder}, expected another folder, as "
-                f"the input is never written to"
-            )
         for path in (path.resolve() for path in written):
             if path == folder or path in folder.parents:
                 raise UsageError(

@@ -265,6 +265,20 @@ def test_one_folder_is_not_enough(tmp_path: Path) -> None:
     assert "expected INPUT… OUTPUT" in process.stderr
 
 
+@pytest.mark.parametrize("inside", ["", "out"])
+def test_an_output_inside_the_input_is_refused(tmp_path: Path, inside: str) -> None:
+    root = tmp_path / "dataset"
+    shutil.copytree(SMALL / "v30_h264", root)
+    before = sorted(root.rglob("*"))
+    process = subprocess.run(
+        [sys.executable, "-m", "convert", str(root), str(root / inside)],
+        cwd=ROOT, env=command_environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert process.returncode == 2
+    assert "is inside --input" in process.stderr
+    assert sorted(root.rglob("*")) == before
+
+
 def die(task: int, report: workers.Report) -> None:
     """A task that may kill its worker, or raise a bug of ours."""
     report(task)

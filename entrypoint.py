@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from act import stop
-from act.config import Config, given_output, parse
+from act.command_line import given_output, parse
+from act.config import Config
 from act.errors import UsageError
 from act.launch import leave_exit_code, processes_to_start
 from act.manifest import Manifest

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from act import stop
-from act.config import Config, OneLineParser
+from act.command_line import OneLineParser
+from act.config import Config
 from act.episode import find_episodes
 from act.errors import DatasetError, UsageError
 from act.manifest import Manifest

@@ -25,7 +25,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from act.config import Config, parse
+from act.command_line import parse
+from act.config import Config
 from act.episode_writer import open_past_cache, write_all
 from act.machine import cpu_count
 from convert.convert import convert

@@ -29,8 +29,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
+from act.command_line import parse
 from act.compute import computation, losses
-from act.config import Config, parse
+from act.config import Config
 from act.dataset import Episodes, Purpose, Sampler, epoch_order, norm_stats, open_episodes
 from act.device import choose_device, describe_device
 from act.episode_writer import write_episode

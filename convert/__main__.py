@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from act import stop
-from act.config import CONVERSION, DATA, INPUT, OUTPUT, Config, OneLineParser, add_flags
+from act.command_line import OneLineParser, add_flags
+from act.config import CONVERSION, DATA, INPUT, OUTPUT, Config
 from act.errors import UsageError
 from act.manifest import Manifest
 from act.run import log_to_terminal, run, tell

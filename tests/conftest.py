@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from act.config import Config, parse
+from act.command_line import parse
+from act.config import Config
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "tests/data"

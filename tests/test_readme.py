@@ -2,7 +2,8 @@
 
 import re
 
-from act.config import knobs, parser, shown_default
+from act.command_line import parser, shown_default
+from act.config import knobs
 from act.imitate_episodes import parse as parse_upstream
 from tests.broken import BROKEN, ODD
 from tests.conftest import ROOT

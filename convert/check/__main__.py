@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from act import stop
-from act.config import INPUT, OneLineParser
+from act.command_line import OneLineParser
+from act.config import INPUT
 from act.errors import EXIT_DONE, DatasetError, Interrupted, JobError, OutputError
 from act.files import output_errors
 from act.run import log_to_terminal, tell

@@ -227,21 +227,6 @@ class Sampler:
         return np.minimum(self.chunk_size, lengths - first)
 
 
-def action_chunk(
-    action: FloatArray, start_ts: int, chunk_size: int, sim: bool
-) -> tuple[FloatArray, BoolArray]:
-    """The chunk of actions that answers the observation at `start_ts`, zero-padded past the end.
-
-    action: (T, A); returns chunk (K, A) and is_pad (K,), True at the padded steps. On real robots
-    (`sim` False) upstream starts one step earlier, as its recorder stored actions one step late.
-    """
-    first = start_ts if sim else max(0, start_ts - 1)
-    found = action[first : first + chunk_size]
-    chunk = np.zeros((chunk_size, action.shape[1]), np.float32)
-    chunk[: len(found)] = found
-    return chunk, np.arange(chunk_size) >= len(found)
-
-
 @dataclass(frozen=True)
 class Vectors:
     """The small half of a batch: everything but the images, normalised."""
@@ -251,25 +236,33 @@ class Vectors:
     is_pad: BoolArray  # (B, K)
 
 
-def batch_vectors(
-    episodes: Episodes, stats: dict[str, FloatArray], order: Order, chunk_size: int
-) -> Vectors:
-    """Gather and normalise; padding is zeros before it is normalised, as upstream has it."""
-    qpos = np.stack([episodes.qpos[e][t] for e, t in _pairs(order)])
-    chunks = [
-        action_chunk(episodes.action[e], t, chunk_size, episodes.infos[e].sim)
-        for e, t in _pairs(order)
-    ]
-    action = np.stack([chunk for chunk, _ in chunks])
-    return Vectors(
-        qpos=(qpos - stats["qpos_mean"]) / stats["qpos_std"],
-        action=(action - stats["action_mean"]) / stats["action_std"],
-        is_pad=np.stack([is_pad for _, is_pad in chunks]),
-    )
+class VectorStore:
+    """The qpos and actions of all episodes one after the other, normalised once."""
 
+    def __init__(self, episodes: Episodes, stats: dict[str, FloatArray], chunk_size: int) -> None:
+        self._ends = np.cumsum(episodes.lengths)
+        self._firsts = self._ends - episodes.lengths
+        self._late = np.asarray([not info.sim for info in episodes.infos])
+        self._chunk = np.arange(chunk_size)
+        self._qpos = (np.concatenate(episodes.qpos) - stats["qpos_mean"]) / stats["qpos_std"]
+        # padding is zeros before it is normalised, as upstream has it: the row behind all others
+        padding = np.zeros((1, episodes.infos[0].action_dim), np.float32)
+        action = np.concatenate([*episodes.action, padding])
+        self._action = (action - stats["action_mean"]) / stats["action_std"]
 
-def _pairs(order: Order) -> Iterator[tuple[int, int]]:
-    return zip(order.episode.tolist(), order.start_ts.tolist(), strict=True)
+    def gather(self, order: Order) -> Vectors:
+        """The qpos at each sample's time step and the chunk of actions that answers it.
+
+        Recorders of real robots stored actions one step late, so upstream starts one step earlier
+        there (`sim` False).
+        """
+        episode = order.episode
+        first = self._firsts[episode]
+        answer = first + np.maximum(0, order.start_ts - self._late[episode])
+        steps = answer[:, None] + self._chunk
+        is_pad = steps >= self._ends[episode][:, None]
+        rows = np.where(is_pad, len(self._action) - 1, steps)
+        return Vectors(self._qpos[first + order.start_ts], self._action[rows], is_pad)
 
 
 def padding_share(episodes: Episodes, chosen: Sequence[int], chunk_size: int) -> float:

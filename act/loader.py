@@ -12,14 +12,15 @@ from dataclasses import dataclass, replace
 from itertools import chain, cycle
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from act.dataset import Order, Part, Sampler, batch_vectors
+from act.dataset import Order, Part, Sampler, VectorStore
 from act.episode import FloatArray
 from act.frames import DeviceFrames, FrameStore
 
-AHEAD = 2  # batches that wait, besides those in the making
+AHEAD = 1  # batches that wait, besides those in the making: more would fall out of the caches
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,10 @@ class _Buffer:
             self.copied.synchronize()
         if len(self._memory) < count:
             size = (count, *self._shape)
-            self._memory = torch.empty(size, dtype=torch.uint8, pin_memory=self._pinned)
+            if self._pinned:
+                self._memory = torch.empty(size, dtype=torch.uint8, pin_memory=True)
+            else:  # numpy asks for huge pages, which are faster to fill
+                self._memory = torch.from_numpy(np.empty(size, np.uint8))
         return self._memory[:count]
 
 
@@ -86,9 +90,8 @@ class Loader:
         cached: bool = False,
     ) -> None:
         """todo: the passes in order and the episodes of each; cached: keep frames on the device"""
-        self._sampler = sampler
-        self._stats = stats
         self._device = device
+        self._vectors = VectorStore(sampler.episodes, stats, sampler.chunk_size)
         self._store = FrameStore(sampler.episodes)
         self._cache = (
             DeviceFrames(self._store, sampler.episodes.lengths, device) if cached else None
@@ -144,8 +147,8 @@ class Loader:
         return image if self._cache is None else self._cache.gather(image)
 
     def _make(self, part: Part, buffer: "_Buffer") -> Batch:
-        sampler, order = self._sampler, part.order
-        vectors = batch_vectors(sampler.episodes, self._stats, order, sampler.chunk_size)
+        order = part.order
+        vectors = self._vectors.gather(order)
         return Batch(
             order,
             self._image(order, buffer),

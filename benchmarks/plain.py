@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from act.backbone import Backbone
-from act.dataset import Episodes, Order, batch_vectors
+from act.dataset import Episodes, Order, VectorStore
 from act.episode import FloatArray
 from act.model import ACT
 from act.policy import ACTPolicy, Policy
@@ -29,9 +29,8 @@ class PlainItems(torch.utils.data.Dataset[tuple[Tensor, ...]]):
         self, episodes: Episodes, stats: dict[str, FloatArray], order: Order, chunk_size: int
     ) -> None:
         self._episodes = episodes
-        self._stats = stats
+        self._vectors = VectorStore(episodes, stats, chunk_size)
         self._order = order
-        self._chunk_size = chunk_size
 
     def __len__(self) -> int:
         return len(self._order.episode)
@@ -44,7 +43,7 @@ class PlainItems(torch.utils.data.Dataset[tuple[Tensor, ...]]):
             images = [file[f"observations/images/{name}"][ts] for name in names]
             file["action"][()]  # upstream reads the whole of it for each item
         image = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 255.0
-        vectors = batch_vectors(self._episodes, self._stats, order, self._chunk_size)
+        vectors = self._vectors.gather(order)
         small = (vectors.qpos[0], vectors.action[0], vectors.is_pad[0])
         return image, *map(torch.from_numpy, small)
 

@@ -4,7 +4,8 @@
 
 For each number of cameras and batch, in samples/s, ours and plain in turn so that a machine whose
 speed drifts gives fair ratios:
-loader   batches made and thrown away; its ceiling is a copy of as many bytes by as many threads
+loader   batches made and thrown away; its ceilings are copies by as many threads: of such frames
+         from memory, and of one batch again and again, which the caches may hold
 step     forward, backward and update on data that is there; its ceiling is the rate of matrix
          products (the share reached of it is the model FLOP utilisation)
 both     the loader feeding the steps, with the share of the time spent waiting for data
@@ -12,7 +13,9 @@ plain    what upstream does (benchmarks/plain.py)
 """
 
 import argparse
+import contextlib
 import json
+import multiprocessing
 import re
 import statistics
 import tempfile
@@ -21,10 +24,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
@@ -32,9 +38,18 @@ from torch.utils.flop_counter import FlopCounterMode
 from act.command_line import parse
 from act.compute import computation, losses
 from act.config import Config
-from act.dataset import Episodes, Purpose, Sampler, epoch_order, norm_stats, open_episodes
+from act.dataset import (
+    Episodes,
+    Order,
+    Purpose,
+    Sampler,
+    epoch_order,
+    norm_stats,
+    open_episodes,
+)
 from act.device import choose_device, describe_device
 from act.episode_writer import write_episode
+from act.frames import FrameStore
 from act.group import Group
 from act.loader import Batch, Loader, Pass
 from act.machine import cpu_count, keep_freed_memory
@@ -70,7 +85,7 @@ def main() -> None:
     asked = _arguments()
     device = choose_device(asked.device)
     if device.type == "cpu":
-        keep_freed_memory()  # as training does; the plain path has it too
+        keep_freed_memory()  # as training does
     found = describe_device(device)
     print(f"{found['name']}, {cpu_count()} cores, torch {torch.__version__}, "
           f"{asked.size[0]}x{asked.size[1]}, ACT with upstream's sizes, chunk {CHUNK}")  # fmt: skip
@@ -156,8 +171,10 @@ def _loader(
 def _measure_loaders(
     episodes: Episodes, batch: int, asked: argparse.Namespace, device: torch.device
 ) -> dict[str, list[float]]:
-    rates: dict[str, list[float]] = {"loader": [], "copy": [], "plain loader": []}
+    names = ("loader", "frames copy", "copy", "plain loader")
+    rates: dict[str, list[float]] = {name: [] for name in names}
     count = max(4, 512 // batch)
+    frames = _all_frames(episodes)
     for _ in range(asked.rounds):
         with _loader(episodes, batch, count + 4, torch.device("cpu")) as loader:
             made = loader.batches(Pass(0, train=True))
@@ -165,6 +182,7 @@ def _measure_loaders(
             started = time.perf_counter()
             samples = sum(len(one.qpos) for one in islice(made, count))
             rates["loader"].append(samples / (time.perf_counter() - started))
+        rates["frames copy"].append(_frames_copy_rate(frames, batch))
         rates["copy"].append(_copy_rate(episodes, batch))
         rates["plain loader"].append(_plain_loader_rate(episodes, batch))
     return rates
@@ -179,6 +197,37 @@ def _plain_loader_rate(episodes: Episodes, batch: int) -> float:
     started = time.perf_counter()
     count = sum(len(one[0]) for one in loader)
     return count / (time.perf_counter() - started)
+
+
+def _all_frames(episodes: Episodes) -> NDArray[np.uint8]:
+    """Every image in memory: (samples, C, H, W, 3)."""
+    store = FrameStore(episodes)
+    frames = np.empty((sum(episodes.lengths), *store.shape), np.uint8)
+    first = 0
+    for episode, length in enumerate(episodes.lengths):
+        order = Order(np.full(length, episode), np.arange(length))
+        store.copy_into(order, frames[first : first + length])
+        first += length
+    store.close()
+    return frames
+
+
+def _frames_copy_rate(frames: NDArray[np.uint8], batch: int) -> float:
+    """Samples/s of copying frames in random order from memory into a loader's number of batches."""
+    threads, repeats = cpu_count(), max(2, 512 // batch // cpu_count())
+    targets = [np.full((batch, *frames.shape[1:]), 2, np.uint8) for _ in range(2 * threads)]
+    chosen = np.random.default_rng(0).integers(0, len(frames), (threads, repeats, batch))
+
+    def copy(thread: int) -> None:
+        for repeat, samples in enumerate(chosen[thread].tolist()):
+            target = targets[thread + threads * (repeat % 2)]
+            for place, sample in enumerate(samples):
+                np.copyto(target[place], frames[sample])
+
+    with ThreadPoolExecutor(threads) as pool:
+        started = time.perf_counter()
+        list(pool.map(copy, range(threads)))
+        return chosen.size / (time.perf_counter() - started)
 
 
 def _copy_rate(episodes: Episodes, batch: int) -> float:
@@ -209,36 +258,25 @@ def _measure_steps(
     case: Case, episodes: Episodes, asked: argparse.Namespace, device: torch.device
 ) -> None:
     config = _config(asked, case.precision)
-    policy, _ = make_policy(replace(config, dropout=0.1), episodes)
+    policy, _ = make_policy(config, episodes)
     policy.to(device)
     network = computation(config, policy, device, Group())
     optimizer = torch.optim.AdamW(
         policy.parameter_groups(1e-5, 1e-5), weight_decay=1e-4, fused=True
     )
-    plain_config = _config(asked, "fp32")  # upstream knows no other
-    plain_policy = make_plain(make_policy(plain_config, episodes)[0]).to(device)
-    plain_network = computation(replace(plain_config, compile="off"), plain_policy, device, Group())
-    plain_optimizer = torch.optim.AdamW(
-        [p.requires_grad_(True) for p in plain_policy.parameters()],
-        weight_decay=1e-4,
-        foreach=False,
-    )
-    with _loader(episodes, case.batch, 1, device) as loader:
+    with (
+        _PlainProcess(case, episodes, asked, device) as plain,
+        _loader(episodes, case.batch, 1, device) as loader,
+    ):
         batch = next(loader.batches(Pass(0, train=True)))
-        plain_image = batch.image.permute(0, 1, 4, 2, 3) / 255.0
-        plain_batch = replace(batch, image=plain_image.contiguous())
 
         def ours() -> None:
             _step(network, optimizer, batch)
 
-        def plain() -> None:
-            _step(plain_network, plain_optimizer, plain_batch)
-
         ours()
-        plain()
         for _ in range(asked.rounds):
-            for name, step in (("step", ours), ("plain step", plain)):
-                case.add(name, case.batch / _seconds(step, asked.steps, device))
+            case.add("step", case.batch / _seconds(ours, asked.steps, device))
+            case.add("plain step", case.batch / plain.seconds(asked.steps))
         with FlopCounterMode(display=False) as counter:
             losses(network, batch)["loss"].backward()
         case.extra["flops_per_sample"] = counter.get_total_flops() / case.batch
@@ -249,6 +287,55 @@ def _measure_steps(
         case.extra["device_peak_bytes"] = torch.cuda.max_memory_allocated(device)
 
 
+class _PlainProcess:
+    """The plain path's steps, in a process of its own: its memory is handled as upstream's is."""
+
+    def __init__(
+        self, case: Case, episodes: Episodes, asked: argparse.Namespace, device: torch.device
+    ) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        paths = [info.path for info in episodes.infos]
+        self._process = context.Process(
+            target=_serve_plain, args=(theirs, paths, case.batch, asked, device), daemon=True
+        )
+        self._process.start()
+        theirs.close()
+
+    def seconds(self, steps: int) -> float:
+        """Seconds of one step."""
+        self._pipe.send(steps)
+        found: float = self._pipe.recv()
+        return found
+
+    def __enter__(self) -> Self:
+        self.seconds(1)  # so that it is warm
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._pipe.close()
+        self._process.join()
+
+
+def _serve_plain(
+    pipe: Connection, paths: list[Path], size: int, asked: argparse.Namespace, device: torch.device
+) -> None:
+    episodes = open_episodes(paths)
+    config = replace(_config(asked, "fp32"), compile="off")  # upstream knows no other
+    policy = make_plain(make_policy(config, episodes)[0]).to(device)
+    network = computation(config, policy, device, Group())
+    optimizer = torch.optim.AdamW(
+        [p.requires_grad_(True) for p in policy.parameters()], weight_decay=1e-4, foreach=False
+    )
+    with _loader(episodes, size, 1, device) as loader:
+        batch = next(loader.batches(Pass(0, train=True)))
+        image = batch.image.permute(0, 1, 4, 2, 3) / 255.0
+        batch = replace(batch, image=image.contiguous())
+        with contextlib.suppress(EOFError):
+            while steps := pipe.recv():
+                pipe.send(_seconds(lambda: _step(network, optimizer, batch), steps, device))
+
+
 def _step(network: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: Batch) -> Tensor:
     optimizer.zero_grad()
     loss = losses(network, batch)["loss"]
@@ -257,7 +344,7 @@ def _step(network: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: Bat
     return loss
 
 
-def _seconds(step: Callable[[], None], steps: int, device: torch.device) -> float:
+def _seconds(step: Callable[[], object], steps: int, device: torch.device) -> float:
     """Seconds of one step."""
     _wait(device)
     started = time.perf_counter()
@@ -333,8 +420,9 @@ def _say(case: Case, device: torch.device) -> None:
     lines = {
         "loader": (
             f"{rate('loader'):,.0f} samples/s, {case.ratio('loader', 'plain loader'):.0f} x plain "
-            f"({rate('plain loader'):,.0f}), {case.ratio('loader', 'copy'):.2f} of a memory copy "
-            f"({rate('copy'):,.0f})"
+            f"({rate('plain loader'):,.0f}), {case.ratio('loader', 'frames copy'):.2f} of copying "
+            f"those frames from memory ({rate('frames copy'):,.0f}), "
+            f"{case.ratio('loader', 'copy'):.2f} of copying one batch ({rate('copy'):,.0f})"
         ),
         "step": (
             f"{rate('step'):,.2f} samples/s, {case.ratio('step', 'plain step'):.2f} x plain in "

@@ -1,6 +1,7 @@
 """Split, statistics and samples against upstream's rules."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -17,8 +18,8 @@ from act.dataset import (
     Part,
     Purpose,
     Sampler,
-    action_chunk,
-    batch_vectors,
+    Vectors,
+    VectorStore,
     epoch_order,
     norm_stats,
     padding_share,
@@ -80,30 +81,43 @@ def test_statistics_of_different_lengths_and_still_dims() -> None:
     assert stats["qpos_std"][0] == np.float32(0.01)
 
 
+def chunk_of(action: FloatArray, start_ts: int, chunk_size: int, sim: bool) -> Vectors:
+    """The vectors of one sample of the middle one of three episodes, not normalised."""
+    (length, dims), zero, one = action.shape, np.zeros(3, np.float32), np.ones(3, np.float32)
+    episodes = make_episodes([2, length, 3], sim=sim)
+    infos = tuple(replace(info, action_dim=dims) for info in episodes.infos)
+    others = [np.full((t, dims), -1, np.float32) for t in (2, 3)]
+    episodes = replace(episodes, infos=infos, action=(others[0], action, others[1]))
+    stats = {"qpos_mean": zero, "qpos_std": one}
+    stats |= {"action_mean": zero[:1], "action_std": one[:1]}
+    store = VectorStore(episodes, stats, chunk_size)
+    return store.gather(Order(np.array([1]), np.array([start_ts])))
+
+
 @given(st.integers(1, 30), st.integers(1, 40), st.data(), st.booleans())
 def test_chunk_is_upstreams(length: int, chunk_size: int, data: st.DataObject, sim: bool) -> None:
     start = data.draw(st.integers(0, length - 1))
     action = np.arange(1, 2 * length + 1, dtype=np.float32).reshape(length, 2)
-    chunk, is_pad = action_chunk(action, start, chunk_size, sim)
+    found = chunk_of(action, start, chunk_size, sim)
     # what upstream's __getitem__ does, at the full episode's length, then policy.py's cut
     rest = action[start:] if sim else action[max(0, start - 1) :]
     padded = np.zeros((length + chunk_size, 2), np.float32)
     padded[: len(rest)] = rest
-    assert np.array_equal(chunk, padded[:chunk_size])
-    assert is_pad.tolist() == [t >= len(rest) for t in range(chunk_size)]
+    assert np.array_equal(found.action[0], padded[:chunk_size])
+    assert found.is_pad[0].tolist() == [t >= len(rest) for t in range(chunk_size)]
 
 
 def test_real_robots_are_trained_one_step_earlier() -> None:
     action = np.arange(5, dtype=np.float32)[:, None]
-    assert action_chunk(action, 3, 2, sim=False)[0].ravel().tolist() == [2, 3]
-    assert action_chunk(action, 3, 2, sim=True)[0].ravel().tolist() == [3, 4]
-    assert action_chunk(action, 0, 2, sim=False)[0].ravel().tolist() == [0, 1]
+    assert chunk_of(action, 3, 2, sim=False).action.ravel().tolist() == [2, 3]
+    assert chunk_of(action, 3, 2, sim=True).action.ravel().tolist() == [3, 4]
+    assert chunk_of(action, 0, 2, sim=False).action.ravel().tolist() == [0, 1]
 
 
 def test_padding_is_zero_before_it_is_normalised() -> None:
     episodes = make_episodes([4])
     stats = norm_stats(episodes)
-    vectors = batch_vectors(episodes, stats, Order(np.array([0]), np.array([2])), 5)
+    vectors = VectorStore(episodes, stats, 5).gather(Order(np.array([0]), np.array([2])))
     assert vectors.is_pad.tolist() == [[False, False, True, True, True]]
     expected: FloatArray = -stats["action_mean"] / stats["action_std"]
     np.testing.assert_array_equal(vectors.action[0, 2:], np.tile(expected, (3, 1)))
@@ -188,7 +202,7 @@ def test_the_share_counts_samples_and_valid_steps() -> None:
     episodes = make_episodes([5, 9, 1, 30])
     (part,) = sampler(episodes).parts(range(4), 2, train=False)
     assert part.share[0] == np.float32(1 / 4)
-    vectors = batch_vectors(episodes, norm_stats(episodes), part.order, 4)
+    vectors = VectorStore(episodes, norm_stats(episodes), 4).gather(part.order)
     assert part.share[1] == np.float32(1 / (~vectors.is_pad).sum())
 
 
@@ -202,7 +216,7 @@ def test_images_are_changed_in_training_alone() -> None:
 def test_padding_share_is_the_average_over_all_starts(chunk_size: int) -> None:
     episodes = make_episodes([4, 7, 20])
     shares = [
-        np.mean([action_chunk(action, t, chunk_size, True)[1].mean() for t in range(len(action))])
+        np.mean([chunk_of(action, t, chunk_size, True).is_pad.mean() for t in range(len(action))])
         for action in episodes.action[:2]
     ]
     assert padding_share(episodes, [0, 1], chunk_size) == pytest.approx(np.mean(shares))

@@ -21,7 +21,7 @@ UV_INSTALL := $(VENV)/uv pip install --python $(VENV)/python --compile-bytecode 
 UV_COMPILE := $(VENV)/uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-header $(UPGRADE)
 
-.PHONY: smoke test check lock clean
+.PHONY: smoke test chaos check lock clean
 
 # A fresh folder each time, so that the job runs from the start; the job itself would resume.
 smoke: .venv/runtime.stamp
@@ -35,6 +35,10 @@ smoke: .venv/runtime.stamp
 
 test: .venv/test.stamp
 	$(VENV)/python -m pytest
+
+# Kills, full disks, failing calls and mutated input, about an hour; CHAOS="--kills 10 --minutes 5" for less
+chaos: .venv/test.stamp
+	$(VENV)/python -m tests.chaos $(CHAOS)
 
 check: .venv/test.stamp
 	$(VENV)/ruff format --check

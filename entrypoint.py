@@ -5,16 +5,24 @@ input → converted_hdf5/episode_<i>.hdf5 → checkpoints/<run_name>/ → manife
 codes in act/run.py.
 """
 
+import signal
 import sys
 from pathlib import Path
 
 from act import stop
 from act.command_line import given_output, parse
 from act.config import Config
-from act.errors import UsageError
-from act.launch import leave_exit_code, processes_to_start
+from act.errors import AlreadyDone, UsageError
+from act.files import refuse_inside
+from act.launch import (
+    in_group,
+    leave_exit_code,
+    leave_interrupted,
+    processes_to_start,
+)
+from act.machine import end_with_parent
 from act.manifest import Manifest
-from act.run import log_to_terminal, refuse, run
+from act.run import log_to_terminal, refuse, run, tell
 
 
 def main() -> int:
@@ -34,24 +42,48 @@ def main() -> int:
         config = parse(sys.argv[1:])
     except UsageError as error:
         return refuse(error, given_output(sys.argv[1:]) / "manifest.json")
+    try:
+        refuse_inside(config.output, config.input)
+    except UsageError as error:
+        return tell(error)  # a manifest would be written into the input
     if count := processes_to_start(config):
+        stop.leave_ending_to_others()
         from act.torchrun import launch
 
         return launch(config, Path(__file__), sys.argv[1:], count)
-    return leave_exit_code(run(config, config.output / "manifest.json", do_job))
+    if in_group():
+        end_with_parent(signal.SIGTERM)
+    if config.max_hours:
+        stop.end_after(config.max_hours)
+    with stop.last_word(lambda _: leave_interrupted()):
+        return leave_exit_code(run(config, config.output / "manifest.json", do_job))
 
 
 def do_job(config: Config, manifest: Manifest) -> None:
     """Convert the input unless it holds episodes already, train on them, tidy up."""
     # torch takes seconds to import: a bad command and a signal must not wait for it
+    from act.contract import describe_files
     from act.device import choose_device
     from act.group import joined_group
+    from act.run_folder import claim
     from act.train import check_ready, train
-    from convert.input import convert_in_turn, remove_converted
+    from convert.input import (
+        convert_in_turn,
+        describe_input,
+        official_episodes,
+        remove_converted,
+    )
 
     run_folder = config.output / "checkpoints" / config.run_name
-    check_ready(config, run_folder)
+    finished = check_ready(config, run_folder)
     with joined_group(choose_device(config.device), config.dist_timeout_s) as group:
+        if group.from_first(finished):
+            if group.is_first:
+                official = official_episodes(config)
+                found = describe_files(config, official) if official else describe_input(config)
+                claim(config, run_folder, found)
+            raise AlreadyDone(f"{run_folder} holds the policy of this very run")
+        manifest.write()
         files = convert_in_turn(config, manifest, group)
         train(config, files.paths, run_folder, manifest, group)
         group.wait()

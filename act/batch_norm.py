@@ -15,7 +15,7 @@ from act.frames import FrameStore
 from act.policy import Policy
 
 FRAMES = 256
-_MIN_CROP = 160  # pixels; larger images are seen through a window of this size, for memory
+_WINDOW_PX = 160  # larger images are seen through a window of this size, for memory
 
 
 @torch.no_grad()
@@ -37,7 +37,7 @@ def _frames(episodes: Episodes, chosen: list[int], seed: int) -> Tensor:
     samples = -(-FRAMES // cameras)
     episode = random.choice(np.asarray(chosen), samples)
     ts = random.integers(0, np.asarray(episodes.lengths)[episode])
-    size = (min(height, _MIN_CROP), min(width, _MIN_CROP))
+    size = (min(height, _WINDOW_PX), min(width, _WINDOW_PX))
     crops = np.empty((samples, cameras, *size, 3), np.uint8)
     whole = np.empty((1, *store.shape), np.uint8)
     for sample in range(samples):

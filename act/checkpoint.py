@@ -9,7 +9,6 @@ A checkpoint is a plain state dict on the CPU: upstream's strict load takes it, 
 weights_only=True.
 """
 
-import io
 import math
 import os
 import pickle
@@ -18,7 +17,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -26,14 +25,15 @@ from torch import Tensor
 
 from act.dataset import describe
 from act.episode import FloatArray
-from act.errors import UsageError
-from act.files import output_errors, sha256, whole_file, write_json
+from act.errors import UsageError, first_line
+from act.files import RECORD, sha256, whole_file, write_json
 
 Weights = dict[str, Tensor]
 
 LAST, BEST = "policy_last.ckpt", "policy_best.ckpt"
-# All that a run writes to its folder, and so all that a run may remove there.
-_RUN_FILES = ("policy_*.ckpt", "dataset_stats.*", "train_val_*.png", "metrics.jsonl")
+_RUN_FILES = (
+    "policy_*.ckpt", "dataset_stats.*", "train_val_*.png", "metrics.jsonl", "run.json", RECORD,
+)  # fmt: skip
 
 SNAPSHOT_EPOCHS = 100  # upstream's
 BEST_INTERVAL_S = 60.0
@@ -44,13 +44,6 @@ IMAGENET_SHA256 = "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e0
 def run_files(folder: Path) -> list[Path]:
     """The files of a run in its folder, by name."""
     return sorted(path for pattern in _RUN_FILES for path in folder.glob(pattern))
-
-
-def remove_unfinished(folder: Path) -> None:
-    """Remove what a run left that did not finish: its weights do not fit new statistics."""
-    with output_errors(folder):
-        for path in (*run_files(folder), *folder.glob(".*.partial")):
-            path.unlink()
 
 
 def epoch_path(folder: Path, epoch: int, seed: int) -> Path:
@@ -66,13 +59,38 @@ def copy_weights(weights: Mapping[str, Tensor]) -> Weights:
     }
 
 
+def save(path: Path, value: Any) -> None:
+    """Write what torch.save takes, whole and recorded; equal values give equal bytes."""
+    with whole_file(path, recorded=True) as file:
+        sink = _Sink(file)
+        torch.save(value, sink)  # type: ignore[arg-type]  # it needs no more than these two
+        if sink.error is not None:
+            raise sink.error
+
+
+class _Sink:
+    """Where torch's zip writer writes: it turns a full disk into an error that does not say so."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write, or remember why not."""
+        if self.error is None:
+            try:
+                self._file.write(data)
+            except OSError as error:
+                self.error = error
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing to do: the file is flushed when it is closed."""
+
+
 def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
     """Write a state dict whole; the same weights give the same bytes whatever the name."""
-    # by way of memory: torch's zip writer turns a full disk into an error that does not say so
-    buffer = io.BytesIO()
-    torch.save(dict(weights), buffer)
-    with whole_file(path) as file:
-        file.write(buffer.getbuffer())
+    save(path, dict(weights))
 
 
 def load_weights(path: Path) -> Weights:
@@ -81,11 +99,10 @@ def load_weights(path: Path) -> Weights:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what it warns of, it then refuses
             weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError) as error:
-        what = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except Exception as error:  # whatever a reader of foreign bytes may stumble over
         raise UsageError(
-            f"{path}: not a readable state dict ({what}); expected tensors by name, as torch.save "
-            f"writes them"
+            f"{path}: not a readable state dict ({first_line(error)}); expected tensors by name, "
+            f"as torch.save writes them"
         ) from error
     if not isinstance(weights, dict) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
@@ -96,9 +113,61 @@ def load_weights(path: Path) -> Weights:
 
 def save_stats(folder: Path, stats: dict[str, FloatArray]) -> None:
     """Write the statistics as upstream's pickle and as JSON."""
-    with whole_file(folder / "dataset_stats.pkl") as file:
+    with whole_file(folder / "dataset_stats.pkl", recorded=True) as file:
         _StatsPickler(file, protocol=4).dump(stats)
-    write_json(folder / "dataset_stats.json", describe(stats))
+    write_json(folder / "dataset_stats.json", describe(stats), recorded=True)
+
+
+def load_stats(path: Path) -> dict[str, FloatArray]:
+    """Read dataset_stats.pkl, ours or upstream's, without executing anything in it.
+
+    Only what rebuilds numpy arrays is known to the reader. Raises UsageError.
+    """
+    try:
+        with path.open("rb") as file:
+            stats = _StatsUnpickler(file).load()
+    except Exception as error:  # whatever a reader of foreign bytes may stumble over
+        raise UsageError(
+            f"{path}: cannot be read ({first_line(error)}), expected numpy arrays by name, as "
+            f"training writes them"
+        ) from error
+    if not isinstance(stats, dict) or not all(
+        isinstance(name, str) and isinstance(value, np.ndarray) for name, value in stats.items()
+    ):
+        raise UsageError(f"{path}: holds {type(stats).__name__}, expected numpy arrays by name")
+    return stats
+
+
+class _StatsUnpickler(pickle.Unpickler):
+    """Knows numpy's arrays and number types, and nothing that could run."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        place = module.replace("numpy._core", "numpy.core")  # where NumPy 2 and 1 keep them
+        if (place, name) in _REBUILDS:
+            return _REBUILDS[place, name]
+        raise pickle.UnpicklingError(f"{module}.{name} is not part of an array of numbers")
+
+
+def _empty_array(*_: Any) -> "np.ndarray[Any, Any]":
+    return np.ndarray((0,), np.uint8)  # its shape and content follow
+
+
+def _filled_array(
+    content: Any, dtype: Any, shape: Any, order: Any = "C", *_: Any
+) -> "np.ndarray[Any, Any]":
+    # unlike np.ndarray itself, frombuffer takes no pointers for content
+    return np.frombuffer(content, dtype).reshape(shape, order=order)
+
+
+# What pickles of arrays name, by protocol, and what stands in for it here.
+_REBUILDS: dict[tuple[str, str], Any] = {
+    ("numpy", "dtype"): np.dtype,
+    ("numpy", "ndarray"): lambda shape, dtype, content: _filled_array(content, dtype, shape),
+    ("builtins", "bytearray"): bytearray,
+    ("_codecs", "encode"): lambda text, _: text.encode("latin1"),
+    ("numpy.core.multiarray", "_reconstruct"): _empty_array,
+    ("numpy.core.numeric", "_frombuffer"): _filled_array,
+}
 
 
 class _StatsPickler(pickle.Pickler):
@@ -135,30 +204,41 @@ class Best:
         self._path = path
         self._interval_s = interval_s
         self._written_at = -math.inf
-        self._waiting: Weights | None = None
+        self._waits = False
         self.epoch: int | None = None
         self.loss = math.inf
+        self.weights: Weights = {}
+
+    def restore(self, epoch: int | None, loss: float, weights: Weights) -> None:
+        """Go on from the best of a run that was interrupted; its file may be of a later epoch."""
+        self.epoch, self.loss = epoch, loss
+        if self._path is not None:
+            self.weights, self._waits = weights, epoch is not None
 
     def offer(self, epoch: int, loss: float, weights: Mapping[str, Tensor]) -> None:
         """Keep `weights` when `loss` is strictly below the best so far: upstream's rule."""
         if loss < self.loss:
+            if self._path is not None:
+                self.weights, self._waits = copy_weights(weights), True
             self.epoch, self.loss = epoch, loss
-            self._waiting = None if self._path is None else copy_weights(weights)
+
+    def write_in_turn(self) -> None:
+        """Write what waits, unless something was written a moment ago."""
         if time.monotonic() - self._written_at >= self._interval_s:
             self.flush()
 
     def flush(self) -> None:
         """Write what waits."""
-        if self._path is not None and self._waiting is not None:
-            save_weights(self._path, self._waiting)
-            self._waiting = None
+        if self._path is not None and self._waits:
+            save_weights(self._path, self.weights)
+            self._waits = False
             self._written_at = time.monotonic()
 
     def copy_to(self, path: Path) -> None:
         """Write the best weights, once more, under upstream's name for their epoch."""
         self.flush()
         assert self._path is not None
-        with self._path.open("rb") as source, whole_file(path) as target:
+        with self._path.open("rb") as source, whole_file(path, recorded=True) as target:
             shutil.copyfileobj(source, target)
 
 

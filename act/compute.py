@@ -48,7 +48,7 @@ def computation(config: Config, policy: Policy, device: torch.device, group: Gro
         module = DistributedDataParallel(
             module,
             device_ids=[device] if device.type == "cuda" else None,
-            broadcast_buffers=False,  # they are constants
+            broadcast_buffers=False,  # they are the same everywhere
             gradient_as_bucket_view=True,
         )
     return module
@@ -63,13 +63,18 @@ def losses(module: nn.Module, batch: Batch) -> dict[str, Tensor]:
 
 def resolved_precision(config: Config, device: torch.device) -> str:
     """What `--precision auto` is: TF32 on a GPU; a CPU knows none."""
+    if config.precision == "tf32" and device.type != "cuda":
+        raise UsageError(
+            f"--precision tf32 cannot apply: training is on {device}, which has none; choose fp32, "
+            f"bf16 or auto"
+        )
     if config.precision == "auto":
         return "tf32" if device.type == "cuda" else "fp32"
     return config.precision
 
 
 def check_compiler(config: Config) -> None:
-    """Refuse `--compile on` where torch.compile has no C compiler to work with."""
+    """Refuse `--compile on` where torch.compile has no C++ compiler to work with."""
     if config.compile == "on" and not any(map(shutil.which, ("g++", "clang++", "c++", "gcc"))):
         raise UsageError(
             "--compile on: found no C++ compiler, which torch.compile needs; install g++, or leave "

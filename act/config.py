@@ -86,8 +86,10 @@ def _knob(
     *,
     check: Check | None = None,
     choices: Sequence[str] = (),
+    same_run: bool = False,
 ) -> Any:
-    meta = {"group": group, "help": help, "check": check, "choices": choices}
+    """same_run: another value of it changes no result, so a run may go on with it"""
+    meta = {"group": group, "help": help, "check": check, "choices": choices, "same_run": same_run}
     return field(default=default, metadata=meta)
 
 
@@ -117,14 +119,34 @@ NETWORK, MACHINE = "network", "machine"
 class Config:
     """The job as asked for. `given` names the flags that were on the command line."""
 
-    run_name: str = _knob(RUN, "folder under checkpoints/", check=_file_name)
+    run_name: str = _knob(RUN, "folder under checkpoints/", check=_file_name, same_run=True)
     task_name: str = _knob(
-        RUN, "bookkeeping; a name starting with sim_ also sets --sim", check=_some_text
+        RUN,
+        "bookkeeping; a name starting with sim_ also sets --sim",
+        check=_some_text,
+        same_run=True,
     )
     input: tuple[Path, ...] = _knob(
-        RUN, "LeRobot dataset(s) or episode_*.hdf5 files; may be repeated", INPUT
+        RUN, "LeRobot dataset(s) or episode_*.hdf5 files; may be repeated", INPUT, same_run=True
     )
-    output: Path = _knob(RUN, "where everything is written", OUTPUT)
+    output: Path = _knob(RUN, "where everything is written", OUTPUT, same_run=True)
+    resume: str = _knob(
+        RUN,
+        "go on where the same run stopped; never = only from the start",
+        "auto",
+        choices=("auto", "never"),
+        same_run=True,
+    )
+    state_interval_minutes: float = _knob(
+        RUN, "minutes between states to go on from", 10.0, check=_at_least(0), same_run=True
+    )
+    max_hours: float = _knob(
+        RUN,
+        "end in time for a scheduler, to be run again; 0 = no limit",
+        0.0,
+        check=_at_least(0),
+        same_run=True,
+    )
     seed: int = _knob(RUN, "of weights, sampling and dropout (not of the split)", 0, check=_seed)
 
     camera_keys: tuple[str, ...] = _knob(
@@ -140,7 +162,9 @@ class Config:
     action_key: str = _knob(DATA, "LeRobot feature that becomes action", "auto", check=_some_text)
     episodes: str = _knob(DATA, "only these, like 0:40,55: 0 to 39, and 55", "all", check=_ranges)
     exclude_episodes: str = _knob(DATA, "all but these, like 7,12", "none", check=_ranges)
-    only_whole_episodes: bool = _knob(DATA, "leave out episodes that the check finds broken", False)
+    only_whole_episodes: bool = _knob(
+        DATA, "leave out episodes that the check finds broken", False, same_run=True
+    )
     max_episodes: int = _knob(DATA, "convert only the first N; 0 = all", 0, check=_at_least(0))
     state_dim: int = _knob(
         DATA, "pad or cut qpos and action to this; 0 = the dataset's own", 16, check=_at_least(0)
@@ -163,10 +187,10 @@ class Config:
     )
     jpeg_quality: int = _knob(CONVERSION, "of --image_storage jpeg, 1 to 100", 95, check=_percent)
     convert_workers: int = _knob(
-        CONVERSION, "processes; 0 = by cores and memory", 0, check=_at_least(0)
+        CONVERSION, "processes; 0 = by cores and memory", 0, check=_at_least(0), same_run=True
     )
     keep_converted_hdf5: bool = _knob(
-        CONVERSION, "keep converted_hdf5/ after a completed run", False
+        CONVERSION, "keep converted_hdf5/ after a completed run", False, same_run=True
     )
 
     num_epochs: int = _knob(TRAINING, "an epoch is one random step of each episode", 12000)
@@ -208,12 +232,15 @@ class Config:
     early_stopping: int = _knob(
         TRAINING, "epochs without a better validation loss; 0 = never", 0, check=_at_least(0)
     )
-    save_interval: int = _knob(TRAINING, "epochs between manifest writes", 6000, check=_at_least(1))
+    save_interval: int = _knob(
+        TRAINING, "epochs between manifest writes", 6000, check=_at_least(1), same_run=True
+    )
     keep_checkpoints: int = _knob(
         TRAINING,
         "at most this many of upstream's snapshots, evenly spaced",
         10,
         check=_at_least(0),
+        same_run=True,
     )
 
     jitter_brightness: float = _knob(
@@ -250,10 +277,14 @@ class Config:
         NETWORK, "imagenet, none, or a torchvision state dict", "imagenet", check=_some_text
     )
 
-    device: str = _knob(MACHINE, "where to train", "auto", choices=("auto", "cuda", "cpu"))
-    processes: int = _knob(MACHINE, "of this machine; 0 = one for each GPU", 0, check=_at_least(0))
+    device: str = _knob(
+        MACHINE, "where to train", "auto", choices=("auto", "cuda", "cpu"), same_run=True
+    )
+    processes: int = _knob(
+        MACHINE, "of this machine; 0 = one for each GPU", 0, check=_at_least(0), same_run=True
+    )
     dist_timeout_s: int = _knob(
-        MACHINE, "how long processes wait for each other", 600, check=_at_least(1)
+        MACHINE, "how long processes wait for each other", 600, check=_at_least(1), same_run=True
     )
     precision: str = _knob(
         MACHINE,
@@ -269,9 +300,14 @@ class Config:
         "keep all frames on the GPU; auto = if they fit into half of it",
         "auto",
         choices=("auto", "gpu", "none"),
+        same_run=True,
     )
     num_workers: int = _knob(
-        MACHINE, "loader threads (no shared memory); 0 = by cores", 0, check=_at_least(0)
+        MACHINE,
+        "loader threads (no shared memory); 0 = by cores",
+        0,
+        check=_at_least(0),
+        same_run=True,
     )
 
     given: frozenset[str] = frozenset()
@@ -316,6 +352,11 @@ class Config:
     def epochs(self) -> int:
         """The epochs to train."""
         return self.num_epochs if self.num_epochs > 0 else self.steps
+
+    @property
+    def is_sim(self) -> bool:
+        """`--sim`, where it is auto by the task's name."""
+        return self.sim == "true" or (self.sim == "auto" and self.task_name.startswith("sim_"))
 
     @property
     def image_height_width(self) -> tuple[int, int] | None:

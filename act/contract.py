@@ -1,10 +1,12 @@
 """Everything a robot needs to use the policy: the `policy` section of the manifest."""
 
 import hashlib
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from act.config import Config
-from act.dataset import Episodes, describe
+from act.dataset import Episodes, describe, open_episodes
 from act.episode import FloatArray
 from act.files import sampled_sha256
 from act.policy import IMAGENET_MEAN, IMAGENET_STD
@@ -60,6 +62,11 @@ def describe_policy(
 
 def _list(names: tuple[str, ...] | None) -> list[str] | None:
     return None if names is None else list(names)
+
+
+def describe_files(config: Config, paths: Sequence[Path]) -> dict[str, Any]:
+    """`describe_episodes` of episode files by their paths."""
+    return describe_episodes(open_episodes(paths, config.camera_names))
 
 
 def describe_episodes(episodes: Episodes) -> dict[str, Any]:

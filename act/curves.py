@@ -24,6 +24,6 @@ def _draw(folder: Path, rows: Sequence[Row], name: str, seed: int) -> Path:
     axes.set(title=name, xlabel="epoch", ylabel=name)
     axes.legend()
     path = folder / f"train_val_{name}_seed_{seed}.png"
-    with whole_file(path) as file:
+    with whole_file(path, recorded=True) as file:
         figure.savefig(file, format="png")
     return path

@@ -139,10 +139,10 @@ def norm_stats(episodes: Episodes) -> dict[str, FloatArray]:
 
 @dataclass(frozen=True)
 class Order:
-    """The samples of one epoch in order: which episode, from which time step."""
+    """Samples in order, of an epoch or a part of it: which episode, from which time step."""
 
-    episode: IntArray  # (N,)
-    start_ts: IntArray  # (N,)
+    episode: IntArray  # (B,)
+    start_ts: IntArray  # (B,)
 
 
 def epoch_order(
@@ -183,8 +183,13 @@ class Sampler:
     accumulate: int = 1
     augmentation: Augmentation = field(default_factory=Augmentation)
 
-    def parts(self, chosen: Sequence[int], epoch: int, train: bool) -> Iterator[Part]:
-        """What this process computes in one pass over the chosen episodes, in order."""
+    def parts(
+        self, chosen: Sequence[int], epoch: int, train: bool, done: int = 0
+    ) -> Iterator[Part]:
+        """What this process computes in one pass over the chosen episodes, in order.
+
+        done: samples of the pass that were computed before, by any number of processes
+        """
         orders, latents = (
             (Purpose.TRAIN_ORDER, Purpose.TRAIN_LATENT)
             if train
@@ -196,7 +201,7 @@ class Sampler:
         eps = noise.standard_normal((count, self.latent_dim), np.float32)
         augment = self._augment(epoch, count) if train else None
         valid = self._valid_steps(order)
-        for first in range(0, count, self.batch_size):
+        for first in range(done, count, self.batch_size):
             step = np.arange(first, min(first + self.batch_size, count))
             share = np.array([1 / len(step), 1 / valid[step].sum()], np.float32)
             mine = step[self.rank :: self.processes]

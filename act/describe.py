@@ -18,8 +18,9 @@ def describe_training(run: Run) -> dict[str, Any]:
     return {
         "epochs": run.config.epochs,
         "epochs_done": len(rows),
-        "steps": run.step,
-        "samples": run.samples,
+        "continued_from_step": run.continued_from,
+        "steps": run.progress.step,
+        "samples": run.progress.samples,
         "effective_batch": run.effective_batch,
         "best_epoch": run.best.epoch,
         "best_val_loss": run.best.loss if math.isfinite(run.best.loss) else None,
@@ -67,6 +68,8 @@ def _plan(run: Run) -> Iterator[tuple[str, str]]:
     yield "", f"one sample is one frame of an episode: {samples / frames:.2g} passes over all"
     yield "policy", f"{config.policy_class}, {parameters / 1e6:.1f} M parameters"
     yield "device", f"{run.device}, {describe_device(run.device)['name']}"
+    if run.continued_from is not None:
+        yield "continue", f"from epoch {run.progress.epoch}, step {run.progress.step}"
     yield "disk", f"checkpoints will take about {disk:.1f} GB"
 
 

@@ -1,12 +1,12 @@
 """The device to train on, or one sentence why it cannot be used."""
 
-import os
 import platform
 from typing import Any
 
 import torch
 
 from act.errors import UsageError
+from act.launch import local_rank
 from act.machine import cpu_count, memory_bytes
 
 
@@ -24,7 +24,7 @@ def choose_device(wanted: str) -> torch.device:
             f"start the container with --gpus all and a driver for that CUDA, or use --device cpu"
         )
     check_architecture(torch.cuda.get_device_capability(), torch.cuda.get_arch_list())
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cuda", local_rank())
 
 
 def check_architecture(capability: tuple[int, int], built_for: list[str]) -> None:

@@ -13,6 +13,7 @@ or, with the attribute compress True (ALOHA's compressed layout, which act-plus-
 """
 
 import contextlib
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,12 +23,14 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from act.errors import DatasetError
+from act.errors import DatasetError, JobError, first_line
 from act.jpeg import decode_jpeg
+from act.machine import memory_bytes
 
 FloatArray = NDArray[np.float32]
 Frame = NDArray[np.uint8]
 
+_LARGEST_SHARE = 8  # of the memory, for what is read at once
 _VECTORS = ("observations/qpos", "action")
 _NAME = re.compile(r"episode_(\d+)\.hdf5")
 
@@ -79,6 +82,8 @@ def read_info(path: Path) -> EpisodeInfo:
         images = file["observations/images"]
         names = _names(file, "camera_names") or tuple(images)
         compressed = bool(file.attrs.get("compress", False))
+        for dataset in (qpos, action, *images.values()):
+            _check_own(path, file, dataset)
         info = EpisodeInfo(
             path=path,
             sim=bool(file.attrs.get("sim", False)),
@@ -99,6 +104,22 @@ def read_info(path: Path) -> EpisodeInfo:
             f"record or convert the episode again"
         )
     return info
+
+
+def _check_own(path: Path, file: h5py.File, dataset: h5py.Dataset) -> None:
+    """Refuse data that lie in other files, and rows that would fill the memory."""
+    if dataset.file.filename != file.filename or dataset.is_virtual or dataset.external:
+        raise DatasetError(
+            f"{path}: {dataset.name} lies in another file, expected all of an episode in its own; "
+            f"write it again"
+        )
+    vectors = dataset.ndim == 2 and dataset.dtype != np.uint8  # which are read whole
+    row_bytes = dataset.dtype.itemsize * math.prod(dataset.shape[0 if vectors else 1 :])
+    if row_bytes > memory_bytes() // _LARGEST_SHARE:
+        raise DatasetError(
+            f"{path}: {dataset.name} is {dataset.dtype} {dataset.shape}, which takes "
+            f"{row_bytes / 1e9:.0f} GB at once, expected less than the memory; write it again"
+        )
 
 
 def _names(file: h5py.File, attribute: str) -> tuple[str, ...] | None:
@@ -139,8 +160,10 @@ def open_episode(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except (KeyError, OSError) as error:
+    except JobError:
+        raise
+    except Exception as error:  # whatever a reader of foreign bytes may stumble over
         raise DatasetError(
-            f"{path}: not a whole ALOHA episode ({error}); expected an HDF5 file with /action, "
-            f"/observations/qpos and /observations/images/<camera>"
+            f"{path}: not a whole ALOHA episode ({first_line(error)}); expected an HDF5 file "
+            f"with /action, /observations/qpos and /observations/images/<camera>"
         ) from error

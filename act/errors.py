@@ -5,7 +5,8 @@ JobError
  ├── DatasetError        3   the dataset in the input folder
  ├── OutputError         4   the output folder, its disk, or memory
  ├── DivergedError       5   a loss that is not finite
- └── Interrupted        75   a signal; the same command again is worth trying
+ ├── Interrupted        75   a signal; the same command again is worth trying
+ └── AlreadyDone         0   the run that was asked for is finished
 
 A message is one line: where, what was found, what was expected, what to do. Anything else that
 escapes is a bug of ours: a traceback and exit code 1.
@@ -23,6 +24,11 @@ class JobError(Exception):
 
     exit_code: ClassVar[int] = EXIT_BUG
     status: ClassVar[str] = "failed"
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of somebody else's says, as a part of one of our lines."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 class UsageError(JobError):
@@ -65,6 +71,13 @@ class DivergedError(JobError):
     """A loss stopped being finite."""
 
     exit_code = 5
+
+
+class AlreadyDone(JobError):  # noqa: N818  nothing went wrong
+    """The same command has been run to its end before."""
+
+    exit_code = EXIT_DONE
+    status = "completed"
 
 
 class Interrupted(JobError):  # noqa: N818  nothing went wrong

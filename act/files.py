@@ -2,16 +2,20 @@
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from act.errors import OutputError
+from act.errors import Interrupted, OutputError, UsageError
 
-_READ_BYTES = 1 << 20
+logger = logging.getLogger("act")
+
+RECORD = "files.jsonl"  # of the files in a folder: their SHA-256, as they were written
 _SAMPLE_BLOCKS, _SAMPLE_BYTES = 16, 1 << 16
 
 
@@ -37,32 +41,94 @@ def whole_path(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """Like `whole_path`, as a binary file object."""
-    with whole_path(path) as partial, partial.open("wb") as file:
-        yield file
+def whole_file(path: Path, recorded: bool = False) -> Iterator[IO[bytes]]:
+    """Like `whole_path`, as a binary file object.
+
+    recorded: note the file's SHA-256 in the folder's record before it gets its name
+    """
+    with whole_path(path) as partial:
+        with partial.open("wb") as file:
+            yield file
+        if recorded:
+            _record(path, sha256(partial))
 
 
-def write_json(path: Path, value: Any) -> None:
+def _record(path: Path, digest: str) -> None:
+    # a kill may have left half a line at the end: each line starts with its own line break
+    line = "\n" + json.dumps({"name": path.name, "sha256": digest})
+    with (path.parent / RECORD).open("ab") as file:
+        file.write(line.encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def is_recorded(path: Path, digest: str) -> bool:
+    """Whether a file with this SHA-256 was written under that name.
+
+    Each was noted before it got its name: after kills it need not be the last one noted.
+    """
+    with contextlib.suppress(FileNotFoundError), (path.parent / RECORD).open("rb") as file:
+        for line in file:
+            with contextlib.suppress(ValueError):  # half a line
+                if json.loads(line) == {"name": path.name, "sha256": digest}:
+                    return True
+    return False
+
+
+def write_json(path: Path, value: Any, recorded: bool = False) -> None:
     """Write `value` as readable JSON; a float that is not finite is our bug, not JSON's."""
     text = json.dumps(value, indent=2, allow_nan=False) + "\n"
-    with whole_file(path) as file:
+    with whole_file(path, recorded) as file:
         file.write(text.encode())
 
 
+def refuse_inside(output: Path, inputs: Sequence[Path]) -> None:
+    """The input is never written to: raise UsageError for an output that is an input or in one."""
+    place = output.resolve()
+    for folder in (path.resolve() for path in inputs):
+        if place == folder or folder in place.parents:
+            raise UsageError(
+                f"--output {output} is inside --input {folder}, expected another folder, as the "
+                f"input is never written to"
+            )
+
+
+@contextlib.contextmanager
+def only_job(folder: Path, shared: bool = False) -> Iterator[None]:
+    """Hold a folder against other jobs that write to it, for as long as the context lasts.
+
+    shared: jobs that write files of their own there may hold it together
+    Raises Interrupted while another job holds it: the same command is worth trying later.
+    """
+    with output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(held)
+        raise Interrupted(
+            f"{folder}: another job is writing here, expected to be the only one; wait until it "
+            f"has ended, or choose another --output"
+        ) from error
+    except OSError:  # a network file system that cannot: the user has to see to it
+        logger.info("%s cannot be locked: start no second job there meanwhile", folder)
+    try:
+        yield
+    finally:
+        os.close(held)
+
+
 def append_lines(path: Path, lines: list[str]) -> None:
-    """Append whole lines to a log that grows while the job runs (the one file not renamed)."""
+    """Append whole lines to a log that grows while the job runs, and so is not renamed."""
     with output_errors(path), path.open("ab") as file:
         file.write("".join(f"{line}\n" for line in lines).encode())
 
 
 def sha256(path: Path) -> str:
     """The SHA-256 of a file, in hex."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(_READ_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sampled_sha256(path: Path) -> str:

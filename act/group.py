@@ -7,19 +7,28 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
-from typing import Any
+from enum import IntEnum
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from act import stop
-from act.errors import Interrupted
+from act.errors import Interrupted, first_line
 from act.launch import in_group
 
 _PATIENCE = timedelta(days=7)  # for those who wait while the first converts
+T = TypeVar("T")
 _SIGNS_OF_LOSS = ("gloo", "NCCL", "Connection", "Timed out", "Socket", "TCPStore")
+
+
+class Ask(IntEnum):
+    """What the processes agree to do; the greatest wish of any of them."""
+
+    NOTHING = 0
+    SAVE = 1
+    STOP = 2
 
 
 @dataclass
@@ -28,7 +37,7 @@ class Group:
 
     rank: int = 0
     size: int = 1
-    # A process must not stop alone: the others would wait for it. So each step ends with a vote
+    # A process must not stop alone: the others would wait for it. So each step begins with a vote
     # whose result is looked at one step later, when it has long arrived.
     _votes: Any = None
     _patient: Any = None
@@ -40,24 +49,32 @@ class Group:
         """Whether this process writes the files and talks."""
         return self.rank == 0
 
-    def check_stop(self) -> None:
-        """Raise Interrupted on every process at the same step when one of them got a signal."""
+    def poll(self, wants_save: bool = False) -> "Ask":
+        """What every process is to do now, the same on all at the same step.
+
+        wants_save: this process would have the state saved
+        """
+        asked = Ask.STOP if stop.requested() else Ask.SAVE if wants_save else Ask.NOTHING
         if self.size == 1:
-            stop.check()
-            return
+            return asked
+        found = Ask.NOTHING
         if self._pending is not None:
             self._pending.wait()
-            if self._vote.item():
-                stop.check()
-                raise Interrupted("another process got a signal; the same command runs it again")
-        self._vote.fill_(float(stop.requested()))
+            found = Ask(int(self._vote.item()))
+        self._vote.fill_(asked)
         self._pending = dist.all_reduce(
             self._vote, dist.ReduceOp.MAX, group=self._votes, async_op=True
         )
+        return found
+
+    def interruption(self) -> Interrupted:
+        """Why the processes end, to be raised when the state is saved."""
+        why = stop.reason() or "another process got a signal"
+        return Interrupted(f"{why}; the same command goes on from here")
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum over the processes, the same everywhere."""
-        if self.size > 1:
+        if self.size > 1 and values.numel():
             dist.all_reduce(values)
         return values
 
@@ -66,11 +83,11 @@ class Group:
         if self.size > 1:
             dist.barrier(group=self._patient)
 
-    def from_first(self, paths: tuple[Path, ...]) -> tuple[Path, ...]:
+    def from_first(self, value: T) -> T:
         """What the first process has."""
         if self.size == 1:
-            return paths
-        shared = [paths]
+            return value
+        shared = [value]
         dist.broadcast_object_list(shared, src=0, group=self._patient)
         return shared[0]
 
@@ -98,7 +115,7 @@ def joined_group(device: torch.device, timeout_s: int) -> Iterator[Group]:
             raise
         raise Interrupted(
             f"a process of this run was lost, or did not answer for {timeout_s} s "
-            f"({str(error).strip().splitlines()[0]}); the same command runs it again"
+            f"({first_line(error)}); the same command goes on from here"
         ) from error
     finally:
         with contextlib.suppress(Exception):  # nothing to close where a peer is gone
@@ -107,4 +124,7 @@ def joined_group(device: torch.device, timeout_s: int) -> Iterator[Group]:
 
 def is_lost(error: BaseException) -> bool:
     """Whether an error of torch means that another process is gone or stands still."""
-    return isinstance(error, dist.DistError) or any(sign in str(error) for sign in _SIGNS_OF_LOSS)
+    text = str(error)
+    lacking = "built in" in text  # a torch without NCCL would lack it the next time too
+    signs = any(sign in text for sign in _SIGNS_OF_LOSS)
+    return isinstance(error, dist.DistError) or (signs and not lacking)

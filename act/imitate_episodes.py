@@ -13,7 +13,7 @@ from act import stop
 from act.command_line import OneLineParser
 from act.config import Config
 from act.episode import find_episodes
-from act.errors import DatasetError, UsageError
+from act.errors import AlreadyDone, DatasetError, UsageError
 from act.manifest import Manifest
 from act.run import log_to_terminal, run, tell
 
@@ -34,9 +34,11 @@ def main() -> int:
 
 def train_here(config: Config, manifest: Manifest) -> None:
     """Train on all episode files in `--dataset_dir`; everything lands in `--ckpt_dir`."""
+    from act.contract import describe_files
+    from act.run_folder import claim
     from act.train import check_ready, train
 
-    check_ready(config, config.output)
+    finished = check_ready(config, config.output)
     folder = config.input[0]
     paths = find_episodes(folder)
     if not paths:
@@ -44,6 +46,10 @@ def train_here(config: Config, manifest: Manifest) -> None:
             f"{folder}: no episode_0.hdf5; expected a folder of ALOHA episodes; name it with "
             f"--dataset_dir"
         )
+    if finished:
+        claim(config, config.output, describe_files(config, paths))
+        raise AlreadyDone(f"{config.output} holds the policy of this very run")
+    manifest.write()
     train(config, paths, config.output, manifest)
 
 

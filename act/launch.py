@@ -8,6 +8,7 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 from act.config import Config
+from act.errors import Interrupted
 
 EXIT_FOLDER = "ACT_EXIT_FOLDER"  # where each process leaves its exit code for act/torchrun.py
 
@@ -61,6 +62,11 @@ def _gpu_count(config: Config) -> int:
     ask = [sys.executable, "-c", "import torch; print(torch.cuda.device_count())"]
     found = subprocess.run(ask, capture_output=True, text=True, check=False).stdout.strip()
     return max(1, int(found)) if found.isdecimal() else 1
+
+
+def leave_interrupted() -> None:
+    """Tell the launcher that this process was ended by a signal."""
+    leave_exit_code(Interrupted.exit_code)
 
 
 def leave_exit_code(code: int) -> int:

@@ -29,13 +29,19 @@ class Pass:
 
     epoch: int
     train: bool
+    done: int = 0  # samples of it that a run before had computed
 
 
-def passes(first_epoch: int, epochs: int) -> Iterator[Pass]:
-    """Upstream's order: each epoch is validated, then trained."""
-    for epoch in range(first_epoch, epochs):
-        yield Pass(epoch, train=False)
-        yield Pass(epoch, train=True)
+def passes(epochs: int, first: int = 0, validated: bool = False, done: int = 0) -> Iterator[Pass]:
+    """Upstream's order: each epoch is validated, then trained.
+
+    first: the epoch to go on with, `validated` and with `done` samples trained on
+    """
+    for epoch in range(first, epochs):
+        begun = epoch == first
+        if not (begun and validated):
+            yield Pass(epoch, train=False)
+        yield Pass(epoch, train=True, done=done if begun else 0)
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,7 @@ class Loader:
             DeviceFrames(self._store, sampler.episodes.lengths, device) if cached else None
         )
         self._todo = chain.from_iterable(
-            ((one, part) for part in sampler.parts(chosen, one.epoch, one.train))
+            ((one, part) for part in sampler.parts(chosen, one.epoch, one.train, one.done))
             for one, chosen in todo
         )
         self._makers = ThreadPoolExecutor(threads, "batch")

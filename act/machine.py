@@ -3,9 +3,11 @@
 import contextlib
 import ctypes
 import os
+import signal
 from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # malloc.h
+_PR_SET_PDEATHSIG = 1  # prctl.h
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -19,6 +21,12 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         for option, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_ARENA_MAX, 1)):
             libc.mallopt(option, value)
+
+
+def end_with_parent(number: signal.Signals) -> None:
+    """Have the kernel send this process a signal when its parent ends, also when that is killed."""
+    with contextlib.suppress(AttributeError, OSError):  # not Linux
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
 
 
 def cpu_count() -> int:
@@ -36,6 +44,18 @@ def memory_bytes() -> int:
     limits = [_CGROUP / "memory.max", _CGROUP / "memory/memory.limit_in_bytes"]
     words = [word for path in limits for word in _read_words(path) if word.isdigit()]
     return min([host, *map(int, words)])
+
+
+def free_memory_bytes() -> int:
+    """Memory that is left: of the machine, and of the container's limit, its page cache aside."""
+    meminfo = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    free = int(meminfo["MemAvailable"].split()[0]) << 10
+    used = _read_words(_CGROUP / "memory.current")
+    if used:
+        stat = _read_words(_CGROUP / "memory.stat")
+        cache = int(stat[stat.index("inactive_file") + 1])
+        free = min(free, memory_bytes() - int(used[0]) + cache)
+    return free
 
 
 def _read_words(path: Path) -> list[str]:

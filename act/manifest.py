@@ -5,6 +5,8 @@ Written first when the job starts and last when it ends; manifest.schema.json de
 
 import logging
 import platform
+import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -40,7 +42,7 @@ class Manifest:
             "reason": None,
             "run_name": config.run_name if config else None,
             "task_name": config.task_name if config else None,
-            "started_at": _now(),
+            "started_at": now(),
             "ended_at": None,
             "flags": config.resolved() if config else {},
             "versions": _versions(),
@@ -55,6 +57,10 @@ class Manifest:
             "artifacts": [],
         }
         self._artifacts: dict[Path, dict[str, Any]] = {}
+        self._afterwards: list[Callable[[], None]] = []
+        self._writing = threading.RLock()  # the last words of a job come from another thread
+        self._ended = False
+        self.begun = False  # from then on the file is this job's
         self._seen: dict[Path, tuple[int, int, int]] = {}
 
     def set(self, section: str, value: Any) -> None:
@@ -90,12 +96,20 @@ class Manifest:
 
     def write(self) -> None:
         """Put the manifest on disk as it stands."""
-        if self._shown:
-            write_json(self.path, self._values)
+        with self._writing:
+            self.begun = True
+            if self._shown:
+                write_json(self.path, self._values)
+
+    def afterwards(self, do: Callable[[], None]) -> None:
+        """Have something done once the manifest says that the job is done."""
+        self._afterwards.append(do)
 
     def complete(self) -> None:
-        """Write that the job is done; the last thing that a run does."""
+        """Write that the job is done, and do what was left for then; the last thing of a run."""
         self._end("completed", EXIT_DONE, "done")
+        for do in self._afterwards:
+            do()
 
     def fail(self, error: BaseException) -> None:
         """Write why the job ended, as the user was told."""
@@ -105,9 +119,12 @@ class Manifest:
 
     def _end(self, status: str, exit_code: int, reason: str) -> None:
         line = reason.strip().splitlines()[0]
-        ending = {"status": status, "exit_code": exit_code, "reason": line, "ended_at": _now()}
-        self._values.update(ending)
-        self.write()
+        ending = {"status": status, "exit_code": exit_code, "reason": line, "ended_at": now()}
+        with self._writing:
+            if not self._ended:
+                self._values.update(ending)
+                self.write()
+                self._ended = True
 
 
 class WarningsToManifest(logging.Handler):
@@ -122,7 +139,8 @@ class WarningsToManifest(logging.Handler):
         self._manifest.warn(record.getMessage())
 
 
-def _now() -> str:
+def now() -> str:
+    """The time, as the manifest has it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 

@@ -28,20 +28,30 @@ class Row:
 class Metrics:
     """The epochs so far; the file gets the new lines at most once a second."""
 
-    def __init__(self, path: Path | None) -> None:
-        """path: None on processes that write no files"""
+    def __init__(self, path: Path | None, before: str = "") -> None:
+        """Start the log anew, with the lines that a state has.
+
+        path: None on processes that write no files
+        """
         self._path = path
         self._waiting: list[str] = []
         self._written_at = time.monotonic()
-        self.rows: list[Row] = []
+        self._lines = before.splitlines()
+        self.rows = [Row(**json.loads(line)) for line in self._lines]
         if path is not None:
-            with whole_file(path):
-                pass  # a run starts with an empty log
+            with whole_file(path) as file:
+                file.write(self.text.encode())
+
+    @property
+    def text(self) -> str:
+        """All lines so far."""
+        return "".join(f"{line}\n" for line in self._lines)
 
     def add(self, row: Row) -> None:
         """Take the line of an epoch."""
         self.rows.append(row)
-        self._waiting.append(json.dumps(asdict(row)))
+        self._lines.append(json.dumps(asdict(row)))
+        self._waiting.append(self._lines[-1])
         if time.monotonic() - self._written_at >= _WRITE_INTERVAL_S:
             self.flush()
 

@@ -14,14 +14,18 @@ _LOG_INTERVAL_S = 30.0
 
 
 @contextlib.contextmanager
-def progress_bar(total: int, what: str, unit: str, shown: bool = True) -> Iterator["tqdm[Any]"]:
+def progress_bar(
+    total: int, what: str, unit: str, done: int = 0, shown: bool = True
+) -> Iterator["tqdm[Any]"]:
     """A bar with the rate and the time left; what is logged meanwhile stands above it.
 
     Off a terminal it is a whole line every 30 seconds: collectors show a line when it ends.
     """
     if sys.stderr.isatty():
         with (
-            tqdm(total=total, desc=what, unit=unit, smoothing=0.05, disable=not shown) as bar,
+            tqdm(
+                total=total, desc=what, unit=unit, initial=done, smoothing=0.05, disable=not shown
+            ) as bar,
             logging_redirect_tqdm([logging.getLogger("act")]),
         ):
             yield bar
@@ -30,6 +34,7 @@ def progress_bar(total: int, what: str, unit: str, shown: bool = True) -> Iterat
         total=total,
         desc=what,
         unit=unit,
+        initial=done,
         smoothing=0.05,
         ascii=True,
         disable=not shown,

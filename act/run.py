@@ -2,15 +2,17 @@
 
 import contextlib
 import io
+import json
 import logging
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from act import stop
 from act.config import Config
-from act.errors import EXIT_BUG, EXIT_DONE, JobError, UsageError
-from act.files import whole_file
+from act.errors import EXIT_BUG, EXIT_DONE, AlreadyDone, Interrupted, JobError, UsageError
+from act.files import only_job, whole_file
 from act.launch import rank
 from act.manifest import Manifest, WarningsToManifest
 
@@ -19,33 +21,71 @@ logger = logging.getLogger("act")
 Job = Callable[[Config, Manifest], None]
 
 
-def run(config: Config, manifest_path: Path, job: Job) -> int:
-    """Do `job` and return its exit code; the manifest says the same."""
+def run(config: Config, manifest_path: Path, job: Job, beside_others: bool = False) -> int:
+    """Do `job` and return its exit code; the manifest says the same.
+
+    `job` writes the manifest when it knows that there is something to do.
+    beside_others: other jobs may write files of their own to the folder at the same time
+    """
     manifest = Manifest(manifest_path, config, shown=rank() == 0)
-    before = _read(manifest_path)
+    alone = only_job(manifest_path.parent, beside_others)
+    try:
+        with alone if rank() == 0 else contextlib.nullcontext():
+            return _run(config, manifest, job)
+    except JobError as error:  # of the folder itself, which is not ours
+        return tell(error)
+
+
+def _run(config: Config, manifest: Manifest, job: Job) -> int:
+    before = _read(manifest.path)
     keeper = WarningsToManifest(manifest)
     logger.addHandler(keeper)
+
+    def end_at_once(_: bool) -> None:
+        if manifest.begun:
+            manifest.fail(_ended_at_once())
+
     try:
-        manifest.write()
-        job(config, manifest)
-        manifest.complete()
+        with stop.last_word(end_at_once):
+            job(config, manifest)
+            manifest.complete()
+    except AlreadyDone as done:
+        logger.info("done       %s", done)
+        if before is None:
+            manifest.complete()
     except BaseException as error:
+        if before is not None and not manifest.begun:
+            return tell(error)  # what an earlier run left is still what the folder holds
         code = _end(manifest, error)
         if isinstance(error, UsageError) and before is not None and rank() == 0:
-            # nothing was done, and what an earlier run left is still what the folder holds
-            with contextlib.suppress(JobError), whole_file(manifest_path) as file:
-                file.write(before)
+            with contextlib.suppress(JobError), whole_file(manifest.path) as file:
+                file.write(before)  # nothing was done
         return code
     finally:
         logger.removeHandler(keeper)
     return EXIT_DONE
 
 
+def _ended_at_once() -> Interrupted:
+    return Interrupted(f"{stop.reason()}, and ended at once; the same command goes on from here")
+
+
 def _read(path: Path) -> bytes | None:
+    """The manifest of an earlier job; raises UsageError for a file that is not one."""
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
     except OSError:
         return None
+    try:
+        known = "schema_version" in json.loads(content)
+    except (ValueError, TypeError):
+        known = False
+    if not known:
+        raise UsageError(
+            f"{path}: a file that no job wrote is in the manifest's place, expected none; move it "
+            f"away, or choose another --output"
+        )
+    return content
 
 
 def refuse(error: UsageError, manifest_path: Path) -> int:

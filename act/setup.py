@@ -14,7 +14,6 @@ from act.checkpoint import (
     BEST,
     Best,
     read_backbone,
-    remove_unfinished,
     save_stats,
     snapshot_epochs,
 )
@@ -32,6 +31,16 @@ from act.manifest import Manifest
 from act.metrics import Metrics
 from act.model import ACT, CNNMLP
 from act.policy import ACTPolicy, CNNMLPPolicy, Policy
+from act.run_folder import claim
+from act.state import (
+    Progress,
+    Saver,
+    State,
+    parse_state,
+    read_state,
+    restored,
+    state_errors,
+)
 
 LATENT_DIM = 32
 _MAX_LOADER_THREADS = 8
@@ -55,8 +64,9 @@ class Run:
     metrics: Metrics
     best: Best
     device: torch.device
-    step: int = 0
-    samples: int = 0
+    saver: Saver
+    progress: Progress
+    continued_from: int | None  # the step that a run before had reached
 
     @property
     def snapshots(self) -> range:
@@ -84,6 +94,11 @@ class Run:
         return -(-len(self.train_episodes) // self.batch_size)
 
 
+def loader_threads() -> int:
+    """Threads that make batches where `--num_workers` does not say."""
+    return min(cpu_count(), _MAX_LOADER_THREADS)
+
+
 def global_batch(config: Config, group: Group) -> int:
     """`--batch_size` is of all processes together, or of each one, as `--batch_mode` says."""
     return config.batch_size * (group.size if config.batch_mode == "fixed_per_gpu" else 1)
@@ -92,7 +107,11 @@ def global_batch(config: Config, group: Group) -> int:
 def prepare(
     config: Config, paths: Sequence[Path], folder: Path, manifest: Manifest, group: Group
 ) -> Run:
-    """Open the episodes, build the policy, write the statistics, fill the manifest."""
+    """Open the episodes, build the policy, go on from the state that a run before left.
+
+    Writes the statistics and fills the manifest. Raises UsageError when the folder holds another
+    run, OutputError when its state is damaged.
+    """
     device = choose_device(config.device)
     if device.type == "cpu":
         keep_freed_memory()
@@ -101,17 +120,17 @@ def prepare(
     stats = norm_stats(episodes)
     policy, digest = make_policy(config, episodes)
     policy.to(device)
-    if digest is None:
-        set_statistics(policy, episodes, train_episodes, config.seed, device)
-    if group.is_first:
-        remove_unfinished(folder)
-        save_stats(folder, stats)
     if manifest.get("dataset") is None:
         manifest.set("dataset", describe_episodes(episodes))
+    state = _claim(config, folder, manifest, group)
+    if digest is None and state is None:
+        set_statistics(policy, episodes, train_episodes, config.seed, device)
+    if group.is_first:
+        save_stats(folder, stats)
     manifest.set("device", describe_device(device))
     manifest.set("split", {"train": train_episodes, "val": val_episodes})
     manifest.set("policy", describe_policy(config, episodes, stats, digest))
-    threads = config.num_workers or min(cpu_count(), _MAX_LOADER_THREADS)
+    threads = config.num_workers or loader_threads()
     cached = _is_cached(config, episodes, device)
     manifest.resolve(
         device=device.type,
@@ -122,6 +141,17 @@ def prepare(
         **describe(config, device),
         **_resolved_dims(episodes),
     )
+    optimizer = torch.optim.AdamW(
+        policy.parameter_groups(config.learning_rate, config.lr_backbone),
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
+    best = Best(folder / BEST if group.is_first else None)
+    progress = Progress()
+    if state is not None:
+        with state_errors(folder):
+            progress = restored(state, policy, optimizer, best, device, counts=group.is_first)
     return Run(
         config=config,
         folder=folder,
@@ -132,24 +162,34 @@ def prepare(
         group=group,
         policy=policy,
         network=computation(config, policy, device, group),
-        optimizer=torch.optim.AdamW(
-            policy.parameter_groups(config.learning_rate, config.lr_backbone),
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-            fused=True,
-        ),
+        optimizer=optimizer,
         loader=Loader(
             _sampler(config, episodes, group),
             stats,
-            _passes(config, train_episodes, val_episodes),
+            _passes(config, progress, train_episodes, val_episodes),
             threads=threads,
             device=device,
             cached=cached,
         ),
-        metrics=Metrics(folder / "metrics.jsonl" if group.is_first else None),
-        best=Best(folder / BEST if group.is_first else None),
+        metrics=Metrics(
+            folder / "metrics.jsonl" if group.is_first else None, state.metrics if state else ""
+        ),
+        best=best,
         device=device,
+        saver=Saver(folder if group.is_first else None, config.state_interval_minutes * 60),
+        progress=progress,
+        continued_from=progress.step if state else None,
     )
+
+
+def _claim(config: Config, folder: Path, manifest: Manifest, group: Group) -> State | None:
+    """Make the folder this run's, or find it so; returns the state to go on from."""
+    content = None
+    if group.is_first:
+        claim(config, folder, manifest.get("dataset"))
+        content = read_state(folder)
+    content = group.from_first(content)  # the others may have another disk
+    return None if content is None else parse_state(content, folder)
 
 
 def _sampler(config: Config, episodes: Episodes, group: Group) -> Sampler:
@@ -183,9 +223,10 @@ def _augmentation(config: Config, episodes: Episodes) -> Augmentation:
 
 
 def _passes(
-    config: Config, train_episodes: list[int], val_episodes: list[int]
+    config: Config, progress: Progress, train_episodes: list[int], val_episodes: list[int]
 ) -> Iterator[tuple[Pass, list[int]]]:
-    for one in passes(0, config.epochs):
+    begun = progress.epoch, bool(progress.val), progress.epoch_samples
+    for one in passes(config.epochs, *begun):
         yield one, train_episodes if one.train else val_episodes
 
 

@@ -1,13 +1,15 @@
 """The verb: episode files in; checkpoints, statistics, curves and metrics out.
 
 Upstream's imitate_episodes in order: split, statistics, then per epoch validate, keep the best,
-train. Where batches come from is the loader's business, on which device they are used the policy's.
+train. Where batches come from, and how they get to the device, is the loader's business.
 """
 
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from act import stop
 from act.checkpoint import (
     LAST,
     copy_weights,
@@ -24,33 +27,37 @@ from act.checkpoint import (
     run_files,
     save_weights,
 )
-from act.compute import check_compiler, losses
+from act.compute import check_compiler, losses, resolved_precision
 from act.config import Config
 from act.curves import draw_curves
 from act.dataset import Order
 from act.describe import describe_training, say_plan
 from act.device import choose_device
-from act.errors import DivergedError, JobError, OutputError, UsageError
-from act.group import Group
+from act.errors import DivergedError, JobError, OutputError, first_line
+from act.group import Ask, Group
 from act.loader import Batch, Pass
 from act.manifest import Manifest
 from act.metrics import Row
 from act.policy import ACTPolicy
 from act.progress import progress_bar
+from act.run_folder import check_folder
 from act.schedule import kl_factor, lr_factor
 from act.setup import Run, prepare
+from act.state import State
 
 logger = logging.getLogger("act")
 
 CURVES_EPOCHS = 100
 
 
-def check_ready(config: Config, folder: Path) -> None:
-    """Refuse what would stop training, before hours of conversion."""
-    _check_unfinished(folder)
-    choose_device(config.device)
+def check_ready(config: Config, folder: Path) -> bool:
+    """Refuse what would stop training, before hours of conversion; True where it has ended."""
+    if check_folder(config, folder):
+        return True
+    resolved_precision(config, choose_device(config.device))
     check_compiler(config)
     read_backbone(config.backbone_weights)
+    return False
 
 
 def train(
@@ -60,22 +67,21 @@ def train(
     manifest: Manifest,
     group: Group | None = None,
 ) -> None:
-    """Train on the episode files `paths` and leave everything in `folder`.
+    """Train on the episode files `paths` from where a run before stopped; all goes to `folder`.
 
     group: the processes that share the work; None: this one alone
 
     Raises DatasetError for the files, OutputError for the folder, DivergedError when a loss is not
     finite, Interrupted on a signal or when another process is lost; what was written before stays.
     """
-    with _memory_errors(config):
+    with _memory_errors(config, manifest):
         run = prepare(config, paths, folder, manifest, group or Group())
         say_plan(run)
         try:
-            with run.loader:
+            with run.loader, stop.last_word(partial(_save_in_time, run)):
                 for epoch in _progress(run):
-                    _train_one_epoch(run, epoch)
-                    if _is_stuck(run, epoch):
-                        break
+                    _epoch(run, epoch)
+                _save(run, beside=False)
             _finish(run)
         except BaseException:
             with contextlib.suppress(JobError):  # the first error is the one to tell
@@ -88,18 +94,8 @@ def train(
     )  # fmt: skip
 
 
-def _check_unfinished(folder: Path) -> None:
-    """A trained policy is never overwritten; what an unfinished run left is."""
-    last = folder / LAST
-    if last.exists():
-        raise UsageError(
-            f"{last}: a finished run is here, which is not overwritten; choose another "
-            f"--run_name, or move it away"
-        )
-
-
 @contextlib.contextmanager
-def _memory_errors(config: Config) -> Iterator[None]:
+def _memory_errors(config: Config, manifest: Manifest) -> Iterator[None]:
     """Running out of memory is told with what to lower."""
     try:
         yield
@@ -109,22 +105,39 @@ def _memory_errors(config: Config) -> Iterator[None]:
         if not (out_of_memory or "can't allocate memory" in text):
             raise
         raise OutputError(
-            f"out of memory while training with batch {config.batch_size} "
-            f"({text.splitlines()[0] if text else 'no details'}); lower --batch_size, "
-            f"--image_size, --dim_feedforward or the number of cameras"
+            f"out of memory while training with batch {config.batch_size}, {_images(manifest)} "
+            f"({first_line(error)}); under another --run_name, lower --batch_size, --image_size "
+            f"or the number of cameras, or raise --accumulate; on a GPU also try --data_cache none"
         ) from error
 
 
-def _train_one_epoch(run: Run, epoch: int) -> None:
+def _images(manifest: Manifest) -> str:
+    policy = manifest.get("policy")
+    if policy is None:
+        return "before it began"
+    image = policy["inputs"]["image"]
+    return f"{len(image['camera_names'])} cameras, {image['height']}x{image['width']}"
+
+
+def _epoch(run: Run, epoch: int) -> None:
     """Validate, keep the best, train: upstream's order, so the best weights are as validated."""
-    val = validate(run, epoch)
-    run.best.offer(epoch, val["loss"], run.policy.state_dict())
-    run.metrics.add(_train_epoch(run, epoch, val))
+    progress = run.progress
+    if not progress.val:
+        val = validate(run, epoch)
+        with run.saver.whole:
+            run.best.offer(epoch, val["loss"], run.policy.state_dict())
+            progress.val = val
+        run.best.write_in_turn()
+    row = _train_epoch(run, epoch)
+    if run.group.is_first and epoch in run.snapshots:
+        save_weights(
+            epoch_path(run.folder, epoch, run.config.seed), copy_weights(run.policy.state_dict())
+        )
+    with run.saver.whole:
+        run.metrics.add(row)
+        progress.next_epoch()
     if not run.group.is_first:
         return
-    if epoch in run.snapshots:
-        path = epoch_path(run.folder, epoch, run.config.seed)
-        save_weights(path, copy_weights(run.policy.state_dict()))
     if epoch % CURVES_EPOCHS == 0:
         draw_curves(run.folder, run.metrics.rows, run.config.seed)
     if (epoch + 1) % run.config.save_interval == 0:
@@ -137,53 +150,108 @@ def validate(run: Run, epoch: int) -> dict[str, float]:
     """Mean of the batches' losses in eval mode; the latent is sampled, as upstream."""
     run.policy.eval()
     _weigh_kl(run, 1.0)  # else the best loss would be one from the warm-up
-    record = _Record()
+    record = _Record(f"validation of epoch {epoch}")
     for batch in run.loader.batches(Pass(epoch, train=False)):
-        run.group.check_stop()
+        _heed(run)
         record.add(batch, losses(run.network, batch))
-    return record.means(run, epoch, "validation")
+    return record.means(run)
 
 
-def _train_epoch(run: Run, epoch: int, val: dict[str, float]) -> Row:
+def _train_epoch(run: Run, epoch: int) -> Row:
     run.policy.train()
-    record, norms = _Record(), []
+    progress = run.progress
+    record = _Record(f"training of epoch {epoch}", tuple(progress.val), progress.losses)
     started = waited = time.monotonic()
     wait_s = 0.0
     part = 0  # of the step
-    for batch in run.loader.batches(Pass(epoch, train=True)):
+    for batch in run.loader.batches(Pass(epoch, train=True, done=progress.epoch_samples)):
         wait_s += time.monotonic() - waited
         if part == 0:
-            run.group.check_stop()
+            _heed(run, record)
             _begin_step(run)
         record.add(batch, _add_gradient(run, batch, part))
         part += 1
         if batch.ends_step:
-            norms.append(_update(run))
-            run.samples += batch.step_samples
+            _update(run, batch.step_samples, record.last)
             part = 0
         waited = time.monotonic()
-    means = record.means(run, epoch, "training")
+    means, norm = record.means(run), float(torch.stack(progress.norms).mean())
+    if not math.isfinite(norm):
+        raise DivergedError(
+            f"training of epoch {epoch}: the gradient's norm is {norm}, expected a finite one; "
+            f"lower --learning_rate or set --grad_clip; the checkpoints written before are intact"
+        )
     return Row(
         epoch=epoch,
-        step=run.step,
-        samples=run.samples,
+        step=progress.step,
+        samples=progress.samples,
         train=means,
-        val=val,
+        val=progress.val,
         lr=run.optimizer.param_groups[0]["lr"],
-        grad_norm=float(torch.stack(norms).mean()),
+        grad_norm=norm,
         wait_s=round(wait_s, 4),
         compute_s=round(time.monotonic() - started - wait_s, 4),
+    )
+
+
+def _heed(run: Run, record: "_Record | None" = None) -> None:
+    """Save the state when it is time, or when the run was asked to end: then raise Interrupted."""
+    ask = run.group.poll(run.saver.is_due)
+    if ask is Ask.NOTHING:
+        return
+    if record is not None:
+        record.check(run)  # a state that had diverged would be of no use
+    _save(run, beside=ask is Ask.SAVE)
+    if ask is Ask.STOP:
+        _leave(run)
+        run.group.wait()  # torchrun would end the one that writes as soon as another has left
+        raise run.group.interruption()
+
+
+def _save(run: Run, beside: bool) -> None:
+    """Save the state, at the same step on every process."""
+    losses = _stacked(run.progress.losses)
+    run.saver.save(partial(_state, run, run.group.sum(losses)), beside)
+
+
+def _save_in_time(run: Run, in_time: bool) -> None:
+    """The last word of a process that did not get to its next step in time."""
+    found = _stacked(run.progress.losses)
+    if in_time and run.group.size == 1 and torch.isfinite(found).all():  # else they are spread
+        run.saver.save(lambda: _state(run, _stacked(run.progress.losses)), beside=False)
+
+
+def _stacked(values: Sequence[Tensor]) -> Tensor:
+    return torch.stack(tuple(values)) if values else torch.zeros(0)
+
+
+def _state(run: Run, losses: Tensor) -> State:
+    progress, best = run.progress, run.best
+    return State(
+        epoch=progress.epoch,
+        epoch_samples=progress.epoch_samples,
+        step=progress.step,
+        samples=progress.samples,
+        val=progress.val,
+        losses=losses.cpu(),
+        norms=_stacked(progress.norms).cpu(),
+        metrics=run.metrics.text,
+        best_epoch=best.epoch,
+        best_loss=best.loss,
+        best_weights=best.weights,
+        policy=run.policy.state_dict(),
+        optimizer=run.optimizer.state_dict(),
     )
 
 
 def _begin_step(run: Run) -> None:
     """Bring learning rates and the KL weight to where the schedule has them."""
     config = run.config
-    factor = lr_factor(config, run.step, config.epochs * run.epoch_steps)
+    factor = lr_factor(config, run.progress.step, config.epochs * run.epoch_steps)
     rates = (config.learning_rate, config.lr_backbone)
     for group, rate in zip(run.optimizer.param_groups, rates, strict=True):
         group["lr"] = rate * factor
-    _weigh_kl(run, kl_factor(config, run.step))
+    _weigh_kl(run, kl_factor(config, run.progress.step))
     run.optimizer.zero_grad()
 
 
@@ -197,7 +265,7 @@ def _add_gradient(run: Run, batch: Batch, part: int) -> dict[str, Tensor]:
 
     Dropout is seeded by (seed, step), so a run can go on from any step without a generator's state.
     """
-    entropy = [run.config.seed, run.step, run.group.rank, part]
+    entropy = [run.config.seed, run.progress.step, run.group.rank, part]
     torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]))
     network, alone = run.network, contextlib.nullcontext()
     spread = isinstance(network, DistributedDataParallel) and not batch.ends_step
@@ -208,28 +276,37 @@ def _add_gradient(run: Run, batch: Batch, part: int) -> dict[str, Tensor]:
     return {name: loss.detach() for name, loss in found.items()}
 
 
-def _update(run: Run) -> Tensor:
-    """One optimizer update; returns the norm that the gradient had, still on the device."""
+def _update(run: Run, samples: int, losses: Tensor) -> None:
+    """One optimizer update, and the progress that it is; nothing is read from the device."""
     parameters = [p for group in run.optimizer.param_groups for p in group["params"]]
     norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     if run.config.grad_clip:
         torch.nn.utils.clip_grads_with_norm_(parameters, run.config.grad_clip, norm)
-    run.optimizer.step()
-    run.policy.decay_uncomputed(run.optimizer.param_groups[0]["lr"], run.config.weight_decay)
-    run.step += 1
-    return norm
+    progress = run.progress
+    with run.saver.whole:
+        run.optimizer.step()
+        run.policy.decay_uncomputed(run.optimizer.param_groups[0]["lr"], run.config.weight_decay)
+        progress.step += 1
+        progress.samples += samples
+        progress.epoch_samples += samples
+        progress.losses.append(losses)
+        progress.norms.append(norm)
 
 
 class _Record:
     """The losses of a pass, kept on the device: they are read once, when it has ended.
 
-    So a loss that is not finite is noticed up to an epoch late, before anything is saved of it.
+    So a loss that is not finite is noticed up to an epoch late, before any weights are saved of it.
     """
 
-    def __init__(self) -> None:
-        self._steps: list[Tensor] = []
-        self._orders: list[Order] = []
-        self._names: tuple[str, ...] = ()
+    def __init__(
+        self, phase: str, names: tuple[str, ...] = (), before: Sequence[Tensor] = ()
+    ) -> None:
+        """before: the losses of the steps that a run before has done of the pass"""
+        self._phase = phase
+        self._names = names
+        self._steps = list(before)
+        self._orders: list[Order | None] = [None] * len(self._steps)
         self._continues = False
 
     def add(self, batch: Batch, found: dict[str, Tensor]) -> None:
@@ -243,31 +320,42 @@ class _Record:
             self._orders.append(batch.order)
         self._continues = not batch.ends_step
 
-    def means(self, run: Run, epoch: int, phase: str) -> dict[str, float]:
+    @property
+    def last(self) -> Tensor:
+        """The losses of the last step."""
+        return self._steps[-1]
+
+    def means(self, run: Run) -> dict[str, float]:
         """Upstream's mean: of the batches' means, a smaller last batch counting like the others."""
-        values = run.group.sum(torch.stack(self._steps)).cpu()
-        for step, found in enumerate(values):
-            if not torch.isfinite(found).all():
-                self._refuse(run, epoch, phase, step, found)
+        values = self.check(run)
         return dict(zip(self._names, values.mean(dim=0).tolist(), strict=True))
 
-    def _refuse(self, run: Run, epoch: int, phase: str, step: int, found: Tensor) -> NoReturn:
+    def check(self, run: Run) -> Tensor:
+        """The losses of the steps, all processes together; raises DivergedError."""
+        values = run.group.sum(_stacked(self._steps)).cpu()
+        for step, found in enumerate(values):
+            if not torch.isfinite(found).all():
+                self._refuse(run, step, found)
+        return values
+
+    def _refuse(self, run: Run, step: int, found: Tensor) -> NoReturn:
         shown = ", ".join(
             f"{name} {value:g}" for name, value in zip(self._names, found.tolist(), strict=True)
         )
-        episodes = sorted(set(self._orders[step].episode.tolist()))
+        order = self._orders[step]
+        episodes = sorted(set(order.episode.tolist())) if order is not None else []
         names = ", ".join(run.episodes.infos[e].path.name for e in episodes)
         raise DivergedError(
-            f"{phase} of epoch {epoch}, step {step}: {shown}, expected finite losses; the batch is "
-            f"of {names}; look at those episodes, or lower --learning_rate; the checkpoints "
-            f"written before are intact"
+            f"{self._phase}, batch {step}: {shown}, expected finite losses; look at its episodes "
+            f"({names or 'of a job before'}), or lower --learning_rate; the checkpoints written "
+            f"before are intact"
         )
 
 
-def _is_stuck(run: Run, epoch: int) -> bool:
+def _is_stuck(run: Run) -> bool:
     """Whether `--early_stopping` ends the run here."""
-    patience = run.config.early_stopping
-    stuck = bool(patience) and run.best.epoch is not None and epoch - run.best.epoch >= patience
+    patience, best, done = run.config.early_stopping, run.best.epoch, run.progress.epoch - 1
+    stuck = bool(patience) and best is not None and done - best >= patience
     if stuck:
         logger.info("early stop  no better validation loss in the last %d epochs", patience)
     return stuck
@@ -278,10 +366,11 @@ def _finish(run: Run) -> None:
     if not run.group.is_first:
         return
     assert run.best.epoch is not None
+    run.metrics.flush()
     run.best.copy_to(epoch_path(run.folder, run.best.epoch, run.config.seed))
     draw_curves(run.folder, run.metrics.rows, run.config.seed)
-    # last of all: it marks the run as finished
     save_weights(run.folder / LAST, copy_weights(run.policy.state_dict()))
+    run.manifest.afterwards(run.saver.remove)  # which marks the run as finished
 
 
 def _leave(run: Run) -> None:
@@ -296,9 +385,11 @@ def _leave(run: Run) -> None:
 
 
 def _progress(run: Run) -> Iterator[int]:
-    with progress_bar(run.config.epochs, "train", "epoch", shown=run.group.is_first) as bar:
-        for epoch in range(run.config.epochs):
-            yield epoch
+    """The epochs that are left."""
+    first, epochs = run.progress.epoch, run.config.epochs
+    with progress_bar(epochs, "train", "epoch", first, shown=run.group.is_first) as bar:
+        while run.progress.epoch < epochs and not _is_stuck(run):
+            yield run.progress.epoch
             row = run.metrics.rows[-1]
             losses = {"loss": f"{row.train['loss']:.4f}", "val": f"{row.val['loss']:.4f}"}
             bar.set_postfix(losses, refresh=False)

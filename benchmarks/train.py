@@ -8,7 +8,7 @@ loader   batches made and thrown away; its ceilings are copies by as many thread
          from memory, and of one batch again and again, which the caches may hold
 step     forward, backward and update on data that is there; its ceiling is the rate of matrix
          products (the share reached of it is the model FLOP utilisation)
-both     the loader feeding the steps, with the share of the time spent waiting for data
+both     the loader feeding the steps, once, with the share of the time spent waiting for data
 plain    what upstream does (benchmarks/plain.py)
 """
 
@@ -53,7 +53,7 @@ from act.frames import FrameStore
 from act.group import Group
 from act.loader import Batch, Loader, Pass
 from act.machine import cpu_count, keep_freed_memory
-from act.setup import LATENT_DIM, make_policy
+from act.setup import LATENT_DIM, loader_threads, make_policy
 from benchmarks.plain import PlainItems, make_plain
 
 CHUNK, DIMS = 100, 14
@@ -88,7 +88,8 @@ def main() -> None:
         keep_freed_memory()  # as training does
     found = describe_device(device)
     print(f"{found['name']}, {cpu_count()} cores, torch {torch.__version__}, "
-          f"{asked.size[0]}x{asked.size[1]}, ACT with upstream's sizes, chunk {CHUNK}")  # fmt: skip
+          f"{asked.size[0]}x{asked.size[1]}, hidden {asked.hidden_dim}, "
+          f"feed-forward {asked.dim_feedforward}, chunk {CHUNK}")  # fmt: skip
     cases = []
     for cameras in asked.cameras:
         with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
@@ -98,7 +99,7 @@ def main() -> None:
                 for precision in asked.precision:
                     case = Case(cameras, batch, precision, dict(loads))
                     _measure_steps(case, episodes, asked, device)
-                    _say(case, device)
+                    _say(case, device, asked.plain_precision)
                     cases.append(case)
     if asked.json:
         rows = [vars(case) for case in cases]
@@ -113,6 +114,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=_numbers, default=(8, 64))
     parser.add_argument("--size", type=lambda text: _numbers(text, "x"), default=(480, 640))
     parser.add_argument("--precision", type=lambda text: text.split(","), default=["auto", "bf16"])
+    parser.add_argument("--plain_precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--hidden_dim", type=int, default=512)
+    parser.add_argument("--dim_feedforward", type=int, default=3200)
     parser.add_argument("--compile", choices=("on", "off"), default="off")
     parser.add_argument("--data_cache", choices=("gpu", "none"), default="none")
     parser.add_argument("--device", default="auto")
@@ -162,7 +166,7 @@ def _loader(
         sampler,
         norm_stats(episodes),
         [(Pass(0, train=True), chosen)],
-        threads=cpu_count(),
+        threads=loader_threads(),
         device=device,
         cached=cached,
     )
@@ -214,7 +218,8 @@ def _all_frames(episodes: Episodes) -> NDArray[np.uint8]:
 
 def _frames_copy_rate(frames: NDArray[np.uint8], batch: int) -> float:
     """Samples/s of copying frames in random order from memory into a loader's number of batches."""
-    threads, repeats = cpu_count(), max(2, 512 // batch // cpu_count())
+    threads = loader_threads()
+    repeats = max(2, 512 // batch // threads)
     targets = [np.full((batch, *frames.shape[1:]), 2, np.uint8) for _ in range(2 * threads)]
     chosen = np.random.default_rng(0).integers(0, len(frames), (threads, repeats, batch))
 
@@ -234,7 +239,7 @@ def _copy_rate(episodes: Episodes, batch: int) -> float:
     """Samples/s of copying images of that size from memory to memory by as many threads."""
     height, width = episodes.image_size
     shape = (batch, len(episodes.camera_names), height, width, 3)
-    threads = cpu_count()
+    threads = loader_threads()
     sources = [np.full(shape, 1, np.uint8) for _ in range(threads)]
     targets = [np.full(shape, 2, np.uint8) for _ in range(threads)]
     repeats = max(2, 256 // batch)
@@ -251,6 +256,8 @@ def _copy_rate(episodes: Episodes, batch: int) -> float:
 
 def _config(asked: argparse.Namespace, precision: str) -> Config:
     flags = ["--precision", precision, "--compile", asked.compile, "--backbone_weights", "none"]
+    flags += ["--hidden_dim", str(asked.hidden_dim)]
+    flags += ["--dim_feedforward", str(asked.dim_feedforward)]
     return parse(["--run_name", "bench", "--task_name", "bench", *flags], {})
 
 
@@ -321,7 +328,7 @@ def _serve_plain(
     pipe: Connection, paths: list[Path], size: int, asked: argparse.Namespace, device: torch.device
 ) -> None:
     episodes = open_episodes(paths)
-    config = replace(_config(asked, "fp32"), compile="off")  # upstream knows no other
+    config = replace(_config(asked, asked.plain_precision), compile="off")
     policy = make_plain(make_policy(config, episodes)[0]).to(device)
     network = computation(config, policy, device, Group())
     optimizer = torch.optim.AdamW(
@@ -374,8 +381,9 @@ def _measure_both(
         made = loader.batches(Pass(0, train=True))
         _step(network, optimizer, next(made))
         _wait(device)
-        waited, started = 0.0, time.perf_counter()
-        for batch in _timed(islice(made, count), waits := []):
+        waits: list[float] = []
+        started = time.perf_counter()
+        for batch in _timed(islice(made, count), waits):
             _step(network, optimizer, batch)
         _wait(device)
         waited, took = sum(waits), time.perf_counter() - started
@@ -411,7 +419,7 @@ def _peak_bytes() -> int:
     return int(found[1]) << 10 if found else 0
 
 
-def _say(case: Case, device: torch.device) -> None:
+def _say(case: Case, device: torch.device, plain: str) -> None:
     extra, rate = case.extra, case.median
     extra["utilisation"] = extra["flops_per_sample"] * rate("step") / extra["matmul_flops"]
     memory = f"host {extra['host_peak_bytes'] / 1e9:.1f} GB"
@@ -426,7 +434,7 @@ def _say(case: Case, device: torch.device) -> None:
         ),
         "step": (
             f"{rate('step'):,.2f} samples/s, {case.ratio('step', 'plain step'):.2f} x plain in "
-            f"fp32 ({rate('plain step'):,.2f}), {extra['utilisation']:.0%} of "
+            f"{plain} ({rate('plain step'):,.2f}), {extra['utilisation']:.0%} of "
             f"{extra['matmul_flops'] / 1e12:.2f} TFLOP/s"
         ),
         "both": (

@@ -15,6 +15,7 @@ from act import stop
 from act.command_line import OneLineParser, add_flags
 from act.config import CONVERSION, DATA, INPUT, OUTPUT, Config
 from act.errors import UsageError
+from act.files import refuse_inside
 from act.manifest import Manifest
 from act.run import log_to_terminal, run, tell
 from convert.choice import WHOLE, Shard, parse_shard
@@ -37,6 +38,7 @@ def main(argv: Sequence[str] = ()) -> int:
         return tell(error)
 
     def job(config: Config, manifest: Manifest) -> None:
+        manifest.write()
         left_out = check_input(config)
         if only_check:
             converted = check_whole(config, config.output, left_out)
@@ -51,7 +53,7 @@ def main(argv: Sequence[str] = ()) -> int:
         for number in shard.numbers(len(converted.paths)):
             manifest.add_artifact(converted.paths[number])
 
-    return run(config, config.output / _manifest_name(shard), job)
+    return run(config, config.output / _manifest_name(shard), job, beside_others=shard != WHOLE)
 
 
 def parse(argv: Sequence[str]) -> tuple[Config, Shard, bool]:
@@ -61,8 +63,6 @@ def parse(argv: Sequence[str]) -> tuple[Config, Shard, bool]:
     if len(folders) == 1:
         raise UsageError(f"found one folder, {str(folders[0])!r}, expected INPUT… OUTPUT, or none")
     *inputs, output = folders or (*INPUT, OUTPUT)
-    from convert.sources import refuse_inside  # takes long to import, as in main
-
     refuse_inside(output, inputs)
     only_check = given.pop("check_whole", False)
     shard = WHOLE if only_check else parse_shard(given.pop("shard", "auto"), os.environ)

@@ -73,6 +73,12 @@ def convert(
     return Converted(plan, paths, fingerprint, rate)
 
 
+def plan_only(config: Config, folder: Path, left_out: LeftOut = NOTHING) -> Converted:
+    """What a conversion would be of; nothing is read but metadata, nothing is written."""
+    plan = make_plan(config, folder, left_out)
+    return Converted(plan, episode_paths(plan), plan_fingerprint(plan), None)
+
+
 def check_whole(config: Config, folder: Path, left_out: LeftOut = NOTHING) -> Converted:
     """Convert nothing, but raise OutputError unless every episode is in `folder`, whole."""
     plan = make_plan(config, folder, left_out)

@@ -2,21 +2,25 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from act.config import CONVERSION, DATA, Config, knobs
 from act.episode import find_episodes, read_info
 from act.errors import UsageError
+from act.files import refuse_inside
 from act.launch import local_rank
 from act.manifest import Manifest
 from convert.check.gate import check_input
-from convert.convert import convert, remove_episodes
+from convert.convert import convert, plan_only, remove_episodes
 from convert.describe import describe_conversion, describe_dataset
 from convert.lerobot import is_dataset
-from convert.sources import refuse_inside
+from convert.sources import NOTHING
 
 # Of the flags that shape a conversion, those that mean something without one.
 _ALSO_WITHOUT = {"camera_names", "max_episodes", "state_dim"}
+
+
+T = TypeVar("T")
 
 
 class Turns(Protocol):
@@ -29,7 +33,7 @@ class Turns(Protocol):
     def wait(self) -> None:
         """Wait for the others."""
 
-    def from_first(self, paths: tuple[Path, ...]) -> tuple[Path, ...]:
+    def from_first(self, value: T) -> T:
         """What the first process has."""
 
 
@@ -53,6 +57,18 @@ def episode_files(config: Config, manifest: Manifest) -> EpisodeFiles:
     manifest.set("conversion", describe_conversion(done))
     manifest.write()
     return EpisodeFiles(done.paths, converted=True)
+
+
+def official_episodes(config: Config) -> tuple[Path, ...]:
+    """The episode files of an input that needs no conversion; none where it does."""
+    official = _official(config.input)
+    return _take(config, official) if official else ()
+
+
+def describe_input(config: Config) -> dict[str, Any]:
+    """The manifest's dataset section of an input that needs conversion; nothing is converted."""
+    left_out = check_input(config) if config.only_whole_episodes else NOTHING
+    return describe_dataset(plan_only(config, config.output / "converted_hdf5", left_out))
 
 
 def convert_in_turn(config: Config, manifest: Manifest, group: Turns) -> EpisodeFiles:

@@ -192,15 +192,12 @@ def _optional_key(
 
 def _is_sim(config: Config) -> bool:
     """The `sim` attribute; LeRobot stores action[t] with observation[t], so False must be known."""
-    if config.sim != "auto":
-        return config.sim == "true"
-    if config.task_name.startswith("sim_"):
-        return True
-    logger.warning(
-        "--sim auto writes sim=False for the task %r, so ACT trains on action[t-1], upstream's "
-        "shift for real robots; --sim true trains on action[t]", config.task_name,
-    )  # fmt: skip
-    return False
+    if config.sim == "auto" and not config.is_sim:
+        logger.warning(
+            "--sim auto writes sim=False for the task %r, so ACT trains on action[t-1], upstream's "
+            "shift for real robots; --sim true trains on action[t]", config.task_name,
+        )  # fmt: skip
+    return config.is_sim
 
 
 def _check_like_first(other: Dataset, first: Dataset, keys: list[str]) -> None:

@@ -39,17 +39,6 @@ def find_datasets(inputs: Sequence[Path]) -> list[Path]:
     return found
 
 
-def refuse_inside(output: Path, inputs: Sequence[Path]) -> None:
-    """The input is never written to: raise UsageError for an output that is an input or in one."""
-    place = output.resolve()
-    for folder in (path.resolve() for path in inputs):
-        if place == folder or folder in place.parents:
-            raise UsageError(
-                f"--output {output} is inside --input {folder}, expected another folder, as the "
-                f"input is never written to"
-            )
-
-
 def _datasets_in(folder: Path) -> list[Path]:
     try:
         str(folder).encode()

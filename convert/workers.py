@@ -21,6 +21,7 @@ from typing import Any
 
 from act import stop
 from act.errors import DatasetError, JobError, OutputError
+from act.machine import end_with_parent
 
 logger = logging.getLogger("act")
 
@@ -168,6 +169,7 @@ def _serve(pipe: Connection, work: Work) -> None:
     for number in stop.SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, stop.SIGNALS)
+    end_with_parent(signal.SIGKILL)
     send = _Sender(pipe)
     logger.addHandler(_PipeHandler(send))
     logger.setLevel(logging.INFO)

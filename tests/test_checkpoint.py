@@ -3,6 +3,7 @@
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -12,8 +13,10 @@ from torchvision.models import resnet18
 from act.checkpoint import (
     Best,
     copy_weights,
+    load_stats,
     load_weights,
     read_backbone,
+    save_stats,
     save_weights,
     snapshot_epochs,
 )
@@ -33,6 +36,7 @@ def test_best_is_upstreams_rule_and_on_disk_at_once(tmp_path: Path) -> None:
     best = Best(tmp_path / "best", interval_s=0)
     for epoch, loss in enumerate([5.0, 6.0, 4.0, 4.0]):
         best.offer(epoch, loss, weights(epoch))
+        best.write_in_turn()
         assert saved(tmp_path / "best") == best.epoch
     assert (best.epoch, best.loss) == (2, 4.0)
 
@@ -41,7 +45,9 @@ def test_best_waits_in_memory_between_writes(tmp_path: Path) -> None:
     best = Best(tmp_path / "best", interval_s=1000)
     live = weights(0)
     best.offer(0, 5.0, live)
+    best.write_in_turn()
     best.offer(1, 4.0, weights(1))
+    best.write_in_turn()
     live["model.a"] += 100  # training goes on; what was kept does not change
     assert saved(tmp_path / "best") == 0
     best.copy_to(tmp_path / "named")
@@ -115,3 +121,30 @@ def test_imagenet_is_read_from_the_image_and_checked(
     assert read is not None
     assert digest == sha256(path)
     assert read_backbone("none") == (None, None)
+
+
+def test_statistics_are_read_without_running_anything(tmp_path: Path) -> None:
+    stats = {"action_mean": np.arange(3, dtype=np.float32), "qpos_std": np.ones(4, np.float32)}
+    save_stats(tmp_path, stats)
+    for protocol in (None, 2, 4, 5):
+        if protocol is not None:  # as NumPy pickles itself, and so as upstream does
+            (tmp_path / "dataset_stats.pkl").write_bytes(pickle.dumps(stats, protocol))
+        found = load_stats(tmp_path / "dataset_stats.pkl")
+        assert set(found) == set(stats)
+        for name, value in stats.items():
+            np.testing.assert_array_equal(found[name], value)
+            assert found[name].dtype == value.dtype
+
+
+@pytest.mark.parametrize("name", ["code", "list", "number", "names", "objects"])
+def test_other_pickles_are_refused(tmp_path: Path, name: str) -> None:
+    objects = np.array([Path("x")], dtype=object)
+    values: dict[str, object] = {
+        "code": {"a": Bomb(tmp_path / "went_off")}, "list": [1], "number": {"a": 1},
+        "names": {1: np.ones(2)}, "objects": {"a": objects},
+    }  # fmt: skip
+    path = tmp_path / "dataset_stats.pkl"
+    path.write_bytes(pickle.dumps(values[name]))
+    with pytest.raises(UsageError, match="expected numpy arrays by name"):
+        load_stats(path)
+    assert not (tmp_path / "went_off").exists()

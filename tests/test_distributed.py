@@ -132,10 +132,55 @@ def test_a_signal_ends_every_process_at_the_same_step(
     assert end.code == 75, end.out
     assert end.manifest["status"] == "interrupted"
     assert "Traceback" not in end.out
-    assert (tmp_path / "checkpoints/test/policy_best.ckpt").exists()
+    assert (tmp_path / "checkpoints/test/state.ckpt").exists()
 
 
 def test_an_error_of_the_user_has_its_own_code(job: Job, tmp_path: Path) -> None:
     found = job(input=tmp_path / "nothing", processes=2)
     assert found.code == 3, found.err
     assert found.manifest["exit_code"] == 3
+
+
+def test_a_run_goes_on_with_another_number_of_processes(job: Job, tmp_path: Path) -> None:
+    """What two processes began, one ends, to the losses of one alone but for rounding."""
+    flags: dict[str, Any] = {
+        "input": SMALL / "v30_h264", "num_epochs": 400, "dropout": 0, "batch_size": 2,
+    }  # fmt: skip
+    words = arguments(tmp_path / "two", processes=2, **flags)
+    process = subprocess.Popen(
+        [sys.executable, "entrypoint.py", *words], cwd=ROOT, env=command_environment(),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    metrics = tmp_path / "two/checkpoints/test/metrics.jsonl"
+    while not (metrics.exists() and metrics.stat().st_size):
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    end = ended(process, tmp_path / "two")
+    assert end.code == 75, end.out
+    done = json.loads(metrics.read_text().splitlines()[-1])["epoch"]
+    on = job(output=tmp_path / "two", **flags)
+    assert on.code == 0, on.err
+    assert on.manifest["training"]["continued_from_step"] > 0
+    assert job(output=tmp_path / "one", **flags).code == 0
+    pairs = [
+        [json.loads(line)["train"]["loss"] for line in path.read_text().splitlines()]
+        for path in (metrics, tmp_path / "one/checkpoints/test/metrics.jsonl")
+    ]
+    assert 0 <= done < 399
+    assert len(pairs[0]) == len(pairs[1]) == 400
+    assert pairs[0][: done + 5] == pytest.approx(pairs[1][: done + 5], rel=1e-4)
+
+
+def test_processes_end_with_a_launcher_that_is_killed(tmp_path: Path) -> None:
+    """They save, as by a signal."""
+    process = start(tmp_path)
+    ranks = [rank(0, tmp_path), rank(1, tmp_path)]
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{pid}").exists() for pid in ranks):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert (tmp_path / "checkpoints/test/state.ckpt").exists()
+    assert json.loads((tmp_path / "manifest.json").read_text())["status"] == "interrupted"

@@ -176,9 +176,9 @@ def test_the_same_command_twice_gives_the_same_bytes(done: Ended, tmp_path: Path
     for name in ("policy_best.ckpt", "policy_last.ckpt", "dataset_stats.pkl"):
         first, second = (e.output / "checkpoints/test" / name for e in (done, again))
         assert first.read_bytes() == second.read_bytes()
-    refused = command(tmp_path, input=SMALL / "v30_h264", num_epochs=3, state_dim=16)
+    refused = command(tmp_path, input=SMALL / "v30_h264", num_epochs=3, state_dim=16, seed=1)
     assert refused.code == 2
-    assert "a finished run is here" in refused.errors[0]
+    assert "--seed was 0, now 1" in refused.errors[0]
     assert refused.manifest["status"] == "completed"  # that of the run that is there
     assert refused.manifest["policy"]
     other = command(

@@ -57,18 +57,22 @@ def test_aws_batch_is_understood() -> None:
         (1, {0: 75}, 75),
         (1, {}, 75),
         (1, {0: 1, 1: 75}, 1),
+        (75, {0: 0, 1: 0}, 0),  # a signal came as they ended
     ],
 )
 def test_a_reason_counts_more_than_the_interruption_it_caused(
     tmp_path: Path, code: int, ended: dict[int, int], expected: int
 ) -> None:
-    assert _exit_code(make_config(tmp_path), code, ended, 2) == expected
+    assert _exit_code(make_config(tmp_path), code, ended, 2, "") == expected
 
 
 def test_a_killed_first_process_leaves_a_manifest_that_says_so(tmp_path: Path) -> None:
     path = tmp_path / "manifest.json"
-    path.write_text(json.dumps({"status": "running", "exit_code": None, "reason": None}))
-    _exit_code(make_config(tmp_path), 1, {1: 75}, 2)
+    running = {"status": "running", "exit_code": None, "reason": None}
+    path.write_text(json.dumps(running | {"started_at": "2026-01-02"}))
+    _exit_code(make_config(tmp_path), 1, {1: 75}, 2, "2026-01-03")
+    assert json.loads(path.read_text())["status"] == "running"  # of another job
+    _exit_code(make_config(tmp_path), 1, {1: 75}, 2, "2026-01-01")
     values = json.loads(path.read_text())
     assert (values["status"], values["exit_code"]) == ("interrupted", 75)
     assert "local rank 0 was lost" in values["reason"]

@@ -126,7 +126,7 @@ def test_batches_are_of_the_pass_that_is_asked_for(tmp_path: Path) -> None:
     """Those of the next one wait, though they may be made already."""
     episodes = open_episodes(write(tmp_path, "raw"), CAMERAS)
     sampler = Sampler(episodes, 0, chunk_size=5, latent_dim=4, batch_size=2)
-    todo = [(one, [0, 1, 2] if one.train else [1]) for one in passes(0, 3)]
+    todo = [(one, [0, 1, 2] if one.train else [1]) for one in passes(3)]
     with Loader(
         sampler, norm_stats(episodes), todo, threads=2, device=torch.device("cpu")
     ) as loader:

@@ -12,7 +12,8 @@ README = (ROOT / "README.md").read_text()
 # Flags of other commands that the README shows.
 _OTHERS = {
     "--rm", "--gpus", "--user", "--read-only", "--tmpfs", "--cap-drop", "--network", "--build-arg",
-    "--help", "--json", "--deep", "--shard", "--check_whole", "--cameras", "--batch", "--rounds",
+    "--memory", "--time", "--help", "--json", "--deep", "--shard", "--check_whole", "--cameras",
+    "--batch",
 }  # fmt: skip
 _CODE = re.compile(r"`([a-z]+(?:-[a-z]+)*)`")
 _UPSTREAMS = {"--dataset_dir", "--ckpt_dir", "--lr"}

@@ -1,0 +1,88 @@
+"""make chaos: everything that happens to a job, tried many times; a table of what was lost.
+
+    python -m tests.chaos [--kills 100] [--disks 24] [--calls 60] [--inputs 10000] [--minutes 60]
+
+Each part ends early when its share of the time is used up. Exit code 1 when anything was lost.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tests.chaos.disks import NOT_REACHED, failing_calls, full_disks
+from tests.chaos.inputs import inputs
+from tests.chaos.kills import kills
+
+
+@dataclass
+class Row:
+    """One line of the table."""
+
+    name: str
+    tried: int = 0
+    lost: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def main() -> int:
+    """Try everything and print the table."""
+    asked = _arguments()
+    largest_kb = 12_000
+    sizes = np.linspace(64, largest_kb, asked.disks).astype(int).tolist()
+    parts = [
+        (Row("SIGKILL at random moments"), kills(asked.kills), 0.3),
+        (Row("disks that fill up"), full_disks(sizes if os.geteuid() == 0 else []), 0.15),
+        (Row("writes, syncs, renames that fail"), failing_calls(range(1, asked.calls + 1)), 0.2),
+        (Row("mutated inputs"), inputs(range(asked.seed, asked.seed + asked.inputs)), 0.35),
+    ]
+    for row, results, share in parts:
+        _fill(row, results, share * asked.minutes * 60)
+    if os.geteuid() != 0:
+        print("disks that fill up: skipped, only root can mount a tmpfs")
+    _print(row for row, _, _ in parts)
+    return int(any(row.lost for row, _, _ in parts))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--disks", type=int, default=24, help="sizes of a disk that is too small")
+    parser.add_argument("--calls", type=int, default=60, help="of the calls that fail, the first n")
+    parser.add_argument("--inputs", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0, help="of the first mutated input")
+    parser.add_argument("--minutes", type=float, default=60)
+    return parser.parse_args()
+
+
+def _fill(row: Row, results: Iterator[str | None], limit_s: float) -> None:
+    started = time.monotonic()
+    for lost in results:
+        if lost == NOT_REACHED:
+            continue
+        row.tried += 1
+        row.seconds = time.monotonic() - started
+        if lost:
+            row.lost.append(lost)
+            print(f"LOST {lost}", file=sys.stderr, flush=True)
+        if row.tried % 100 == 0:
+            print(f"{row.name}: {row.tried} tried, {len(row.lost)} lost", flush=True)
+        if row.seconds > limit_s:
+            break
+
+
+def _print(rows: Iterator[Row]) -> None:
+    print(f"\n{'fault':36}{'tried':>8}{'survived':>10}{'lost':>6}{'minutes':>9}")
+    for row in rows:
+        survived = row.tried - len(row.lost)
+        print(f"{row.name:36}{row.tried:8}{survived:10}{len(row.lost):6}{row.seconds / 60:9.1f}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,324 @@
+"""Mutated input: each ends in success or one of our errors, in time, within memory, in its place.
+
+A case is a number: it chooses a real file, what is done to it, and where. So every finding can be
+had again: python -m tests.chaos.inputs NUMBER…
+"""
+
+import atexit
+import contextlib
+import json
+import logging
+import multiprocessing
+import random
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from multiprocessing.connection import Connection
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+import torch
+
+from act.checkpoint import load_stats, load_weights, save, save_stats
+from act.config import Config
+from act.dataset import Order, norm_stats, open_episodes
+from act.errors import JobError
+from act.frames import FrameStore
+from act.machine import cpu_count
+from act.state import State, parse_state
+from convert.check.check import check
+from convert.convert import convert_episodes
+from convert.plan import make_plan
+from tests.chaos.small_job import Lost
+from tests.conftest import SMALL, make_config
+
+TIME_LIMIT_S = 30
+_MEMORY_BYTES = 2 << 30
+DATASETS = ("v21_h264", "v30_h264", "v21_image", "v30_hevc", "v21_av1")
+_CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE)  # of a decoder
+_SUFFIXES = (".json", ".jsonl", ".parquet", ".mp4")
+
+
+def inputs(numbers: Sequence[int]) -> Iterator[str | None]:
+    """Try the cases on every core; gives what went wrong with each, None for nothing."""
+    idle: SimpleQueue[_Worker] = SimpleQueue()
+    for _ in range(cpu_count()):
+        idle.put(_Worker())
+
+    def tried(number: int) -> str | None:
+        worker = idle.get()
+        try:
+            found = worker.result(number)
+        finally:
+            idle.put(worker)
+        return None if found is None else f"input {number}: {found}"
+
+    pool = ThreadPoolExecutor(cpu_count())
+    try:
+        yield from pool.map(tried, numbers)
+    finally:
+        pool.shutdown(cancel_futures=True)
+        for _ in range(cpu_count()):
+            idle.get().end()
+
+
+class _Worker:
+    """A process that tries cases: one that crashes or hangs is replaced."""
+
+    def __init__(self) -> None:
+        self._start()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._pipe.recv()  # it has imported everything
+
+    def result(self, number: int) -> str | None:
+        """What went wrong with a case."""
+        self._pipe.send(number)
+        what = f"hangs for more than {TIME_LIMIT_S} s"
+        try:
+            if self._pipe.poll(TIME_LIMIT_S):
+                found: str | None = self._pipe.recv()
+                if found is None:
+                    return None
+                what = found
+        except EOFError:
+            self._process.join()
+            code = self._process.exitcode or 0
+            # in a job it takes down one worker, which is reported with the file's name
+            what = "" if -code in _CRASHES else f"ended the process ({code})"
+        self.end()
+        self._start()
+        return what or None
+
+    def end(self) -> None:
+        """End the process."""
+        self._pipe.close()
+        self._process.kill()
+        self._process.join()
+
+
+def _serve(pipe: Connection) -> None:
+    with contextlib.suppress(EOFError), tempfile.TemporaryDirectory() as folder:
+        pipe.send("ready")
+        while True:
+            number = pipe.recv()
+            place = Path(folder) / "case"
+            place.mkdir()
+            try:
+                try_case(number, place)
+                pipe.send(None)
+            except Exception as error:
+                pipe.send(f"{type(error).__name__}: {error}")
+                return  # what it took of memory would count against the next
+            finally:
+                shutil.rmtree(place)
+
+
+def try_case(number: int, place: Path) -> None:
+    """Mutate and read one file; raises Lost, or whatever escapes our code."""
+    logging.getLogger("act").setLevel(logging.CRITICAL)
+    warnings.simplefilter("ignore")
+    chance = random.Random(number)
+    kind = chance.choice([_dataset] * 7 + [_episode, _state, _weights, _stats])
+    before = _tree(SMALL)
+    kind(chance, place)
+    if _tree(SMALL) != before:
+        raise Lost("the input was written to")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    if peak > _MEMORY_BYTES:
+        raise Lost(f"took {peak / 1e9:.1f} GB")
+
+
+def _dataset(chance: random.Random, place: Path) -> None:
+    root = place / "input"
+    shutil.copytree(SMALL / chance.choice(DATASETS), root)
+    files = sorted(path for path in root.rglob("*") if path.suffix in _SUFFIXES)
+    path = chance.choice(files)
+    path.write_bytes(mutated(chance, path))
+    before = _tree(root)
+    with _refused():
+        for finding in check(root).findings:
+            if "\n" in finding.message:
+                raise Lost(f"a message of several lines: {finding.message!r}")
+    with _refused():
+        config: Config = make_config(place / "output", input=root, image_size="24x32")
+        plan = make_plan(config, place / "output")
+        (place / "output").mkdir(exist_ok=True)
+        convert_episodes((plan, list(range(len(plan.sources)))), lambda _: None)
+    if _tree(root) != before:
+        raise Lost("the input was written to")
+    outside = {path.name for path in place.iterdir()} - {"input", "output"}
+    if outside:
+        raise Lost(f"written outside the output folder: {outside}")
+
+
+@contextlib.contextmanager
+def _refused() -> Iterator[None]:
+    """An error of ours is as good as success; it must be one line."""
+    try:
+        yield
+    except JobError as error:
+        if "\n" in str(error) or not str(error):
+            raise Lost(f"not one line: {error!r}") from error
+
+
+def _episode(chance: random.Random, place: Path) -> None:
+    path = place / "episode_0.hdf5"
+    shutil.copy(_originals() / "episode_0.hdf5", path)
+    path.write_bytes(mutated(chance, path))
+    with _refused():
+        episodes = open_episodes([path])
+        norm_stats(episodes)
+        if episodes.lengths[0] > 1000 or np.prod(episodes.image_size) > 1 << 24:
+            return  # a claim that the file's own size would have to bear out
+        store = FrameStore(episodes)
+        image = np.empty((1, *store.shape), np.uint8)
+        for ts in range(episodes.lengths[0]):
+            store.copy_into(Order(np.array([0]), np.array([ts])), image)
+        store.close()
+
+
+def _state(chance: random.Random, place: Path) -> None:
+    with _refused():
+        parse_state(mutated(chance, _originals() / "state.ckpt"), place)
+
+
+def _weights(chance: random.Random, place: Path) -> None:
+    (place / "weights").write_bytes(mutated(chance, _originals() / "policy_best.ckpt"))
+    with _refused():
+        load_weights(place / "weights")
+
+
+def _stats(chance: random.Random, place: Path) -> None:
+    (place / "stats").write_bytes(mutated(chance, _originals() / "dataset_stats.pkl"))
+    with _refused():
+        load_stats(place / "stats")
+
+
+@cache
+def _originals() -> Path:
+    """An episode, a state, weights and statistics, whole."""
+    place = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, place)
+    config = make_config(place, input=SMALL / "v21_h264", image_size="24x32")
+    plan = make_plan(config, place)
+    convert_episodes((plan, [0]), lambda _: None)
+    weights = {f"layer.{n}": torch.randn(3, 5) for n in range(8)}
+    save(place / "policy_best.ckpt", weights)
+    save_stats(place, norm_stats(open_episodes([place / "episode_0.hdf5"])))
+    state = State(
+        epoch=1, epoch_samples=2, step=3, samples=4, val={"loss": 1.0}, losses=torch.ones(2, 3),
+        norms=torch.ones(2), metrics="", best_epoch=0, best_loss=1.0, best_weights=weights,
+        policy=weights,
+        optimizer={"state": {0: {"step": torch.ones(())}}, "param_groups": [{"lr": 0.1}]},
+    )  # fmt: skip
+    save(place / "state.ckpt", vars(state))
+    return place
+
+
+def mutated(chance: random.Random, path: Path) -> bytes:
+    """The bytes of a file with something done to them."""
+    if path.suffix in (".json", ".jsonl") and chance.random() < 0.5:
+        with contextlib.suppress(ValueError):
+            return _other_json(chance, path.read_text())
+    content = bytearray(path.read_bytes())
+    change = chance.choice([_flip, _flip, _cut, _zero, _repeat, _insert])
+    for _ in range(chance.choice([1, 1, 1, 4, 32])):
+        change(chance, content)
+    return bytes(content)
+
+
+def _place(chance: random.Random, content: bytearray) -> int:
+    """Anywhere, but the head and the tail, where formats keep their structure, more often."""
+    size = max(1, len(content))
+    edge = min(size, 512)
+    return chance.choice(
+        [chance.randrange(size), chance.randrange(edge), size - 1 - chance.randrange(edge)]
+    )
+
+
+def _flip(chance: random.Random, content: bytearray) -> None:
+    if content:
+        content[_place(chance, content)] = chance.choice(
+            [0, 1, 127, 128, 255, chance.randrange(256)]
+        )
+
+
+def _cut(chance: random.Random, content: bytearray) -> None:
+    del content[_place(chance, content) :]
+
+
+def _zero(chance: random.Random, content: bytearray) -> None:
+    first = _place(chance, content)
+    length = min(chance.choice([4, 64, 4096]), len(content) - first)
+    content[first : first + length] = bytes(max(0, length))
+
+
+def _repeat(chance: random.Random, content: bytearray) -> None:
+    first = _place(chance, content)
+    content[first:first] = content[first : first + chance.choice([1, 16, 1024])]
+
+
+def _insert(chance: random.Random, content: bytearray) -> None:
+    first = _place(chance, content)
+    content[first:first] = chance.randbytes(chance.choice([1, 8, 256]))
+
+
+_ODD: tuple[Any, ...] = (
+    None, True, -1, 0, 1, 1 << 31, 1 << 63, 1e308, -0.5, "", "..", "../../../etc/passwd",
+    "/etc/passwd", "{0.__class__}", "{episode_index}", "{chunk_index:9999999999d}", "\x00",
+    "\ud800", "a\nb", [], {},
+    [[[[]]]], ["x"] * 1000, {"x": {}}, "v9.9", "float128", [0], [1 << 40, 1 << 40], "é" * 300,
+)  # fmt: skip
+
+
+def _other_json(chance: random.Random, text: str) -> bytes:
+    lines = text.splitlines() if "\n{" in text.strip() else [text]
+    number = chance.randrange(len(lines))
+    value = json.loads(lines[number])
+    holder, key = _spot(chance, value)
+    if holder is not None:
+        if chance.random() < 0.15:
+            del holder[key]
+        else:
+            holder[key] = chance.choice(_ODD)
+    lines[number] = json.dumps(value)
+    return "\n".join(lines).encode()
+
+
+def _spot(chance: random.Random, value: Any) -> tuple[Any, Any]:
+    """A random place in nested JSON: what holds it, and under which key."""
+    spots: list[tuple[Any, Any]] = []
+
+    def walk(inner: Any) -> None:
+        if isinstance(inner, dict | list):
+            for key in inner if isinstance(inner, dict) else range(len(inner)):
+                spots.append((inner, key))
+                walk(inner[key])
+
+    walk(value)
+    return chance.choice(spots) if spots else (None, None)
+
+
+def _tree(root: Path) -> list[tuple[str, int, int]]:
+    paths = sorted(root.rglob("*"))
+    return [(str(path), path.lstat().st_size, path.lstat().st_mtime_ns) for path in paths]
+
+
+if __name__ == "__main__":
+    for word in sys.argv[1:]:
+        with tempfile.TemporaryDirectory() as scratch:
+            try_case(int(word), Path(scratch))

@@ -1,0 +1,141 @@
+"""A whole job of a few seconds, and what must hold of its files at any moment and in the end."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from act.files import is_recorded, sha256
+from tests.conftest import ROOT, SMALL, arguments, command_environment
+
+_LOGS = {"files.jsonl", "metrics.jsonl"}  # they grow; each line stands for itself
+_SAME = ("policy_*.ckpt", "dataset_stats.*")  # what two runs have byte for byte
+_COLUMNS = ("epoch", "step", "samples", "train", "val", "lr", "grad_norm")
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """What the job leaves when nothing happens to it."""
+
+    episodes: dict[str, str]
+    files: dict[str, str]
+    losses: list[list[Any]]
+    seconds: float
+
+
+class Lost(Exception):  # noqa: N818  what the kit looks for
+    """Something that must not happen has happened."""
+
+
+def command(output: Path, *program: str, **flags: Any) -> list[str]:
+    """The job's command line; `program`: what runs entrypoint.py in place of Python alone."""
+    chosen = {
+        "input": SMALL / "v21_h264",
+        "num_epochs": 6,
+        "batch_size": 1,
+        "state_interval_minutes": 0.001,
+        "keep_converted_hdf5": True,
+        **flags,
+    }
+    return [sys.executable, *(program or ("entrypoint.py",)), *arguments(output, **chosen)]
+
+
+def start(output: Path, *program: str, **flags: Any) -> "subprocess.Popen[str]":
+    """Start the job; what it prints goes to its `stderr`."""
+    return subprocess.Popen(
+        command(output, *program, **flags),
+        cwd=ROOT,
+        env=command_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: "subprocess.Popen[str]", codes: tuple[int, ...], what: str) -> int:
+    """Wait for its end, which must be one of `codes`, without a traceback."""
+    try:
+        error = process.communicate(timeout=120)[1]
+    except subprocess.TimeoutExpired as hung:
+        process.kill()
+        raise Lost(f"{what}: hangs") from hung
+    if process.returncode not in codes or "Traceback" in error:
+        raise Lost(f"{what}: exit code {process.returncode}\n{error[-3000:]}")
+    return process.returncode
+
+
+@cache
+def undisturbed() -> Undisturbed:
+    """Run the job once, alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        output, started = Path(folder), time.monotonic()
+        finish(start(output), (0,), "the undisturbed job")
+        return Undisturbed(
+            _digests(output / "converted_hdf5", "episode_*.hdf5"),
+            _digests(output / "checkpoints/test", *_SAME),
+            _losses(output),
+            time.monotonic() - started,
+        )
+
+
+def check_files(output: Path) -> None:
+    """Every file under a final name is whole and the one that was recorded; raises Lost."""
+    for name, digest in _digests(output / "converted_hdf5", "episode_*.hdf5").items():
+        if undisturbed().episodes.get(name) != digest:
+            raise Lost(f"{name}: not the bytes of the undisturbed job")
+    folder = output / "checkpoints/test"
+    for path in sorted(folder.glob("[!.]*")):
+        if path.name in _LOGS:
+            lines = path.read_text().splitlines()
+            whole = [line for line in lines if _is_json(line)]
+            if len(lines) - len(whole) > (path.name == "files.jsonl") + lines.count(""):
+                raise Lost(f"{path.name}: lines that cannot be read")
+            continue
+        if path.name != "run.json" and not is_recorded(path, sha256(path)):
+            raise Lost(f"{path.name}: not what was recorded")
+        if path.suffix == ".ckpt":
+            torch.load(path, weights_only=True)
+        elif path.suffix == ".json":
+            json.loads(path.read_text())
+    manifest = output / "manifest.json"
+    if manifest.exists():
+        json.loads(manifest.read_text())
+
+
+def check_result(output: Path) -> None:
+    """The finished job has the bytes of the undisturbed one; raises Lost."""
+    check_files(output)
+    expected = undisturbed()
+    if _digests(output / "checkpoints/test", *_SAME) != expected.files:
+        raise Lost("checkpoints: not the bytes of the undisturbed job")
+    if _digests(output / "converted_hdf5", "episode_*.hdf5") != expected.episodes:
+        raise Lost("episodes: not the bytes of the undisturbed job")
+    if _losses(output) != expected.losses:
+        raise Lost("metrics.jsonl: not the losses of the undisturbed job")
+    manifest = json.loads((output / "manifest.json").read_text())
+    if (manifest["status"], manifest["exit_code"]) != ("completed", 0):
+        raise Lost(f"manifest.json: says {manifest['status']}")
+
+
+def _digests(folder: Path, *patterns: str) -> dict[str, str]:
+    return {path.name: sha256(path) for pattern in patterns for path in folder.glob(pattern)}
+
+
+def _losses(output: Path) -> list[list[Any]]:
+    lines = (output / "checkpoints/test/metrics.jsonl").read_text().splitlines()
+    return [[json.loads(line)[column] for column in _COLUMNS] for line in lines]
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,61 @@
+"""A short share of `make chaos`: the kit itself must work, and nothing may be lost."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.disks import failing_calls, full_disks
+from tests.chaos.inputs import inputs, mutated, try_case
+from tests.chaos.kills import kills
+from tests.chaos.small_job import Lost, check_files, check_result, finish, start
+
+
+def test_kills() -> None:
+    assert list(kills(4)) == [None] * 5
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a tmpfs")
+def test_full_disks() -> None:
+    assert list(full_disks([600, 2600])) == [None, None]
+
+
+def test_failing_calls() -> None:
+    assert list(failing_calls([2, 23])) == [None, None]
+
+
+def test_mutated_inputs() -> None:
+    found = list(inputs(range(200)))
+    assert len(found) == 200
+    assert not [what for what in found if what]
+
+
+def test_the_kit_notices_what_is_lost(tmp_path: Path) -> None:
+    finish(start(tmp_path), (0,), "the job")
+    check_result(tmp_path)
+    best = tmp_path / "checkpoints/test/policy_best.ckpt"
+    content = best.read_bytes()
+    best.write_bytes(content[:-1] + b"x")
+    with pytest.raises(Lost, match=r"policy_best\.ckpt: not what was recorded"):
+        check_files(tmp_path)
+    best.write_bytes(content)
+    metrics = tmp_path / "checkpoints/test/metrics.jsonl"
+    lines = metrics.read_text()
+    metrics.write_text(lines.replace('"step": 3', '"step": 4'))
+    with pytest.raises(Lost, match="not the losses"):
+        check_result(tmp_path)
+    metrics.write_text(lines)
+    episode = tmp_path / "converted_hdf5/episode_1.hdf5"
+    episode.write_bytes(episode.read_bytes() + b"x")
+    with pytest.raises(Lost, match=r"episode_1\.hdf5: not the bytes"):
+        check_files(tmp_path)
+
+
+def test_a_case_is_the_same_each_time(tmp_path: Path) -> None:
+    import random
+
+    file = Path(__file__)
+    assert mutated(random.Random(5), file) == mutated(random.Random(5), file)
+    assert mutated(random.Random(5), file) != file.read_bytes()
+    (tmp_path / "a").mkdir()
+    try_case(1, tmp_path / "a")

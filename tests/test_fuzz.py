@@ -1,0 +1,83 @@
+"""Metadata of any shape, made by hypothesis: success, or one line of ours."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from act.checkpoint import load_stats
+from act.errors import JobError, UsageError
+from convert.check.check import check
+from convert.plan import make_plan
+from tests.conftest import SMALL, make_config
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+INFO = json.loads((SMALL / "v30_h264/meta/info.json").read_text())
+QUICK = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of a dataset, whose info.json may be replaced."""
+    return Path(shutil.copytree(SMALL / "v30_h264", tmp_path_factory.mktemp("fuzz") / "dataset"))
+
+
+def look_at(root: Path, info: Any, output: Path) -> None:
+    (root / "meta/info.json").write_text(json.dumps(info))
+    said = ["said"]
+    try:
+        said += [finding.message for finding in check(root).findings]
+        make_plan(make_config(output, input=root), output)
+    except JobError as error:
+        said.append(str(error))
+    assert all(line and "\n" not in line for line in said)
+
+
+@QUICK
+@given(st.sampled_from(sorted(INFO)), VALUES)
+def test_any_value_of_a_field(root: Path, tmp_path: Path, key: str, value: Any) -> None:
+    look_at(root, INFO | {key: value}, tmp_path)
+
+
+@QUICK
+@given(st.sampled_from(sorted(INFO["features"])), VALUES, st.data())
+def test_any_feature(
+    root: Path, tmp_path: Path, name: str, value: Any, data: st.DataObject
+) -> None:
+    feature = INFO["features"][name]
+    field = data.draw(st.sampled_from([None, *sorted(feature)]))
+    changed = value if field is None else feature | {field: value}
+    look_at(root, INFO | {"features": INFO["features"] | {name: changed}}, tmp_path)
+
+
+@QUICK
+@given(VALUES)
+def test_any_info_at_all(root: Path, tmp_path: Path, value: Any) -> None:
+    look_at(root, value, tmp_path)
+
+
+@QUICK
+@given(st.text(alphabet="{}./\\:!_aepisod0chunkvideoky ", max_size=60))
+def test_any_path_template_stays_inside(root: Path, tmp_path: Path, template: str) -> None:
+    look_at(root, INFO | {"data_path": template}, tmp_path)
+    look_at(root, INFO | {"video_path": template}, tmp_path)
+
+
+@QUICK
+@given(st.binary(max_size=200))
+def test_any_statistics(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "stats").write_bytes(content)
+    with pytest.raises(UsageError, match="expected numpy arrays"):
+        load_stats(tmp_path / "stats")

@@ -1,0 +1,407 @@
+"""Going on after an interruption: the bytes of an uninterrupted run, and of this very run only."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from act.config import Config
+from act.errors import Interrupted, JobError, OutputError, UsageError
+from act.files import is_recorded, only_job, sha256
+from act.manifest import Manifest
+from act.run_folder import check_folder, claim
+from act.state import parse_state, read_state
+from act.train import train
+from tests.conftest import ROOT, SMALL, Ended, arguments, command_environment, make_config
+from tests.test_loader import write
+
+Job = Callable[..., Ended]
+COMPARED = ("policy_last.ckpt", "policy_best.ckpt", "policy_epoch_0_seed_0.ckpt")
+FLAGS: dict[str, Any] = {"input": SMALL / "v21_h264", "num_epochs": 8, "batch_size": 1}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a run that nothing happened to."""
+    output = tmp_path_factory.mktemp("undisturbed")
+    subprocess.run(command(output), cwd=ROOT, env=command_environment(), check=True)
+    return output / "checkpoints/test"
+
+
+def command(output: Path, **flags: Any) -> list[str]:
+    return [sys.executable, "entrypoint.py", *arguments(output, **FLAGS | flags)]
+
+
+def losses(folder: Path) -> list[tuple[Any, ...]]:
+    """The columns of metrics.jsonl that no clock changes."""
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    names = ("epoch", "step", "samples", "train", "val", "lr", "grad_norm")
+    return [tuple(str(row[name]) for name in names) for row in rows]
+
+
+def assert_same(folder: Path, undisturbed: Path) -> None:
+    for name in COMPARED:
+        assert (folder / name).read_bytes() == (undisturbed / name).read_bytes(), name
+    assert losses(folder) == losses(undisturbed)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_signals_at_any_moment_leave_the_bytes_of_an_undisturbed_run(
+    tmp_path: Path, undisturbed: Path, number: signal.Signals
+) -> None:
+    folder, seen = tmp_path / "checkpoints/test", set()
+    for attempt in range(30):
+        process = subprocess.Popen(command(tmp_path), cwd=ROOT, env=command_environment())
+        rows = len(losses(folder)) if (folder / "metrics.jsonl").exists() else 0
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            if (folder / "metrics.jsonl").exists() and len(losses(folder)) > rows:
+                break
+            time.sleep(0.01)
+        time.sleep(0.03 * attempt)  # another step of the epoch each time
+        process.send_signal(number)
+        code = process.wait(timeout=20)
+        assert code in (0, 75)
+        if code == 0:
+            break
+        state = parse_state(read_state(folder) or b"", folder)
+        seen.add((state.epoch, state.epoch_samples))
+    assert len(seen) > 1
+    assert_same(folder, undisturbed)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["training"]["continued_from_step"] > 0
+    assert not (folder / "state.ckpt").exists()  # of use to nobody
+
+
+def test_a_finished_run_is_not_run_again(job: Job, tmp_path: Path) -> None:
+    first = job(**FLAGS)
+    assert first.code == 0, first.err
+    before = snapshot(first.output)
+    again = job(**FLAGS, num_workers=1, max_hours=1)
+    assert again.code == 0, again.err
+    assert "holds the policy of this very run" in again.out
+    assert snapshot(first.output) == before
+    more = Path(shutil.copytree(SMALL / "v21_h264", tmp_path / "more"))
+    line = json.loads((more / "meta/episodes.jsonl").read_text().splitlines()[0])
+    text = (more / "meta/episodes.jsonl").read_text().splitlines()
+    text[0] = json.dumps(line | {"tasks": ["another"]})
+    (more / "meta/episodes.jsonl").write_text("\n".join(text) + "\n")
+    other = job(**FLAGS | {"input": more})
+    assert other.code == 2
+    assert "started on another dataset (4 episodes with" in other.errors[0]
+    assert snapshot(first.output) == before
+
+
+def snapshot(root: Path) -> dict[str, tuple[int, str]]:
+    paths = (path for path in root.rglob("*") if path.is_file())
+    return {str(path): (path.stat().st_mtime_ns, sha256(path)) for path in paths}
+
+
+def test_max_hours_ends_a_run_that_can_be_continued(job: Job, undisturbed: Path) -> None:
+    ended = job(**FLAGS | {"num_epochs": 100000}, max_hours=8 / 3600)
+    assert ended.code == 75, ended.err
+    assert "--max_hours are over" in ended.errors[0]
+    assert ended.manifest["status"] == "interrupted"
+
+
+class Short:
+    """Two epochs on three small episodes, in this process."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.tmp_path = tmp_path
+        self.folder = tmp_path / "run"
+        self.paths = write(tmp_path / "episodes", "raw")
+
+    def config(self, **flags: Any) -> Config:
+        return make_config(
+            self.tmp_path, **({"num_epochs": 3, "batch_size": 1, "chunk_size": 5} | flags)
+        )
+
+    def run(self, **flags: Any) -> None:
+        config = self.config(**flags)
+        train(config, self.paths, self.folder, Manifest(self.tmp_path / "manifest.json", config))
+
+    def interrupted(self, monkeypatch: pytest.MonkeyPatch, **flags: Any) -> None:
+        """Run until a full disk ends it, at the curves of the first epoch: a state is there."""
+
+        def full(*_: Any) -> None:
+            raise OutputError("the disk is full")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("act.train.draw_curves", full)
+            with pytest.raises(OutputError):
+                self.run(**{"state_interval_minutes": 0} | flags)
+        assert (self.folder / "state.ckpt").exists()
+
+
+@pytest.fixture
+def short(tmp_path: Path) -> Short:
+    return Short(tmp_path)
+
+
+def test_a_changed_flag_is_refused_with_both_values(
+    short: Short, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short.interrupted(monkeypatch)
+    with pytest.raises(UsageError) as refused:
+        check_folder(short.config(learning_rate=1e-3, hidden_dim=64), short.folder)
+    for text in ("--learning_rate was 5e-05, now 0.001", "--hidden_dim was 32, now 64"):
+        assert text in str(refused.value)
+    with pytest.raises(UsageError, match="--sim was True, now False"):
+        check_folder(short.config(task_name="real"), short.folder)
+
+
+def test_other_workers_and_devices_are_no_change(
+    short: Short, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short.interrupted(monkeypatch)
+    short.run(num_workers=1, processes=1, max_hours=9, keep_checkpoints=3, task_name="sim_other")
+    assert (short.folder / "policy_last.ckpt").exists()
+
+
+def test_a_changed_dataset_is_refused(short: Short, monkeypatch: pytest.MonkeyPatch) -> None:
+    short.interrupted(monkeypatch)
+    short.paths = short.paths[:2]
+    with pytest.raises(UsageError, match=r"3 episodes with .* now 2 with"):
+        short.run()
+
+
+def test_resume_never_wants_an_empty_folder(short: Short, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = short.config(resume="never")
+    short.folder.mkdir()
+    assert not check_folder(config, short.folder)
+    short.interrupted(monkeypatch)
+    before = snapshot(short.folder)
+    with pytest.raises(UsageError, match="expected an empty run folder"):
+        check_folder(config, short.folder)
+    assert snapshot(short.folder) == before
+
+
+@pytest.mark.parametrize("name", ["policy_best.ckpt", "dataset_stats.pkl", "state.ckpt"])
+def test_files_of_others_are_left_alone(short: Short, name: str) -> None:
+    short.folder.mkdir()
+    (short.folder / name).write_bytes(b"of somebody else")
+    with pytest.raises(UsageError, match=f"{name}: a file of a run that this job did not start"):
+        check_folder(short.config(), short.folder)
+    (short.folder / name).rename(short.folder / "notes.txt")
+    assert not check_folder(short.config(), short.folder)
+    short.run()
+    assert (short.folder / "notes.txt").read_bytes() == b"of somebody else"
+
+
+def test_a_damaged_state_is_refused(short: Short, monkeypatch: pytest.MonkeyPatch) -> None:
+    short.interrupted(monkeypatch)
+    path = short.folder / "state.ckpt"
+    whole = path.read_bytes()
+    for content in (whole[:-1], whole[:100] + b"x" + whole[101:], b""):
+        path.write_bytes(content)
+        with pytest.raises(OutputError, match=r"state\.ckpt: damaged \(its SHA-256"):
+            short.run()
+    path.write_bytes(whole)
+    short.run()
+
+
+def test_the_state_of_another_format_is_refused(short: Short) -> None:
+    for value in ({"a": 1}, [1], torch.zeros(2)):
+        torch.save(value, short.tmp_path / "other")
+        with pytest.raises(OutputError, match="damaged"):
+            parse_state((short.tmp_path / "other").read_bytes(), short.folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 7}', '{"format": 1, "flags": {}}'])
+def test_a_damaged_record_of_the_run_is_refused(short: Short, text: str) -> None:
+    short.folder.mkdir()
+    (short.folder / "run.json").write_text(text)
+    with pytest.raises(UsageError, match=r"run\.json: cannot be understood"):
+        check_folder(short.config(), short.folder)
+
+
+def test_every_file_is_recorded_before_it_gets_its_name(
+    short: Short, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short.interrupted(monkeypatch)
+    unrecorded = {"metrics.jsonl", "files.jsonl", "run.json"}
+    names = {path.name for path in short.folder.iterdir()} - unrecorded
+    assert {"policy_best.ckpt", "state.ckpt", "dataset_stats.pkl"} <= names
+    for name in names:
+        digest = sha256(short.folder / name)
+        assert is_recorded(short.folder / name, digest)
+        assert not is_recorded(short.folder / name, digest[::-1])
+    with (short.folder / "files.jsonl").open("a") as file:
+        file.write('\n{"name": "hal')  # as a kill may leave it
+    short.run()
+
+
+def test_kills_between_record_and_name_leave_a_good_state(
+    short: Short, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """States that were recorded and never got their name do not make the one before bad."""
+    short.interrupted(monkeypatch)
+    for n in range(5):
+        with (short.folder / "files.jsonl").open("a") as file:
+            file.write("\n" + json.dumps({"name": "state.ckpt", "sha256": f"{n}" * 64}))
+    short.run()
+
+
+def test_the_state_is_written_beside_training_or_not(
+    short: Short, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where memory is short it is written at once; it is the same state."""
+    found = []
+    for memory in (1 << 40, 0):
+        monkeypatch.setattr("act.state.free_memory_bytes", lambda memory=memory: memory)
+        short.folder = tmp_path / str(memory)
+        short.interrupted(monkeypatch, num_workers=1)
+        state = parse_state(read_state(short.folder) or b"", short.folder)
+        found.append({name: value for name, value in state.policy.items() if value.numel()})
+        assert state.optimizer["state"]
+    for name, value in found[0].items():
+        assert torch.isfinite(value).all(), name
+
+
+def test_one_job_at_a_time(tmp_path: Path) -> None:
+    busy = pytest.raises(Interrupted, match="another job is writing here")
+    with only_job(tmp_path), busy, only_job(tmp_path):
+        pass
+    with only_job(tmp_path, shared=True), only_job(tmp_path, shared=True):
+        pass
+    claimed = list(tmp_path.iterdir())
+    assert not claimed
+
+
+def test_a_second_job_in_the_same_output_leaves_the_first_alone(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    with only_job(tmp_path):
+        second = subprocess.run(
+            command(tmp_path), cwd=ROOT, env=command_environment(), capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+    assert second.returncode == 75
+    assert "another job is writing here" in second.stderr
+    assert (tmp_path / "manifest.json").read_text() == "{}"
+
+
+STUCK = """
+import hashlib, sys
+from pathlib import Path
+from act import stop
+stop.install()
+with stop.last_word(lambda in_time: Path(sys.argv[1]).write_text(str(in_time))):
+    print("ready", flush=True)
+    # no Python handler runs meanwhile, as in a long backward pass
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 1 << 30)
+"""
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_job_that_is_stuck_ends_within_20_seconds(tmp_path: Path, signals: int) -> None:
+    """One signal: in time to save; a second one: at once."""
+    word = tmp_path / "word"
+    with subprocess.Popen(
+        [sys.executable, "-c", STUCK, str(word)], cwd=ROOT, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        started = time.monotonic()
+        process.send_signal(signal.SIGUSR1)
+        if signals == 2:
+            time.sleep(1.5)
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 75
+    assert word.read_text() == str(signals == 1)
+    assert (time.monotonic() - started > 8) == (signals == 1)  # the first one leaves time
+
+
+def test_the_last_word_of_a_long_step_is_the_state_before_it(
+    short: Short, monkeypatch: pytest.MonkeyPatch, undisturbed: Path
+) -> None:
+    """What the listener saves while the main thread computes is what a step boundary has."""
+    from act import train as module
+
+    seen: list[int] = []
+    real = module._add_gradient
+
+    def in_the_middle(run: Any, batch: Any, part: int) -> Any:
+        found = real(run, batch, part)
+        if run.progress.step == 3:
+            module._save_in_time(run, True)
+            seen.append(run.progress.step)
+            raise KeyboardInterrupt  # the process is ended here
+        return found
+
+    monkeypatch.setattr(module, "_add_gradient", in_the_middle)
+    with pytest.raises(KeyboardInterrupt):
+        short.run()
+    monkeypatch.undo()
+    assert seen == [3]
+    assert parse_state(read_state(short.folder) or b"", short.folder).step == 3
+    short.run()
+    whole = short.folder
+    short.folder = short.tmp_path / "straight"
+    short.run()
+    for name in ("policy_last.ckpt", "policy_best.ckpt"):
+        assert (whole / name).read_bytes() == (short.folder / name).read_bytes()
+
+
+@pytest.mark.parametrize("flags", [
+    {"early_stopping": 1, "learning_rate": 1e-9, "num_epochs": 9},
+    {"accumulate": 2, "batch_size": 2, "lr_schedule": "cosine", "lr_warmup": 2, "kl_warmup": 4},
+    {"jitter_hue": 0.1, "random_shift": 2, "camera_dropout": 0.3, "decoder_output": "last"},
+])  # fmt: skip
+def test_every_kind_of_run_goes_on_to_the_same_bytes(
+    short: Short, monkeypatch: pytest.MonkeyPatch, flags: dict[str, Any]
+) -> None:
+    short.interrupted(monkeypatch, **flags)
+    short.run(**flags)
+    went_on = short.folder
+    short.folder = short.tmp_path / "straight"
+    short.run(**flags)
+    for name in ("policy_last.ckpt", "policy_best.ckpt"):
+        assert (went_on / name).read_bytes() == (short.folder / name).read_bytes()
+    assert losses(went_on) == losses(short.folder)
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        command(tmp_path, input=ROOT / "tests/data/aloha_sim_v21", convert_workers=2),
+        cwd=ROOT, env=command_environment(), stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "converted_hdf5").glob(".*.partial")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    workers = children(process.pid)
+    assert len(workers) >= 2
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 10
+    while any(is_alive(pid) for pid in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def test_claim_is_of_the_first_dataset(short: Short) -> None:
+    dataset = {"fingerprint": "a" * 64, "episodes": [{"length": 3}]}
+    claim(short.config(), short.folder, dataset)
+    claim(short.config(), short.folder, dataset)
+    with pytest.raises(JobError, match="another dataset"):
+        claim(short.config(), short.folder, dataset | {"fingerprint": "b" * 64})

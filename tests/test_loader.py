@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -188,4 +189,46 @@ def test_a_value_that_is_not_finite_is_refused(tmp_path: Path) -> None:
     with h5py.File(path, "r+") as file:
         file["observations/qpos"][3, 1] = np.nan
     with pytest.raises(DatasetError, match="qpos is nan at step 3, dim 1"):
+        open_episodes([path])
+
+
+def linked(path: Path, other: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        del file["action"]
+        file["action"] = h5py.ExternalLink(other.name, "/action")
+
+
+def stored_elsewhere(path: Path, other: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        shape = file["action"].shape
+        del file["action"]
+        storage = [(str(other), 0, h5py.h5f.UNLIMITED)]
+        file.create_dataset("action", shape, np.float32, external=storage)
+
+
+def virtual(path: Path, other: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        shape = file["action"].shape
+        del file["action"]
+        layout = h5py.VirtualLayout(shape, np.float32)
+        layout[:] = h5py.VirtualSource(other, "action", shape)
+        file.create_virtual_dataset("action", layout)
+
+
+@pytest.mark.parametrize("change", [linked, stored_elsewhere, virtual])
+def test_an_episode_whose_data_lie_in_another_file_is_refused(
+    tmp_path: Path, change: Callable[[Path, Path], None]
+) -> None:
+    first, second, *_ = write(tmp_path, "raw")
+    change(first, second)
+    with pytest.raises(DatasetError, match=r"episode_0\.hdf5: /action lies in another file"):
+        open_episodes([first])
+
+
+def test_an_episode_that_claims_more_than_the_memory_is_refused(tmp_path: Path) -> None:
+    (path, *_) = write(tmp_path, "raw")
+    with h5py.File(path, "r+") as file:
+        del file["action"]
+        file.create_dataset("action", (1 << 34, 14), np.float32, chunks=(1, 14))
+    with pytest.raises(DatasetError, match=r"takes 962 GB at once"):
         open_episodes([path])

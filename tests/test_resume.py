@@ -405,3 +405,18 @@ def test_claim_is_of_the_first_dataset(short: Short) -> None:
     claim(short.config(), short.folder, dataset)
     with pytest.raises(JobError, match="another dataset"):
         claim(short.config(), short.folder, dataset | {"fingerprint": "b" * 64})
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory."), MemoryError()])
+def test_running_out_of_memory_says_what_to_lower(
+    short: Short, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fails(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("act.train.validate", fails)
+    with pytest.raises(OutputError) as told:
+        short.run()
+    for text in ("batch 1, 2 cameras, ", "lower --batch_size, --image_size", "--data_cache none"):
+        assert text in str(told.value)
+    assert told.value.exit_code == 4

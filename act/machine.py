@@ -50,11 +50,12 @@ def free_memory_bytes() -> int:
     """Memory that is left: of the machine, and of the container's limit, its page cache aside."""
     meminfo = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     free = int(meminfo["MemAvailable"].split()[0]) << 10
-    used = _read_words(_CGROUP / "memory.current")
-    if used:
-        stat = _read_words(_CGROUP / "memory.stat")
-        cache = int(stat[stat.index("inactive_file") + 1])
-        free = min(free, memory_bytes() - int(used[0]) + cache)
+    for folder, name in (("", "memory.current"), ("memory", "memory.usage_in_bytes")):  # v2, v1
+        used = _read_words(_CGROUP / folder / name)
+        if used:
+            stat = _read_words(_CGROUP / folder / "memory.stat")
+            cache = int(stat[stat.index("inactive_file") + 1])
+            free = min(free, memory_bytes() - int(used[0]) + cache)
     return free
 
 

@@ -12,7 +12,9 @@ from tests.chaos.small_job import Lost, check_files, check_result, finish, start
 
 
 def test_kills() -> None:
-    assert list(kills(4)) == [None] * 5
+    found = list(kills(4))
+    assert len(found) >= 5
+    assert not any(found)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a tmpfs")

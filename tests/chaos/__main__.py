@@ -35,7 +35,7 @@ def main() -> int:
     largest_kb = 12_000
     sizes = np.linspace(64, largest_kb, asked.disks).astype(int).tolist()
     parts = [
-        (Row("SIGKILL at random moments"), kills(asked.kills), 0.3),
+        (Row("SIGKILL at random moments"), kills(asked.kills, asked.seed), 0.3),
         (Row("disks that fill up"), full_disks(sizes if os.geteuid() == 0 else []), 0.15),
         (Row("writes, syncs, renames that fail"), failing_calls(range(1, asked.calls + 1)), 0.2),
         (Row("mutated inputs"), inputs(range(asked.seed, asked.seed + asked.inputs)), 0.35),
@@ -56,7 +56,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--disks", type=int, default=24, help="sizes of a disk that is too small")
     parser.add_argument("--calls", type=int, default=60, help="of the calls that fail, the first n")
     parser.add_argument("--inputs", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, default=0, help="of the first mutated input")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments and the inputs")
     parser.add_argument("--minutes", type=float, default=60)
     return parser.parse_args()
 

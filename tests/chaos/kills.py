@@ -4,23 +4,48 @@ import random
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from queue import SimpleQueue
 
-from tests.chaos.small_job import Lost, check_files, check_result, finish, start, undisturbed
+from act.machine import cpu_count
+from tests.chaos.small_job import check_files, check_result, finish, start, undisturbed
 
 
 def kills(count: int, seed: int = 0) -> Iterator[str | None]:
-    """Kill the job `count` times; gives what was lost after each, None for nothing.
+    """Kill jobs `count` times, a job on each core; gives what was lost after each, None if nothing.
 
-    The same output is gone on with until the job ends by itself; then it starts anew.
+    A job is gone on with in the same output until it ends by itself; then it starts anew.
     """
+    undisturbed()
+    found: SimpleQueue[str | None] = SimpleQueue()
+    enough = threading.Event()
+    lanes = min(cpu_count(), count)
+    threads = [
+        threading.Thread(
+            target=_kill, args=(found, enough, len(range(lane, count, lanes)), seed + lane)
+        )
+        for lane in range(lanes)
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(count + lanes):  # each ends with a job that is left alone
+            yield found.get()
+    finally:
+        enough.set()
+        for thread in threads:
+            thread.join()
+
+
+def _kill(found: "SimpleQueue[str | None]", enough: threading.Event, count: int, seed: int) -> None:
     moments, longest_s = random.Random(seed), 1.05 * undisturbed().seconds
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "output"
         done = 0
-        while done < count:
+        while done < count and not enough.is_set():
             process = start(output)
             time.sleep(moments.uniform(0, longest_s))
             killed = process.poll() is None
@@ -30,18 +55,18 @@ def kills(count: int, seed: int = 0) -> Iterator[str | None]:
                     process.communicate()
                     done += 1
                     check_files(output)
-                    yield None
+                    found.put(None)
                 else:
                     _end(output, process)
-            except Lost as lost:
-                yield f"kill {done}: {lost}"
+            except Exception as lost:
+                found.put(f"kill {done} of seed {seed}: {lost}")
                 shutil.rmtree(output)
         try:
             _end(output, start(output))
-        except Lost as lost:
-            yield f"after the last kill: {lost}"
+        except Exception as lost:
+            found.put(f"after the last kill of seed {seed}: {lost}")
         else:
-            yield None
+            found.put(None)
 
 
 def _end(output: Path, process: "subprocess.Popen[str]") -> None:

@@ -52,7 +52,7 @@ def start(output: Path, *program: str, **flags: Any) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         command(output, *program, **flags),
         cwd=ROOT,
-        env=command_environment(),
+        env=command_environment() | {"OMP_NUM_THREADS": "1"},  # several run side by side
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -111,6 +111,8 @@ class _Worker:
 
 
 def _serve(pipe: Connection) -> None:
+    logging.getLogger("act").setLevel(logging.CRITICAL)
+    warnings.simplefilter("ignore")
     with contextlib.suppress(EOFError), tempfile.TemporaryDirectory() as folder:
         pipe.send("ready")
         while True:
@@ -129,8 +131,6 @@ def _serve(pipe: Connection) -> None:
 
 def try_case(number: int, place: Path) -> None:
     """Mutate and read one file; raises Lost, or whatever escapes our code."""
-    logging.getLogger("act").setLevel(logging.CRITICAL)
-    warnings.simplefilter("ignore")
     chance = random.Random(number)
     kind = chance.choice([_dataset] * 7 + [_episode, _state, _weights, _stats])
     before = _tree(SMALL)

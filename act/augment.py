@@ -35,6 +35,11 @@ class Augmentation:
         """Whether anything is changed at all."""
         return any(vars(self).values())
 
+    @property
+    def recolours(self) -> bool:
+        """Whether colours are changed."""
+        return any((self.brightness, self.contrast, self.saturation, self.hue))
+
     def draw(self, random: np.random.Generator, samples: int, cameras: int) -> FloatArray:
         """The changes of each image: (samples, cameras, 7), for `augmented` and `kept`."""
         unit = random.uniform(-1, 1, (samples, cameras, 6))

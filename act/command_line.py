@@ -92,7 +92,8 @@ def _add_flag(group: argparse._ArgumentGroup, knob: dataclasses.Field[Any], defa
     )
 
 
-def _names(text: str) -> tuple[str, ...]:
+def read_names(text: str) -> tuple[str, ...]:
+    """Names between commas; auto is none."""
     return () if text == "auto" else tuple(name.strip() for name in text.split(","))
 
 
@@ -107,7 +108,7 @@ def shown_default(default: Any) -> str:
     return str(default)
 
 
-_READERS: dict[Any, Any] = {tuple[str, ...]: _names, tuple[Path, ...]: Path}
+_READERS: dict[Any, Any] = {tuple[str, ...]: read_names, tuple[Path, ...]: Path}
 _METAVARS: dict[Any, str] = {
     int: "N",
     float: "X",

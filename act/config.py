@@ -354,6 +354,11 @@ class Config:
         return self.num_epochs if self.num_epochs > 0 else self.steps
 
     @property
+    def actions_at_once(self) -> int:
+        """Actions that the policy predicts: CNNMLP predicts one."""
+        return self.chunk_size if self.policy_class == "ACT" else 1
+
+    @property
     def is_sim(self) -> bool:
         """`--sim`, where it is auto by the task's name."""
         return self.sim == "true" or (self.sim == "auto" and self.task_name.startswith("sim_"))

@@ -42,7 +42,7 @@ def describe_policy(
             },
         },
         "output": {
-            "chunk_size": config.chunk_size if is_act else 1,
+            "chunk_size": config.actions_at_once,
             "dims": info.action_dim,
             "names": _list(info.action_names),
             "denormalisation": "a_hat * action_std + action_mean",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from act.files import whole_file
 from act.metrics import Row
@@ -23,6 +24,7 @@ def _draw(folder: Path, rows: Sequence[Row], name: str, seed: int) -> Path:
     axes.plot(epochs, [row.val[name] for row in rows], marker=marker, label="validation")
     axes.set(title=name, xlabel="epoch", ylabel=name)
     axes.legend()
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # epochs have no fractions
     path = folder / f"train_val_{name}_seed_{seed}.png"
     with whole_file(path, recorded=True) as file:
         figure.savefig(file, format="png")

@@ -227,9 +227,17 @@ class Sampler:
     def _valid_steps(self, order: Order) -> IntArray:
         """How many steps of each sample's chunk are not padding."""
         lengths = np.asarray(self.episodes.lengths, np.int64)[order.episode]
-        sim = np.asarray([info.sim for info in self.episodes.infos])[order.episode]
-        first = np.where(sim, order.start_ts, np.maximum(0, order.start_ts - 1))
-        return np.minimum(self.chunk_size, lengths - first)
+        return np.minimum(self.chunk_size, lengths - first_action(self.episodes, order))
+
+
+def first_action(episodes: Episodes, order: Order) -> IntArray:
+    """The time step whose action answers each sample's observation first: (B,).
+
+    Recorders of real robots stored actions one step late, so upstream starts one step earlier
+    there (`sim` False).
+    """
+    late = np.asarray([not episodes.infos[episode].sim for episode in order.episode])
+    return np.maximum(0, order.start_ts - late)
 
 
 @dataclass(frozen=True)
@@ -247,7 +255,7 @@ class VectorStore:
     def __init__(self, episodes: Episodes, stats: dict[str, FloatArray], chunk_size: int) -> None:
         self._ends = np.cumsum(episodes.lengths)
         self._firsts = self._ends - episodes.lengths
-        self._late = np.asarray([not info.sim for info in episodes.infos])
+        self._episodes = episodes
         self._chunk = np.arange(chunk_size)
         self._qpos = (np.concatenate(episodes.qpos) - stats["qpos_mean"]) / stats["qpos_std"]
         # padding is zeros before it is normalised, as upstream has it: the row behind all others
@@ -256,15 +264,10 @@ class VectorStore:
         self._action = (action - stats["action_mean"]) / stats["action_std"]
 
     def gather(self, order: Order) -> Vectors:
-        """The qpos at each sample's time step and the chunk of actions that answers it.
-
-        Recorders of real robots stored actions one step late, so upstream starts one step earlier
-        there (`sim` False).
-        """
+        """The qpos at each sample's time step and the chunk of actions that answers it."""
         episode = order.episode
         first = self._firsts[episode]
-        answer = first + np.maximum(0, order.start_ts - self._late[episode])
-        steps = answer[:, None] + self._chunk
+        steps = (first + first_action(self._episodes, order))[:, None] + self._chunk
         is_pad = steps >= self._ends[episode][:, None]
         rows = np.where(is_pad, len(self._action) - 1, steps)
         return Vectors(self._qpos[first + order.start_ts], self._action[rows], is_pad)

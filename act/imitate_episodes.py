@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from act import stop
-from act.command_line import OneLineParser
+from act.command_line import OneLineParser, read_names
 from act.config import Config
 from act.episode import find_episodes
 from act.errors import AlreadyDone, DatasetError, UsageError
@@ -93,12 +93,8 @@ def _parser() -> OneLineParser:
     machine = made.add_argument_group("not upstream's")
     machine.add_argument("--device", choices=("auto", "cuda", "cpu"), default=argparse.SUPPRESS)
     machine.add_argument("--backbone_weights", default=argparse.SUPPRESS)
-    machine.add_argument("--camera_names", type=_names, default=argparse.SUPPRESS)
+    machine.add_argument("--camera_names", type=read_names, default=argparse.SUPPRESS)
     return made
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(text.split(","))
 
 
 if __name__ == "__main__":

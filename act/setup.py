@@ -76,7 +76,7 @@ class Run:
     @property
     def chunk_size(self) -> int:
         """Actions predicted at once; CNNMLP predicts one."""
-        return _chunk_size(self.config)
+        return self.config.actions_at_once
 
     @property
     def batch_size(self) -> int:
@@ -196,7 +196,7 @@ def _sampler(config: Config, episodes: Episodes, group: Group) -> Sampler:
     return Sampler(
         episodes,
         config.seed,
-        chunk_size=_chunk_size(config),
+        chunk_size=config.actions_at_once,
         latent_dim=LATENT_DIM,
         batch_size=global_batch(config, group),
         rank=group.rank,
@@ -241,10 +241,6 @@ def _is_cached(config: Config, episodes: Episodes, device: torch.device) -> bool
     return config.data_cache == "gpu"
 
 
-def _chunk_size(config: Config) -> int:
-    return config.chunk_size if config.policy_class == "ACT" else 1
-
-
 def _resolved_dims(episodes: Episodes) -> dict[str, Any]:
     """What `--state_dim 0`, or episodes that were not converted, came to."""
     info = episodes.infos[0]
@@ -256,12 +252,7 @@ def make_policy(config: Config, episodes: Episodes) -> tuple[Policy, str | None]
     """The policy for these episodes, seeded, and the SHA-256 of its backbone's weights."""
     torch.manual_seed(config.seed)
     qpos_dim, action_dim = episodes.infos[0].qpos_dim, episodes.infos[0].action_dim
-    recolours = bool(
-        config.jitter_brightness
-        or config.jitter_contrast
-        or config.jitter_saturation
-        or config.jitter_hue
-    )
+    recolours = _augmentation(config, episodes).recolours
     policy: ACTPolicy | CNNMLPPolicy
     if config.policy_class == "ACT":
         model = ACT(

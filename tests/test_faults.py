@@ -41,10 +41,7 @@ def test_an_input_that_disappears_while_converting_is_3(tmp_path: Path) -> None:
 
 
 def test_an_episode_that_is_cut_off_while_training_is_3(tmp_path: Path) -> None:
-    episodes = converted(tmp_path)
-    output = tmp_path / "output"
-    process = start(output, input=episodes, num_epochs=100000, keep_converted_hdf5=None)
-    wait_for((output / "checkpoints/test/policy_best.ckpt").exists)
+    episodes, process = training_on(tmp_path, num_epochs=100000)
     for path in episodes.iterdir():
         os.truncate(path, 2000)
     assert finish(process, (3,), "the episodes are cut off") == 3
@@ -52,19 +49,19 @@ def test_an_episode_that_is_cut_off_while_training_is_3(tmp_path: Path) -> None:
 
 def test_episodes_that_are_deleted_while_training_are_still_read(tmp_path: Path) -> None:
     """They are open: the run goes on to its end."""
-    episodes = converted(tmp_path)
-    output = tmp_path / "output"
-    process = start(output, input=episodes, num_epochs=40, keep_converted_hdf5=None)
-    wait_for((output / "checkpoints/test/policy_best.ckpt").exists)
+    episodes, process = training_on(tmp_path, num_epochs=40)
     shutil.rmtree(episodes)
     assert finish(process, (0,), "the episodes are deleted") == 0
 
 
-def converted(tmp_path: Path) -> Path:
-    """A folder of episodes."""
-    output = tmp_path / "first"
-    finish(start(output, num_epochs=1), (0,), "the conversion")
-    return output / "converted_hdf5"
+def training_on(tmp_path: Path, num_epochs: int) -> tuple[Path, "subprocess.Popen[str]"]:
+    """A folder of episodes, and a job that has begun to train on them."""
+    first, output = tmp_path / "first", tmp_path / "output"
+    finish(start(first, num_epochs=1), (0,), "the conversion")
+    episodes = first / "converted_hdf5"
+    process = start(output, input=episodes, num_epochs=num_epochs, keep_converted_hdf5=None)
+    wait_for((output / "checkpoints/test/policy_best.ckpt").exists)
+    return episodes, process
 
 
 def test_a_clock_that_jumps_changes_nothing(tmp_path: Path) -> None:

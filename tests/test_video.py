@@ -57,8 +57,11 @@ def test_a_depth_stream_is_refused(tmp_path: Path) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx265", rate=30)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "gray12le"
+        # With B-frames x265 reads a delay that it sets only at a later frame, and one was encoded.
+        stream.codec_context.max_b_frames = 0
         frame = av.VideoFrame.from_ndarray(np.zeros((48, 64), np.uint16), "gray16le")
         frame = frame.reformat(format="gray12le")
+        frame.pts = 0
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
     with VideoReader(path, FPS) as reader, pytest.raises(DatasetError, match="depth or grey"):

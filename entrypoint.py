@@ -7,6 +7,7 @@ codes in act/run.py.
 
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 from act import stop
@@ -84,10 +85,12 @@ def do_job(config: Config, manifest: Manifest) -> None:
                 claim(config, run_folder, found)
             raise AlreadyDone(f"{run_folder} holds the policy of this very run")
         manifest.write()
-        files = convert_in_turn(config, manifest, group)
+        begin = partial(claim, config, run_folder)
+        files = convert_in_turn(config, manifest, group, begin)
         train(config, files.paths, run_folder, manifest, group)
         group.wait()
-        remove_converted(config, files)
+        # once the run is marked as finished: it would be converted again to be gone on with
+        manifest.afterwards(partial(remove_converted, config, files))
 
 
 if __name__ == "__main__":

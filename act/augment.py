@@ -89,8 +89,8 @@ def recoloured(image: Tensor, drawn: Tensor) -> Tensor:
 
 
 def _gray(image: Tensor) -> Tensor:
-    weights = image.new_tensor(_GRAY)[:, None, None]
-    return (image * weights).sum(dim=2, keepdim=True)
+    red, green, blue = image.unbind(2)
+    return (_GRAY[0] * red + _GRAY[1] * green + _GRAY[2] * blue).unsqueeze(2)
 
 
 def _blend(image: Tensor, other: Tensor, factor: Tensor) -> Tensor:
@@ -99,11 +99,11 @@ def _blend(image: Tensor, other: Tensor, factor: Tensor) -> Tensor:
 
 def _rotation(turns: Tensor) -> Tensor:
     """(B, C) turns to (B, C, 3, 3): rotations about the axis (1, 1, 1)."""
-    angle = (2 * math.pi * turns)[..., None, None]
-    identity = torch.eye(3, device=turns.device)
-    axis = torch.full((3, 3), 1 / 3, device=turns.device)
-    cross = turns.new_tensor([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
-    return identity * angle.cos() + axis * (1 - angle.cos()) + cross * angle.sin()
+    angle = 2 * math.pi * turns
+    cos, sin = angle.cos(), angle.sin() / math.sqrt(3)
+    same, minus, plus = (1 + 2 * cos) / 3, (1 - cos) / 3 - sin, (1 - cos) / 3 + sin
+    rows = [same, minus, plus, plus, same, minus, minus, plus, same]  # made where `turns` lies
+    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
 
 
 def kept(image: Tensor, drawn: Tensor) -> Tensor:

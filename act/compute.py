@@ -41,8 +41,8 @@ def computation(config: Config, policy: Policy, device: torch.device, group: Gro
     module: nn.Module = Computation(policy, device, precision == "bf16")
     if config.compile == "on":
         # CUDA graphs take the launches away, which are what ACT waits for; they do not go with
-        # DistributedDataParallel's hooks
-        graphs = device.type == "cuda" and group.size == 1
+        # DistributedDataParallel's hooks, nor with gradients that wait for another part
+        graphs = device.type == "cuda" and group.size == 1 and config.accumulate == 1
         module.compile(mode="reduce-overhead" if graphs else None)
     if group.size > 1:
         module = DistributedDataParallel(

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from act.augment import Augmentation
 from act.episode import EpisodeInfo, FloatArray, read_info, read_vectors
 from act.errors import DatasetError
+from act.machine import memory_bytes
 
 logger = logging.getLogger("act")
 
@@ -89,8 +90,20 @@ def open_episodes(paths: Sequence[Path], camera_names: Sequence[str] = ()) -> Ep
     names = tuple(camera_names) or tuple(infos[0].image_sizes)
     for info in infos:
         _check_like_first(info, infos[0], names)
+    _check_room(infos)
     vectors = [read_vectors(path) for path in paths]
     return Episodes(infos, tuple(q for q, _ in vectors), tuple(a for _, a in vectors), names)
+
+
+def _check_room(infos: Sequence[EpisodeInfo]) -> None:
+    """Refuse vectors that do not fit the memory, before they take it."""
+    needed = sum(4 * info.length * (info.qpos_dim + info.action_dim) for info in infos)
+    if needed > memory_bytes() // 2:
+        raise DatasetError(
+            f"{infos[0].path.parent}: qpos and action of {len(infos)} episodes take "
+            f"{needed / 1e9:.0f} GB, found {memory_bytes() / 1e9:.0f} GB of memory; give the "
+            f"container more, or use fewer episodes"
+        )
 
 
 def _check_like_first(info: EpisodeInfo, first: EpisodeInfo, names: tuple[str, ...]) -> None:

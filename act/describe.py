@@ -67,6 +67,8 @@ def _plan(run: Run) -> Iterator[tuple[str, str]]:
     yield "length", f"{length}, {samples} samples"
     yield "", f"one sample is one frame of an episode: {samples / frames:.2g} passes over all"
     yield "policy", f"{config.policy_class}, {parameters / 1e6:.1f} M parameters"
+    if run.manifest.get("policy")["network"]["batch_norm"] == "frames":
+        yield "", "no backbone weights: its frozen batch norm has the statistics of some frames"
     yield "device", f"{run.device}, {describe_device(run.device)['name']}"
     if run.continued_from is not None:
         yield "continue", f"from epoch {run.progress.epoch}, step {run.progress.step}"

@@ -24,6 +24,11 @@ def choose_device(wanted: str) -> torch.device:
             f"start the container with --gpus all and a driver for that CUDA, or use --device cpu"
         )
     check_architecture(torch.cuda.get_device_capability(), torch.cuda.get_arch_list())
+    if local_rank() >= torch.cuda.device_count():
+        raise UsageError(
+            f"--processes: found {torch.cuda.device_count()} GPUs, and this process would take "
+            f"number {local_rank()}; start at most as many processes as there are GPUs"
+        )
     return torch.device("cuda", local_rank())
 
 

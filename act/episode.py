@@ -82,8 +82,14 @@ def read_info(path: Path) -> EpisodeInfo:
         images = file["observations/images"]
         names = _names(file, "camera_names") or tuple(images)
         compressed = bool(file.attrs.get("compress", False))
-        for dataset in (qpos, action, *images.values()):
-            _check_own(path, file, dataset)
+        if unknown := set(names) - set(images):  # a name with slashes would lead elsewhere
+            raise ValueError(f"no images of {min(unknown)!r}, but of {sorted(images)}")
+        for dataset in (qpos, action):
+            _check_own(path, file, dataset, dataset.shape)
+            if dataset.ndim != 2:
+                raise ValueError(f"{dataset.name} has shape {dataset.shape}, not (T, dims)")
+        for dataset in images.values():
+            _check_own(path, file, dataset, dataset.shape[1:])
         info = EpisodeInfo(
             path=path,
             sim=bool(file.attrs.get("sim", False)),
@@ -106,15 +112,16 @@ def read_info(path: Path) -> EpisodeInfo:
     return info
 
 
-def _check_own(path: Path, file: h5py.File, dataset: h5py.Dataset) -> None:
-    """Refuse data that lie in other files, and rows that would fill the memory."""
+def _check_own(
+    path: Path, file: h5py.File, dataset: h5py.Dataset, at_once: tuple[int, ...]
+) -> None:
+    """Refuse data that lie in other files, and a part read at once that would fill the memory."""
     if dataset.file.filename != file.filename or dataset.is_virtual or dataset.external:
         raise DatasetError(
             f"{path}: {dataset.name} lies in another file, expected all of an episode in its own; "
             f"write it again"
         )
-    vectors = dataset.ndim == 2 and dataset.dtype != np.uint8  # which are read whole
-    row_bytes = dataset.dtype.itemsize * math.prod(dataset.shape[0 if vectors else 1 :])
+    row_bytes = max(4, dataset.dtype.itemsize) * math.prod(at_once)  # vectors become float32
     if row_bytes > memory_bytes() // _LARGEST_SHARE:
         raise DatasetError(
             f"{path}: {dataset.name} is {dataset.dtype} {dataset.shape}, which takes "
@@ -158,6 +165,8 @@ def read_vectors(path: Path) -> tuple[FloatArray, FloatArray]:
 def open_episode(path: Path) -> Iterator[h5py.File]:
     """Open an episode file for reading; h5py's errors become a DatasetError with the path."""
     try:
+        if not path.is_file():  # opening a pipe would wait for ever
+            raise FileNotFoundError("no such file" if not path.exists() else "not a file")
         with h5py.File(path, "r") as file:
             yield file
     except JobError:

@@ -4,16 +4,19 @@ T time steps, H and W the image's height and width, C cameras, L bytes of the lo
 """
 
 import contextlib
+import errno
 import mmap
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from act.episode import FloatArray, Frame
 from act.jpeg import encode_jpeg
@@ -46,7 +49,9 @@ def write_episode(
     attributes: of the file, `sim` among them; jpeg_quality: None = raw frames
     """
     if jpeg_quality is None:
-        offsets = _lay_out(path, vectors, images, attributes)
+        offsets = _lay_out(
+            path, vectors, {c: (*shape, 3) for c, shape in images.items()}, attributes
+        )
         (frame_bytes,) = {height * width * 3 for _, height, width in images.values()}
         raw = _RawWriter(path, offsets, frame_bytes)
         try:
@@ -55,26 +60,66 @@ def write_episode(
         finally:
             raw.close()
     else:
-        _lay_out(path, vectors, {}, attributes | {"compress": True})
         with tempfile.TemporaryFile(dir=path.parent) as spool:
             writer = _JpegWriter(spool, jpeg_quality)
             yield writer
-            writer.finish(path, list(images))
+            lengths = writer.lengths(list(images))
+            rows = {camera: (len(lengths[0]), int(lengths.max())) for camera in images}
+            compressed = attributes | {"compress": True}
+            offsets = _lay_out(path, vectors, rows, compressed, {"compress_len": lengths})
+            writer.finish(path, offsets, lengths)
 
 
 def _lay_out(
-    path: Path, vectors: dict[str, FloatArray], images: Shapes, attributes: dict[str, Any]
+    path: Path,
+    vectors: dict[str, FloatArray],
+    images: Mapping[str, tuple[int, ...]],
+    attributes: dict[str, Any],
+    others: Mapping[str, NDArray[np.int32]] = MappingProxyType({}),
 ) -> dict[str, int]:
-    """Write everything but the frames; returns where each camera's frames begin in the file."""
-    with h5py.File(
-        path, "w", alignment_threshold=_PAGE_BYTES, alignment_interval=_PAGE_BYTES
-    ) as file:
-        for name, value in attributes.items():
-            file.attrs[name] = value
-        for name, values in vectors.items():
-            group = file if name == "action" else file.require_group("observations")
-            group.create_dataset(name, data=values, dtype=np.float32)
-        return {camera: _allocate(file, camera, (*shape, 3)) for camera, shape in images.items()}
+    """Write everything but the images; returns where each camera's begin in the file.
+
+    HDF5 lays out a file in memory, with holes for the images, and its bytes are written from here:
+    on a disk that fills it ends the process, or fails when it closes, without saying why.
+    """
+    with os.fdopen(os.memfd_create("episode"), "w+b", buffering=0) as memory:
+        with h5py.File(
+            memory,
+            "w",
+            alignment_threshold=_PAGE_BYTES,
+            alignment_interval=_PAGE_BYTES,
+        ) as file:
+            for name, value in attributes.items():
+                file.attrs[name] = value
+            for name, values in vectors.items():
+                group = file if name == "action" else file.require_group("observations")
+                group.create_dataset(name, data=values, dtype=np.float32)
+            for name, numbers in others.items():
+                file[name] = numbers
+            offsets = {camera: _allocate(file, camera, shape) for camera, shape in images.items()}
+        _copy_sparse(memory.fileno(), path)
+    return offsets
+
+
+def _copy_sparse(source: int, path: Path) -> None:
+    """Write what a file with holes holds to `path`, holes included."""
+    size = os.fstat(source).st_size
+    with path.open("wb") as file:
+        place = 0
+        while (place := _next_data(source, place)) < size:
+            end = os.lseek(source, place, os.SEEK_HOLE)
+            write_all(file.fileno(), os.pread(source, end - place, place), place)
+            place = end
+        file.truncate(size)
+
+
+def _next_data(descriptor: int, place: int) -> int:
+    try:
+        return os.lseek(descriptor, place, os.SEEK_DATA)
+    except OSError as error:
+        if error.errno != errno.ENXIO:  # nothing but a hole follows
+            raise
+        return os.fstat(descriptor).st_size
 
 
 def _allocate(file: h5py.File, camera: str, shape: tuple[int, ...]) -> int:
@@ -140,7 +185,7 @@ def open_past_cache(path: Path, frame_bytes: int) -> int:
     return os.open(path, os.O_RDWR)
 
 
-def write_all(descriptor: int, buffer: mmap.mmap, place: int) -> None:
+def write_all(descriptor: int, buffer: mmap.mmap | bytes, place: int) -> None:
     """Write a whole buffer at a place in a file."""
     done = 0
     while done < len(buffer):  # a disk that is nearly full takes a part
@@ -160,18 +205,16 @@ class _JpegWriter:
         self._spool.write(content)
         self._lengths.setdefault(camera, []).append(len(content))
 
-    def finish(self, path: Path, cameras: list[str]) -> None:
-        """Move the rows from the spool into the file."""
-        lengths = np.array([self._lengths[camera] for camera in cameras], np.int32)
+    def lengths(self, cameras: list[str]) -> NDArray[np.int32]:
+        """The bytes of each JPEG (C, T)."""
+        return np.array([self._lengths[camera] for camera in cameras], np.int32)
+
+    def finish(self, path: Path, offsets: dict[str, int], lengths: NDArray[np.int32]) -> None:
+        """Move the rows from the spool to where the file has them."""
         longest = int(lengths.max())
         self._spool.seek(0)
-        with h5py.File(path, "r+") as file:
-            file["compress_len"] = lengths
-            for camera, row_lengths in zip(cameras, lengths.tolist(), strict=True):
-                shape = (len(row_lengths), longest)
-                group = file.require_group("observations/images")
-                rows = group.create_dataset(camera, shape, np.uint8)
-                for ts, length in enumerate(row_lengths):
-                    row = np.zeros(longest, np.uint8)
-                    row[:length] = np.frombuffer(self._spool.read(length), np.uint8)
-                    rows[ts] = row
+        with path.open("r+b") as file:
+            for place, row_lengths in zip(offsets.values(), lengths.tolist(), strict=True):
+                file.seek(place)
+                for length in row_lengths:
+                    file.write(self._spool.read(length).ljust(longest, b"\0"))

@@ -8,18 +8,21 @@ import math
 import os
 import resource
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from act.dataset import Episodes, Order
 from act.episode import Frame, open_episode
 from act.errors import DatasetError
 from act.jpeg import decode_jpeg
+from act.machine import cpu_count
 
 _OTHER_FILES = 256  # that a process has open besides the episodes
 _CACHE_SHARE = 0.5  # of the GPU's free memory, for --data_cache auto
@@ -27,9 +30,9 @@ _CACHE_SHARE = 0.5  # of the GPU's free memory, for --data_cache auto
 
 @dataclass(frozen=True)
 class _Rows:
-    """The frames of one camera of one episode, one after the other in the file."""
+    """Where the frames of one camera of one episode lie in the file."""
 
-    offset: int
+    offsets: NDArray[np.int64]  # (T,)
     shape: tuple[int, ...]  # of one: (H, W, 3), or (L,) for JPEG rows
 
     @property
@@ -79,12 +82,18 @@ class FrameStore:
             self._read_row(episode, rows, ts, row)
         if info.compressed:
             row = decode_jpeg(row, f"{info.path}: frame {ts} of {name}")
-        if row is not out:
-            np.copyto(out, row)
+        if row is out:
+            return
+        if row.shape != out.shape or row.dtype != out.dtype:
+            raise DatasetError(
+                f"{info.path}: frame {ts} of {name} is {row.dtype} {row.shape}, expected "
+                f"{out.dtype} {out.shape} as the first one; convert the dataset again"
+            )
+        np.copyto(out, row)
 
     def _read_row(self, episode: int, rows: _Rows, ts: int, out: Frame) -> None:
         path, descriptor = self._episodes.infos[episode].path, self._files[episode]
-        place = rows.offset + ts * rows.size_bytes
+        place = int(rows.offsets[ts])
         try:
             if descriptor is None:
                 with path.open("rb") as file:
@@ -110,13 +119,24 @@ class FrameStore:
 
 
 def _find_rows(path: Path, camera: str) -> _Rows | None:
-    """Where the frames lie, or None when they are chunked (as upstream writes them)."""
+    """Where the frames lie, or None when only HDF5 can read them (compressed, or of many chunks).
+
+    Our episodes hold them one after the other, upstream's recorder each in a chunk of its own.
+    """
     with open_episode(path) as file:
         images: h5py.Dataset = file[f"observations/images/{camera}"]
-        offset = images.id.get_offset()
-        if images.chunks is not None or offset is None or images.dtype != np.uint8:
+        if images.dtype != np.uint8:
             return None
-        return _Rows(offset, images.shape[1:])
+        offset, shape = images.id.get_offset(), images.shape[1:]
+        if offset is not None:
+            return _Rows(offset + np.arange(len(images)) * math.prod(shape), shape)
+        if images.chunks != (1, *shape) or images.id.get_create_plist().get_nfilters():
+            return None
+        rest = (0,) * len(shape)
+        chunks = [images.id.get_chunk_info_by_coord((ts, *rest)) for ts in range(len(images))]
+        if any(chunk.byte_offset is None for chunk in chunks):  # never written
+            return None
+        return _Rows(np.array([chunk.byte_offset for chunk in chunks]), shape)
 
 
 def _open_all(paths: list[Path]) -> list[int | None]:
@@ -148,10 +168,20 @@ class DeviceFrames:
         """Read all frames, episode by episode."""
         self._firsts = np.cumsum([0, *lengths])
         self._frames = torch.empty((sum(lengths), *store.shape), dtype=torch.uint8, device=device)
-        for first, part in _episode_parts(lengths):
+
+        def read(part: Order) -> Frame:
             host = np.empty((len(part.episode), *store.shape), np.uint8)
             store.copy_into(part, host)
-            self._frames[first : first + len(host)] = torch.from_numpy(host).to(device)
+            return host
+
+        parts = list(_episode_parts(lengths))
+        threads = cpu_count()  # a JPEG takes milliseconds
+        with ThreadPoolExecutor(threads) as pool:
+            for at in range(0, len(parts), threads):  # the host's memory holds no more than these
+                some = parts[at : at + threads]
+                hosts = pool.map(read, [part for _, part in some])
+                for (first, _), host in zip(some, hosts, strict=True):
+                    self._frames[first : first + len(host)] = torch.from_numpy(host).to(device)
 
     def rows(self, order: Order) -> Tensor:
         """Where the frames of some samples lie: (B,) on the host."""

@@ -4,7 +4,8 @@ Gradients are averaged by DistributedDataParallel; what else the processes must 
 """
 
 import contextlib
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import IntEnum
@@ -18,7 +19,7 @@ from act import stop
 from act.errors import Interrupted, first_line
 from act.launch import in_group
 
-_PATIENCE = timedelta(days=7)  # for those who wait while the first converts
+_TICK_S = 0.5
 T = TypeVar("T")
 _SIGNS_OF_LOSS = ("gloo", "NCCL", "Connection", "Timed out", "Socket", "TCPStore")
 
@@ -40,7 +41,7 @@ class Group:
     # A process must not stop alone: the others would wait for it. So each step begins with a vote
     # whose result is looked at one step later, when it has long arrived.
     _votes: Any = None
-    _patient: Any = None
+    _talk: Any = None
     _vote: Tensor = field(default_factory=lambda: torch.zeros(1))
     _pending: Any = None
 
@@ -79,16 +80,51 @@ class Group:
         return values
 
     def wait(self) -> None:
-        """Wait until every process is here, also for hours."""
+        """Wait until every process is here."""
         if self.size > 1:
-            dist.barrier(group=self._patient)
+            dist.barrier(group=self._talk)
+
+    def each(self, work: Callable[[], T]) -> T:
+        """Do `work`, which may take hours on some process and nothing on others; wait for all.
+
+        Meanwhile each process tells the others that it is there, so a lost one is noticed.
+        """
+        if self.size == 1:
+            return work()
+        mine, all_done = threading.Event(), threading.Event()
+        lost: list[RuntimeError] = []
+
+        def tick() -> None:
+            flag = torch.zeros(1)
+            try:
+                while not flag.item():
+                    flag.fill_(mine.wait(_TICK_S))
+                    dist.all_reduce(flag, dist.ReduceOp.MIN, group=self._talk)
+            except RuntimeError as error:
+                lost.append(error)
+            all_done.set()
+
+        threading.Thread(target=tick, name="tick", daemon=True).start()
+        result = work()
+        mine.set()
+        while not all_done.wait(_TICK_S):
+            stop.check()
+        if lost:
+            raise lost[0]
+        return result
+
+    def share(self, tensors: Iterable[Tensor]) -> None:
+        """Give every process the values of the first one's tensors, in place."""
+        if self.size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
 
     def from_first(self, value: T) -> T:
         """What the first process has."""
         if self.size == 1:
             return value
         shared = [value]
-        dist.broadcast_object_list(shared, src=0, group=self._patient)
+        dist.broadcast_object_list(shared, src=0, group=self._talk)
         return shared[0]
 
 
@@ -108,18 +144,19 @@ def joined_group(device: torch.device, timeout_s: int) -> Iterator[Group]:
             "nccl" if on_gpu else "gloo", timeout=wait, device_id=device if on_gpu else None
         )
         votes = dist.new_group(backend="gloo", timeout=wait)
-        patient = dist.new_group(backend="gloo", timeout=_PATIENCE)
-        yield Group(dist.get_rank(), dist.get_world_size(), votes, patient)
+        talk = dist.new_group(backend="gloo", timeout=wait)
+        yield Group(dist.get_rank(), dist.get_world_size(), votes, talk)
+        dist.destroy_process_group()
     except RuntimeError as error:
+        if on_gpu:  # closing in order would wait for what a lost process never sends
+            with contextlib.suppress(Exception):
+                dist.distributed_c10d._abort_process_group()
         if not is_lost(error):
             raise
         raise Interrupted(
             f"a process of this run was lost, or did not answer for {timeout_s} s "
             f"({first_line(error)}); the same command goes on from here"
         ) from error
-    finally:
-        with contextlib.suppress(Exception):  # nothing to close where a peer is gone
-            dist.destroy_process_group()
 
 
 def is_lost(error: BaseException) -> bool:

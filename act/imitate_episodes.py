@@ -14,6 +14,7 @@ from act.command_line import OneLineParser, read_names
 from act.config import Config
 from act.episode import find_episodes
 from act.errors import AlreadyDone, DatasetError, UsageError
+from act.files import refuse_inside
 from act.manifest import Manifest
 from act.run import log_to_terminal, run, tell
 
@@ -27,6 +28,7 @@ def main() -> int:
     log_to_terminal()
     try:
         config = parse(sys.argv[1:])
+        refuse_inside(config.output, config.input)
     except UsageError as error:
         return tell(error)
     return run(config, config.output / "manifest.json", train_here)

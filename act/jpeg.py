@@ -16,6 +16,8 @@ from act.errors import DatasetError
 
 Frame = NDArray[np.uint8]
 
+_LARGEST_PIXELS = 1 << 26
+
 
 def encode_jpeg(frame: Frame, quality: int) -> bytes:
     """Encode so that `cv2.imdecode` gives the RGB frame back.
@@ -36,6 +38,8 @@ def decode_jpeg(row: NDArray[np.uint8], where: str = "a compressed frame") -> Fr
     """
     try:
         with Image.open(io.BytesIO(row.tobytes()), formats=["JPEG"]) as image:
+            if image.width * image.height > _LARGEST_PIXELS:  # by its head, before it takes memory
+                raise ValueError(f"it says that it is {image.width}x{image.height}")
             swapped: NDArray[Any] = np.asarray(image.convert("RGB"))
     # Pillow's readers let all kinds of errors out on broken bytes
     except Exception as error:

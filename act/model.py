@@ -163,7 +163,8 @@ class CNNMLP(nn.Module):
             nn.ReLU(),
             nn.Linear(1024, action_dim),
         )
-        self.action_head = nn.Linear(1000, action_dim)  # never used; upstream's checkpoints hold it
+        # never used, but upstream's checkpoints hold it; processes would wait for its gradient
+        self.action_head = nn.Linear(1000, action_dim).requires_grad_(False)
 
     def forward(self, qpos: Tensor, image: Tensor) -> Tensor:
         """qpos (B, Q), image (B, C, 3, H, W), both normalised -> a_hat (B, A)."""

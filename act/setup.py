@@ -125,6 +125,7 @@ def prepare(
     state = _claim(config, folder, manifest, group)
     if digest is None and state is None:
         set_statistics(policy, episodes, train_episodes, config.seed, device)
+        group.share(policy.buffers())  # GPUs of another kind round otherwise
     if group.is_first:
         save_stats(folder, stats)
     manifest.set("device", describe_device(device))
@@ -149,9 +150,12 @@ def prepare(
     )
     best = Best(folder / BEST if group.is_first else None)
     progress = Progress()
-    if state is not None:
-        with state_errors(folder):
+    with state_errors(folder):
+        if state is not None:
             progress = restored(state, policy, optimizer, best, device, counts=group.is_first)
+        metrics = Metrics(
+            folder / "metrics.jsonl" if group.is_first else None, state.metrics if state else ""
+        )
     return Run(
         config=config,
         folder=folder,
@@ -171,9 +175,7 @@ def prepare(
             device=device,
             cached=cached,
         ),
-        metrics=Metrics(
-            folder / "metrics.jsonl" if group.is_first else None, state.metrics if state else ""
-        ),
+        metrics=metrics,
         best=best,
         device=device,
         saver=Saver(folder if group.is_first else None, config.state_interval_minutes * 60),

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from act.checkpoint import Best, Weights, copy_weights, save
-from act.errors import JobError, OutputError, first_line
-from act.files import is_recorded
+from act.errors import OutputError, first_line
+from act.files import is_recorded, output_errors
 from act.machine import free_memory_bytes
 
 logger = logging.getLogger("act")
@@ -101,9 +101,20 @@ class Saver:
         self._interval_s = interval_s
         self._saved_at = time.monotonic()
         self._writing: threading.Thread | None = None
-        self._error: JobError | None = None
-        # held by whoever changes weights, optimizer, best and progress together, or reads them so
-        self.whole = threading.RLock()
+        self._error: Exception | None = None
+        self._lock = threading.RLock()
+        self._torn = False
+
+    @contextlib.contextmanager
+    def whole(self) -> Iterator[None]:
+        """What changes weights, optimizer, best and progress together: no state is of the middle.
+
+        Nor is one of a change that did not come to its end.
+        """
+        with self._lock:
+            self._torn = True
+            yield
+            self._torn = False
 
     @property
     def is_due(self) -> bool:
@@ -117,8 +128,10 @@ class Saver:
         """Write a state; `beside`: by a thread while training goes on, if memory allows a copy."""
         if self._path is None:
             return
-        with self.whole:
+        with self._lock:
             self.wait()
+            if self._torn:
+                return
             state = make()
             if beside and 1.25 * state.size_bytes < free_memory_bytes():
                 state = state.copied()
@@ -132,11 +145,11 @@ class Saver:
         assert self._path is not None
         try:
             save(self._path, vars(state))
-        except JobError as error:
+        except Exception as error:  # MemoryError among them
             self._error = error
 
     def wait(self) -> None:
-        """Wait for what is being written; raises OutputError when it failed."""
+        """Wait for what is being written; raises what went wrong with it."""
         if self._writing is not None:
             self._writing.join()
             self._writing = None
@@ -148,7 +161,8 @@ class Saver:
         """Remove the state of a run that is finished."""
         self.wait()
         if self._path is not None:
-            self._path.unlink(missing_ok=True)
+            with output_errors(self._path):
+                self._path.unlink(missing_ok=True)
 
 
 def read_state(folder: Path) -> bytes | None:

@@ -10,7 +10,6 @@ import contextlib
 import os
 import select
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,14 +19,15 @@ from act.errors import Interrupted
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 GRACE_S = 12.0
 _LAST_WORDS_S = 6.0  # 18 s in all: schedulers kill after 20 or 30
-_REPEAT_S = 1.0  # a scheduler and torchrun may both pass the same signal on
+# a terminal, a scheduler and torchrun may all pass the same signal on
+_REPEAT_S = 1.0 if "TORCHELASTIC_RUN_ID" in os.environ else 0.0
 
 LastWord = Callable[[bool], None]  # told whether there is time to save
 
 _received: list[str] = []
 _last_words: list[LastWord] = []
 _deadline: list[float] = []  # of --max_hours, by the monotonic clock
-_wake: list[socket.socket] = []
+_wake: list[int] = []  # the end of a pipe that the listener hears
 _patient = threading.Event()
 
 
@@ -35,19 +35,19 @@ def install() -> None:
     """Listen for the signals with which terminals and schedulers end jobs."""
     if _wake:
         return
-    ours, theirs = socket.socketpair()
-    theirs.setblocking(False)
+    ours, theirs = os.pipe()
+    os.set_blocking(theirs, False)
     _wake[:] = [theirs]
     for number in SIGNALS:
         signal.signal(number, _notice)
-    signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    signal.set_wakeup_fd(theirs, warn_on_full_buffer=False)
     threading.Thread(target=_listen, args=(ours,), name="signals", daemon=True).start()
 
 
 def end_after(hours: float) -> None:
     """Have the job end as if by a signal when it has run for so long."""
     _deadline[:] = [time.monotonic() + hours * 3600]
-    _wake[0].send(b"\0")  # the listener is to look at it
+    os.write(_wake[0], b"\0")  # the listener is to look at it
 
 
 def leave_ending_to_others() -> None:
@@ -86,7 +86,7 @@ def _notice(number: int, _: object) -> None:
         _received.append(f"{signal.Signals(number).name} received")
 
 
-def _listen(pipe: socket.socket) -> None:
+def _listen(pipe: int) -> None:
     first = _wait_for_first(pipe)
     if not _received:
         _received.append(first)
@@ -101,17 +101,17 @@ def _listen(pipe: socket.socket) -> None:
             timeout = max(0.0, left)
         if not select.select([pipe], [], [], timeout)[0]:
             _end(in_time=True)
-        if pipe.recv(1) != b"\0" and time.monotonic() - came > _REPEAT_S:
+        if os.read(pipe, 1) != b"\0" and time.monotonic() - came > _REPEAT_S:
             _end(in_time=False)
 
 
-def _wait_for_first(pipe: socket.socket) -> str:
+def _wait_for_first(pipe: int) -> str:
     """Wait for a signal or the deadline; returns which it was."""
     while True:
         left = max(0.0, _deadline[0] - time.monotonic()) if _deadline else None
         if not select.select([pipe], [], [], left)[0]:
             return "--max_hours are over"
-        number = pipe.recv(1)
+        number = os.read(pipe, 1)
         if number != b"\0":
             return f"{signal.Signals(number[0]).name} received"
 

@@ -35,7 +35,8 @@ _SIGNALS = ",".join(number.name for number in SIGNALS)
 def launch(config: Config, program: Path, argv: Sequence[str], count: int) -> int:
     """Run `program` with `argv` as `count` processes of a group; returns the exit code of them."""
     flags = ["--nproc-per-node", str(count), "--signals-to-handle", _SIGNALS]
-    flags += [] if on_several_machines() else ["--standalone"]
+    # by address: a container without a network cannot look up its own name
+    flags += [] if on_several_machines() else ["--standalone", "--local-addr", "127.0.0.1"]
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cpu_count() // count)))
     started_at = now()
     try:

@@ -33,7 +33,7 @@ from act.curves import draw_curves
 from act.dataset import Order
 from act.describe import describe_training, say_plan
 from act.device import choose_device
-from act.errors import DivergedError, JobError, OutputError, first_line
+from act.errors import DivergedError, Interrupted, JobError, OutputError, first_line
 from act.group import Ask, Group
 from act.loader import Batch, Pass
 from act.manifest import Manifest
@@ -48,6 +48,7 @@ from act.state import State
 logger = logging.getLogger("act")
 
 CURVES_EPOCHS = 100
+_SIGNS_OF_NO_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
 
 
 def check_ready(config: Config, folder: Path) -> bool:
@@ -83,8 +84,10 @@ def train(
                     _epoch(run, epoch)
                 _save(run, beside=False)
             _finish(run)
-        except BaseException:
-            with contextlib.suppress(JobError):  # the first error is the one to tell
+        except BaseException as error:
+            with contextlib.suppress(Exception):  # the first error is the one to tell
+                _save_in_time(run, not isinstance(error, Interrupted))  # which has saved
+            with contextlib.suppress(JobError):
                 _leave(run)
             raise
         _leave(run)
@@ -102,7 +105,7 @@ def _memory_errors(config: Config, manifest: Manifest) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         text = str(error)
         out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if not (out_of_memory or "can't allocate memory" in text):
+        if not out_of_memory and not any(sign in text for sign in _SIGNS_OF_NO_MEMORY):
             raise
         raise OutputError(
             f"out of memory while training with batch {config.batch_size}, {_images(manifest)} "
@@ -124,7 +127,7 @@ def _epoch(run: Run, epoch: int) -> None:
     progress = run.progress
     if not progress.val:
         val = validate(run, epoch)
-        with run.saver.whole:
+        with run.saver.whole():
             run.best.offer(epoch, val["loss"], run.policy.state_dict())
             progress.val = val
         run.best.write_in_turn()
@@ -133,7 +136,7 @@ def _epoch(run: Run, epoch: int) -> None:
         save_weights(
             epoch_path(run.folder, epoch, run.config.seed), copy_weights(run.policy.state_dict())
         )
-    with run.saver.whole:
+    with run.saver.whole():
         run.metrics.add(row)
         progress.next_epoch()
     if not run.group.is_first:
@@ -215,7 +218,7 @@ def _save(run: Run, beside: bool) -> None:
 
 
 def _save_in_time(run: Run, in_time: bool) -> None:
-    """The last word of a process that did not get to its next step in time."""
+    """Save what the last whole step left, by a process that does not get to its next one."""
     found = _stacked(run.progress.losses)
     if in_time and run.group.size == 1 and torch.isfinite(found).all():  # else they are spread
         run.saver.save(lambda: _state(run, _stacked(run.progress.losses)), beside=False)
@@ -283,7 +286,7 @@ def _update(run: Run, samples: int, losses: Tensor) -> None:
     if run.config.grad_clip:
         torch.nn.utils.clip_grads_with_norm_(parameters, run.config.grad_clip, norm)
     progress = run.progress
-    with run.saver.whole:
+    with run.saver.whole():
         run.optimizer.step()
         run.policy.decay_uncomputed(run.optimizer.param_groups[0]["lr"], run.config.weight_decay)
         progress.step += 1

@@ -8,7 +8,7 @@ import contextlib
 import logging
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,9 @@ from act.files import output_errors, whole_path
 from act.progress import progress_bar
 from convert import quaternion, workers
 from convert.choice import WHOLE, Shard
-from convert.frames import Camera, CameraReaders
+from convert.frames import Camera, CameraReaders, file_of
 from convert.image import page_bytes
-from convert.plan import Dims, Plan, make_plan, plan_fingerprint
+from convert.plan import Dims, Plan, forget_digests, make_plan, plan_fingerprint
 from convert.sources import NOTHING, LeftOut, Source
 from convert.table import read_episode
 
@@ -50,15 +50,22 @@ class Converted:
 
 
 def convert(
-    config: Config, folder: Path, shard: Shard = WHOLE, left_out: LeftOut = NOTHING
+    config: Config,
+    folder: Path,
+    shard: Shard = WHOLE,
+    left_out: LeftOut = NOTHING,
+    begin: Callable[[Converted], None] = lambda _: None,
 ) -> Converted:
     """Convert the datasets in `config.input`, but for `left_out`, to episode files in `folder`.
+
+    begin: told what the conversion is of, before anything is written or replaced
 
     Episodes already there from the same source and options are kept. Raises DatasetError for the
     input, OutputError for the disk, Interrupted on a signal.
     """
     plan = make_plan(config, folder, left_out)
     fingerprint = plan_fingerprint(plan)
+    begin(Converted(plan, episode_paths(plan), fingerprint, None))
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     paths = episode_paths(plan)
@@ -70,7 +77,19 @@ def convert(
     _say_plan(plan, mine, todo)
     _check_room(plan, todo)
     rate = _convert_all(plan, todo, worker_count(config, plan, len(todo))) if todo else None
+    _refuse_changed(plan, fingerprint)
     return Converted(plan, paths, fingerprint, rate)
+
+
+def _refuse_changed(plan: Plan, fingerprint: str) -> None:
+    """An episode may be of the files before or after: its fingerprint says before."""
+    forget_digests()
+    if plan_fingerprint(plan) != fingerprint:
+        raise DatasetError(
+            f"{plan.datasets[0].root}: changed while it was converted, expected a dataset that "
+            f"nothing writes to; wait until it is complete, then choose another --run_name",
+            code="changed",
+        )
 
 
 def plan_only(config: Config, folder: Path, left_out: LeftOut = NOTHING) -> Converted:
@@ -166,6 +185,7 @@ def _convert_episode(
     plan: Plan, number: int, readers: CameraReaders, report: workers.Report
 ) -> None:
     source = plan.sources[number]
+    report(workers.At(f"{source} ({source.episode.table_path})"))
     vectors = _read_vectors(plan, source)
     images = {c.name: (source.episode.length, c.height, c.width) for c in plan.cameras}
     path, attributes = episode_path(plan.folder, number), _attributes(plan, number)
@@ -246,6 +266,7 @@ def _write_frames(
     report: workers.Report,
 ) -> None:
     unreported = 0
+    report(workers.At(f"{source} ({file_of(source, camera.key)})"))
     for ts, frame in enumerate(readers.frames(source, camera)):
         writer.write_frame(camera.name, ts, frame)
         unreported += 1

@@ -1,15 +1,20 @@
 """The input as episode files: LeRobot datasets are converted, episodes are taken as they are."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
+
 from act.config import CONVERSION, DATA, Config, knobs
-from act.episode import find_episodes, read_info
+from act.episode import find_episodes, read_info, read_vectors
 from act.errors import UsageError
 from act.files import refuse_inside
 from act.launch import local_rank
+from act.machine import cpu_count
 from act.manifest import Manifest
+from convert import workers
 from convert.check.gate import check_input
 from convert.convert import convert, plan_only, remove_episodes
 from convert.describe import describe_conversion, describe_dataset
@@ -30,11 +35,14 @@ class Turns(Protocol):
     def is_first(self) -> bool:
         """Whether this process goes first."""
 
-    def wait(self) -> None:
-        """Wait for the others."""
+    def each(self, work: Callable[[], T]) -> T:
+        """Do `work`, then wait for the others."""
 
     def from_first(self, value: T) -> T:
         """What the first process has."""
+
+
+Begin = Callable[[dict[str, Any]], None]  # given the manifest's dataset section
 
 
 @dataclass(frozen=True)
@@ -45,14 +53,24 @@ class EpisodeFiles:
     converted: bool
 
 
-def episode_files(config: Config, manifest: Manifest) -> EpisodeFiles:
-    """Convert or take the input; fills the manifest's dataset and conversion."""
+def episode_files(config: Config, manifest: Manifest, begin: Begin) -> EpisodeFiles:
+    """Convert or take the input; fills the manifest's dataset and conversion.
+
+    begin: may refuse the dataset before a conversion writes or replaces anything
+    """
     official = _official(config.input)
     _check_apart(config, converting=not official)
     if official:
-        return EpisodeFiles(_take(config, official), converted=False)
+        taken = _take(config, official)
+        _open_apart(taken)
+        return EpisodeFiles(taken, converted=False)
     left_out = check_input(config)
-    done = convert(config, config.output / "converted_hdf5", left_out=left_out)
+    done = convert(
+        config,
+        config.output / "converted_hdf5",
+        left_out=left_out,
+        begin=lambda planned: begin(describe_dataset(planned)),
+    )
     manifest.set("dataset", describe_dataset(done))
     manifest.set("conversion", describe_conversion(done))
     manifest.write()
@@ -71,19 +89,21 @@ def describe_input(config: Config) -> dict[str, Any]:
     return describe_dataset(plan_only(config, config.output / "converted_hdf5", left_out))
 
 
-def convert_in_turn(config: Config, manifest: Manifest, group: Turns) -> EpisodeFiles:
+def convert_in_turn(config: Config, manifest: Manifest, group: Turns, begin: Begin) -> EpisodeFiles:
     """`episode_files` once for each machine: the first process, then the first of each other one.
 
     Where the machines share the output, the others find everything there; where each has its own,
     each converts for itself.
     """
-    files = None
+    files: EpisodeFiles | None = None
     if group.is_first:
-        files = episode_files(config, manifest)
-    group.wait()
+        files = group.each(lambda: episode_files(config, manifest, begin))
+    else:
+        group.each(lambda: None)
     if local_rank() == 0 and not group.is_first:
-        files = episode_files(config, manifest)
-    group.wait()
+        files = group.each(lambda: episode_files(config, manifest, lambda _: None))
+    else:
+        group.each(lambda: None)
     paths = group.from_first(files.paths if files else ())
     return files or EpisodeFiles(paths, converted=False)  # another process removes them
 
@@ -117,6 +137,19 @@ def _official(inputs: tuple[Path, ...]) -> list[Path]:
             f"only; expected LeRobot datasets where there are several"
         )
     return find_episodes(folders[0]) if folders else []
+
+
+def _open_apart(paths: Sequence[Path]) -> None:
+    """Open each file in another process first: HDF5 may crash on a broken one, which is named."""
+    parts = [part.tolist() for part in np.array_split(np.array(paths, object), cpu_count())]
+    list(workers.run(_open, [part for part in parts if part], cpu_count(), lambda part: part[0]))
+
+
+def _open(paths: Sequence[Path], report: workers.Report) -> None:
+    for path in paths:
+        report(workers.At(str(path)))
+        read_info(path)
+        read_vectors(path)
 
 
 def _take(config: Config, paths: list[Path]) -> tuple[Path, ...]:

@@ -288,6 +288,11 @@ def plan_fingerprint(plan: Plan) -> str:
     return _digest([plan.source_fingerprint(number) for number in range(len(plan.sources))])
 
 
+def forget_digests() -> None:
+    """Read the files again for the next fingerprint."""
+    _source_digest.cache_clear()
+
+
 def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 

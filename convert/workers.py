@@ -36,11 +36,19 @@ _POLL_S = 0.2
 _END_S = 5.0
 
 
+@dataclass(frozen=True)
+class At:
+    """What a worker is on, which it reports so that its death has a name."""
+
+    place: str
+
+
 @dataclass
 class _Worker:
     process: SpawnProcess
     pipe: Connection
     task: Any = None
+    place: str | None = None  # in its task
 
 
 def run(work: Work, tasks: Sequence[Any], count: int, name: Callable[[Any], str]) -> Iterator[Any]:
@@ -81,7 +89,7 @@ def _start(work: Work) -> _Worker:
 
 
 def _give_task(worker: _Worker, waiting: list[Any]) -> None:
-    worker.task = waiting.pop() if waiting else None
+    worker.task, worker.place = (waiting.pop() if waiting else None), None
     if worker.task is not None:
         # a worker that has died is noticed, with its task's name, when it is listened to
         with contextlib.suppress(OSError):
@@ -99,14 +107,18 @@ def _receive(worker: _Worker, waiting: list[Any], name: Callable[[Any], str]) ->
         kind, value = worker.pipe.recv()
     except (EOFError, OSError):
         stop.check()
-        raise _death(worker, name(worker.task)) from None
-    if kind == "report":
+        raise _death(worker, worker.place or name(worker.task)) from None
+    if isinstance(value, At):
+        worker.place = value.place
+    elif kind == "report":
         yield value
     elif kind == "log":
         if logger.isEnabledFor(value.levelno):
             logger.handle(value)
     elif kind == "error":
         raise value
+    elif kind == "memory":
+        raise _out_of_memory(worker.place or name(worker.task), "ran out of memory")
     elif kind == "bug":
         raise RuntimeError(f"in the worker on {name(worker.task)}:\n{value}")
     else:
@@ -120,8 +132,8 @@ def _death(worker: _Worker, task: str) -> JobError:
         return _out_of_memory(task, "was killed (SIGKILL), most likely for memory")
     how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     return DatasetError(
-        f"{task}: the worker crashed ({how}), most likely inside the video decoder; leave this "
-        f"episode out or record it again",
+        f"{task}: the worker crashed ({how}), most likely inside the video decoder or HDF5; leave "
+        f"this episode out or record it again",
         code=CRASH,
     )
 
@@ -183,7 +195,7 @@ def _serve(pipe: Connection, work: Work) -> None:
             except JobError as error:
                 send("error", error)
             except MemoryError:
-                send("error", _out_of_memory("this episode", "ran out of memory"))
+                send("memory", None)
             except ConnectionError:
                 raise
             except Exception:

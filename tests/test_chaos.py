@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.disks import failing_calls, full_disks
+from tests.chaos.disks import count_calls, failing_calls, full_disks
 from tests.chaos.inputs import inputs, mutated, try_case
 from tests.chaos.kills import kills
 from tests.chaos.small_job import Lost, check_files, check_result, finish, start
@@ -19,11 +19,13 @@ def test_kills() -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a tmpfs")
 def test_full_disks() -> None:
-    assert list(full_disks([600, 2600])) == [None, None]
+    assert list(full_disks([2600, 60_000])) == [None, None]
 
 
 def test_failing_calls() -> None:
-    assert list(failing_calls([2, 23])) == [None, None]
+    """One of the first, one of those that write the policy, and the last."""
+    count = count_calls()
+    assert list(failing_calls([2, count // 2, count])) == [None] * 3
 
 
 def test_mutated_inputs() -> None:

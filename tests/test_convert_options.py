@@ -282,6 +282,8 @@ def test_an_output_inside_the_input_is_refused(tmp_path: Path, inside: str) -> N
 def die(task: int, report: workers.Report) -> None:
     """A task that may kill its worker, or raise a bug of ours."""
     report(task)
+    if task == 7:
+        report(workers.At("episode 12 (file-003.mp4)"))
     if task == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     if task == 5:
@@ -294,9 +296,9 @@ def die(task: int, report: workers.Report) -> None:
 
 @pytest.mark.parametrize(("task", "kind", "words"), [
     (3, OutputError, "task 3: the worker was killed.*memory.*--convert_workers"),
-    (5, DatasetError, "task 5: the worker crashed .SIGSEGV., most likely inside the video"),
+    (5, DatasetError, "task 5: the worker crashed .SIGSEGV., most likely inside the video.*HDF5"),
     (6, RuntimeError, "(?s)task 6.*ZeroDivisionError"),
-    (7, OutputError, "ran out of memory; give the container more memory"),
+    (7, OutputError, "episode 12 .file-003.mp4.: the worker ran out of memory; give the container"),
 ])  # fmt: skip
 def test_a_worker_that_dies_is_named_and_hangs_nobody(
     task: int, kind: type[Exception], words: str

@@ -7,8 +7,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
+from act.episode_writer import write_episode
+from act.errors import OutputError
+from act.files import whole_path
 from tests.chaos.small_job import check_result, finish, start
 from tests.conftest import DATA, ROOT, SMALL, Ended
 
@@ -29,6 +34,66 @@ def test_a_read_only_output_is_4(tmp_path: Path, job: Job) -> None:
     assert ended.code == 4
     assert len(ended.errors) == 1
     assert "read-only" in ended.errors[0]
+
+
+@as_root
+@pytest.mark.parametrize("quality", [None, 35, 60])
+@pytest.mark.parametrize("size_kb", [4, 40, 90, 260])
+def test_a_disk_that_fills_within_an_episode_is_4(
+    tmp_path: Path, size_kb: int, quality: int | None
+) -> None:
+    """HDF5 would end the process there, or fail to close without a reason."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    options = ["-o", f"size={size_kb}k", "tmpfs"]
+    subprocess.run(["mount", "-t", "tmpfs", *options, str(disk)], check=True)
+    vectors = {name: np.zeros((64, 14), np.float32) for name in ("action", "qpos", "qvel")}
+    frame = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
+    path = disk / "episode_0.hdf5"
+    try:
+        with (
+            pytest.raises(OutputError, match="the disk is full"),
+            whole_path(path) as partial,
+            write_episode(partial, vectors, {"top": (64, 96, 128)}, {"sim": True}, quality) as to,
+        ):
+            for ts in range(64):
+                to.write_frame("top", ts, frame)
+        assert list(disk.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_an_input_that_changes_while_converting_is_3(tmp_path: Path) -> None:
+    """What was converted is of the files before and after, and of neither."""
+    root = Path(shutil.copytree(DATA / "aloha_sim_v21", tmp_path / "input"))
+    output = tmp_path / "output"
+    process = start(output, input=root, convert_workers=1)
+    wait_for(lambda: bool(list(output.glob("converted_hdf5/*.hdf5"))))
+    table = min((root / "data").rglob("*.parquet"))
+    pq.write_table(pq.read_table(table), table, compression="gzip")  # as good as before
+    error = ended_with(process, 3)
+    assert "changed while it was converted" in error
+
+
+def ended_with(process: "subprocess.Popen[str]", code: int) -> str:
+    error = process.communicate(timeout=120)[1]
+    assert process.returncode == code, error
+    assert "Traceback" not in error
+    return error
+
+
+def test_another_dataset_is_refused_before_the_conversion_is_replaced(
+    tmp_path: Path, job: Job
+) -> None:
+    ended = job(input=SMALL / "v21_h264", num_epochs=1, keep_converted_hdf5=True)
+    assert ended.code == 0, ended.err
+    (ended.output / "checkpoints/test/policy_last.ckpt").unlink()  # as if it had not ended
+    episodes = ended.output / "converted_hdf5"
+    before = {path: path.stat().st_mtime_ns for path in episodes.iterdir()}
+    other = job(input=SMALL / "v30_hevc", num_epochs=1, keep_converted_hdf5=True)
+    assert other.code == 2
+    assert "started on another dataset" in other.errors[0]
+    assert {path: path.stat().st_mtime_ns for path in episodes.iterdir()} == before
 
 
 def test_an_input_that_disappears_while_converting_is_3(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def frame_of(episode: int, camera: int, ts: int) -> Frame:
 
 
 def write(folder: Path, storage: str) -> list[Path]:
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
     paths = []
     for episode, length in enumerate(LENGTHS):
@@ -225,10 +225,62 @@ def test_an_episode_whose_data_lie_in_another_file_is_refused(
         open_episodes([first])
 
 
-def test_an_episode_that_claims_more_than_the_memory_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+def test_an_episode_that_claims_more_than_the_memory_is_refused(
+    tmp_path: Path, dtype: type[np.generic]
+) -> None:
     (path, *_) = write(tmp_path, "raw")
     with h5py.File(path, "r+") as file:
         del file["action"]
-        file.create_dataset("action", (1 << 34, 14), np.float32, chunks=(1, 14))
+        file.create_dataset("action", (1 << 34, 14), dtype, chunks=(1, 14))
     with pytest.raises(DatasetError, match=r"takes 962 GB at once"):
         open_episodes([path])
+
+
+def test_episodes_that_claim_more_than_the_memory_together_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = write(tmp_path, "raw")
+    monkeypatch.setattr("act.dataset.memory_bytes", lambda: 2 * 4 * 6 * sum(LENGTHS) - 1)
+    with pytest.raises(DatasetError, match="qpos and action of 3 episodes take"):
+        open_episodes(paths)
+
+
+def test_vectors_of_another_rank_are_refused(tmp_path: Path) -> None:
+    (path, *_) = write(tmp_path, "raw")
+    with h5py.File(path, "r+") as file:
+        del file["action"]
+        file["action"] = np.zeros((7, 3, 2), np.float32)
+    with pytest.raises(DatasetError, match=r"/action has shape \(7, 3, 2\)"):
+        open_episodes([path])
+
+
+def test_a_camera_name_that_leads_out_of_the_images_is_refused(tmp_path: Path) -> None:
+    first, second, *_ = write(tmp_path, "raw")
+    with h5py.File(first, "r+") as file:
+        file["elsewhere"] = h5py.ExternalLink(second.name, "/observations/images/top")
+        file.attrs["camera_names"] = ["/elsewhere"]
+    with pytest.raises(DatasetError, match=r"no images of '/elsewhere'"):
+        open_episodes([first])
+
+
+def test_a_pipe_in_place_of_an_episode_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "episode_0.hdf5")
+    with pytest.raises(DatasetError, match="not a file"):
+        open_episodes([tmp_path / "episode_0.hdf5"])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (64, 48), (30000, 30000)])
+def test_a_compressed_frame_of_another_size_is_refused(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    """Its size is what its head says, which is all that is changed here."""
+    (path, *_) = write(tmp_path, "jpeg")
+    with h5py.File(path, "r+") as file:
+        rows = file["observations/images/top"]
+        row = rows[3].tobytes()
+        head = row.index(b"\xff\xc0") + 5
+        dims = b"".join(side.to_bytes(2, "big") for side in size)
+        rows[3] = np.frombuffer(row[:head] + dims + row[head + 4 :], np.uint8)
+    with pytest.raises(DatasetError, match=r"episode_0\.hdf5: frame 3 of top"):
+        batches(open_episodes([path, path, path]), batch_size=3)

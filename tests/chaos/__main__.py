@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tests.chaos.disks import NOT_REACHED, failing_calls, full_disks
+from tests.chaos.disks import NOT_REACHED, count_calls, failing_calls, full_disks
 from tests.chaos.inputs import inputs
 from tests.chaos.kills import kills
 
@@ -32,12 +32,14 @@ class Row:
 def main() -> int:
     """Try everything and print the table."""
     asked = _arguments()
-    largest_kb = 12_000
-    sizes = np.linspace(64, largest_kb, asked.disks).astype(int).tolist()
+    # from a disk that is too small for an episode to one that is nearly large enough for all
+    sizes = np.geomspace(64, 500_000, asked.disks).astype(int).tolist()
+    last_call = count_calls() if asked.calls else 0
+    calls = np.linspace(1, last_call, asked.calls).astype(int).tolist()
     parts = [
         (Row("SIGKILL at random moments"), kills(asked.kills, asked.seed), 0.3),
         (Row("disks that fill up"), full_disks(sizes if os.geteuid() == 0 else []), 0.15),
-        (Row("writes, syncs, renames that fail"), failing_calls(range(1, asked.calls + 1)), 0.2),
+        (Row("writes, syncs, renames that fail"), failing_calls(calls), 0.2),
         (Row("mutated inputs"), inputs(range(asked.seed, asked.seed + asked.inputs)), 0.35),
     ]
     for row, results, share in parts:
@@ -54,7 +56,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--disks", type=int, default=24, help="sizes of a disk that is too small")
-    parser.add_argument("--calls", type=int, default=60, help="of the calls that fail, the first n")
+    parser.add_argument("--calls", type=int, default=60, help="of the calls that may fail, evenly")
     parser.add_argument("--inputs", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0, help="of the moments and the inputs")
     parser.add_argument("--minutes", type=float, default=60)

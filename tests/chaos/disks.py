@@ -36,6 +36,18 @@ def _tmpfs(folder: Path, options: str) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], check=True)
 
 
+def count_calls() -> int:
+    """How many writes, syncs and renames the job has, in its own process."""
+    with tempfile.TemporaryDirectory() as folder:
+        count = Path(folder) / "count"
+        os.environ["FAULTY_COUNT"] = str(count)
+        try:
+            finish(start(Path(folder) / "output", str(FAULTY)), (0,), "the job without a fault")
+        finally:
+            del os.environ["FAULTY_COUNT"]
+        return int(count.read_text())
+
+
 def failing_calls(numbers: Sequence[int]) -> Iterator[str | None]:
     """Fail the n-th write, sync or rename of the job, for each n."""
     for number in numbers:

@@ -16,8 +16,9 @@ import signal
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -98,7 +99,8 @@ class _Worker:
             self._process.join()
             code = self._process.exitcode or 0
             # in a job it takes down one worker, which is reported with the file's name
-            what = "" if -code in _CRASHES else f"ended the process ({code})"
+            apart = _kind(number)[1] in (_dataset, _episode)
+            what = "" if apart and -code in _CRASHES else f"ended the process ({code})"
         self.end()
         self._start()
         return what or None
@@ -131,8 +133,7 @@ def _serve(pipe: Connection) -> None:
 
 def try_case(number: int, place: Path) -> None:
     """Mutate and read one file; raises Lost, or whatever escapes our code."""
-    chance = random.Random(number)
-    kind = chance.choice([_dataset] * 7 + [_episode, _state, _weights, _stats])
+    chance, kind = _kind(number)
     before = _tree(SMALL)
     kind(chance, place)
     if _tree(SMALL) != before:
@@ -140,6 +141,11 @@ def try_case(number: int, place: Path) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
     if peak > _MEMORY_BYTES:
         raise Lost(f"took {peak / 1e9:.1f} GB")
+
+
+def _kind(number: int) -> tuple[random.Random, Callable[[random.Random, Path], None]]:
+    chance = random.Random(number)
+    return chance, chance.choice([_dataset] * 7 + [_episode, _state, _weights, _stats])
 
 
 def _dataset(chance: random.Random, place: Path) -> None:
@@ -177,7 +183,7 @@ def _refused() -> Iterator[None]:
 
 def _episode(chance: random.Random, place: Path) -> None:
     path = place / "episode_0.hdf5"
-    shutil.copy(_originals() / "episode_0.hdf5", path)
+    shutil.copy(_originals() / chance.choice(["episode_0.hdf5", "jpeg/episode_0.hdf5"]), path)
     path.write_bytes(mutated(chance, path))
     with _refused():
         episodes = open_episodes([path])
@@ -216,6 +222,9 @@ def _originals() -> Path:
     config = make_config(place, input=SMALL / "v21_h264", image_size="24x32")
     plan = make_plan(config, place)
     convert_episodes((plan, [0]), lambda _: None)
+    (place / "jpeg").mkdir()
+    packed = replace(plan, folder=place / "jpeg", jpeg_quality=50)
+    convert_episodes((packed, [0]), lambda _: None)
     weights = {f"layer.{n}": torch.randn(3, 5) for n in range(8)}
     save(place / "policy_best.ckpt", weights)
     save_stats(place, norm_stats(open_episodes([place / "episode_0.hdf5"])))

@@ -1,0 +1,91 @@
+"""Each flag of training arrives where it counts, changes what it says, and nothing else."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torchvision.ops import FrozenBatchNorm2d
+
+from act.errors import UsageError
+from act.policy import ACTPolicy
+from act.setup import Run, _sampler
+from act.train import _begin_step
+from tests.test_train import prepared
+
+
+def seen(run: Run) -> dict[str, Any]:
+    """What a run is made of, in numbers."""
+    run.progress.step = 3
+    _begin_step(run)  # which sets the rates
+    policy, sampler = run.policy, _sampler(run.config, run.episodes, run.group)
+    assert isinstance(policy, ACTPolicy)
+    heads, backbone = run.optimizer.param_groups
+    run.loader.close()
+    return {
+        "learning_rate": heads["lr"],
+        "lr_backbone": backbone["lr"],
+        "weight_decay": (heads["weight_decay"], backbone["weight_decay"]),
+        "kl_weight": float(policy.kl_weight),
+        "loss_norm": policy.valid_only,
+        "accumulate": sampler.accumulate,
+        "batch_size": (sampler.batch_size, run.effective_batch),
+        "chunk_size": sampler.chunk_size,
+        "dropout": {m.p for m in policy.modules() if isinstance(m, torch.nn.Dropout)},
+        "enc_layers": len(policy.model.encoder.layers),
+        "dec_layers": len(policy.model.transformer.decoder.layers),
+        "decoder_output": len(policy.uncomputed_parameters()) > 0,
+        "augmentation": sampler.augmentation,
+        "grad_clip": run.config.grad_clip,
+        "early_stopping": run.config.early_stopping,
+    }
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "changed"),
+    [
+        ("learning_rate", 1e-3, {"learning_rate"}),
+        ("lr_backbone", 1e-3, {"lr_backbone"}),
+        ("lr_warmup", 10, {"learning_rate", "lr_backbone"}),
+        ("lr_schedule", "cosine", {"learning_rate", "lr_backbone"}),
+        ("weight_decay", 0.5, {"weight_decay"}),
+        ("kl_weight", 3, {"kl_weight"}),
+        ("kl_warmup", 10, {"kl_weight"}),
+        ("loss_norm", "valid", {"loss_norm"}),
+        ("accumulate", 2, {"accumulate"}),
+        ("dropout", 0.3, {"dropout"}),
+        ("enc_layers", 2, {"enc_layers"}),
+        ("dec_layers", 3, {"dec_layers"}),
+        ("decoder_output", "last", {"decoder_output"}),
+        ("jitter_hue", 0.1, {"augmentation"}),
+        ("random_shift", 4, {"augmentation"}),
+        ("camera_dropout", 0.2, {"augmentation"}),
+        ("grad_clip", 0.1, {"grad_clip"}),
+        ("early_stopping", 5, {"early_stopping"}),
+    ],
+)
+def test_a_flag_changes_what_it_says_and_nothing_else(
+    tmp_path: Path, flag: str, value: Any, changed: set[str]
+) -> None:
+    before, after = prepared(tmp_path / "a"), prepared(tmp_path / "b", **{flag: value})
+    flags = [run.manifest.get("flags") for run in (before, after)]
+    named = {name for name in flags[0] if flags[0][name] != flags[1][name]} - {"output"}
+    assert named == {flag}
+    assert flags[1][flag] == value
+    one, other = seen(before), seen(after)
+    assert {name for name in one if one[name] != other[name]} == changed
+
+
+def test_without_weights_the_frozen_norms_are_of_the_dataset(tmp_path: Path) -> None:
+    run = prepared(tmp_path)
+    run.loader.close()
+    norms = [m for m in run.policy.modules() if isinstance(m, FrozenBatchNorm2d)]
+    assert norms
+    assert all(bool((norm.running_var != 1).any()) for norm in norms)
+    assert run.manifest.get("policy")["network"]["batch_norm"] != "imagenet"
+
+
+def test_frames_are_kept_on_a_gpu_only(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--data_cache gpu cannot apply: training is on cpu"):
+        prepared(tmp_path, data_cache="gpu")
+    assert prepared(tmp_path / "b").manifest.get("flags")["data_cache"] == "none"

@@ -93,7 +93,7 @@ def main() -> None:
     cases = []
     for cameras in asked.cameras:
         with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
-            episodes = _write_episodes(Path(folder), cameras, asked)
+            episodes = write_episodes(Path(folder), cameras, asked)
             for batch in asked.batch:
                 loads = _measure_loaders(episodes, batch, asked, device)
                 for precision in asked.precision:
@@ -101,20 +101,20 @@ def main() -> None:
                     _measure_steps(case, episodes, asked, device)
                     _say(case, device, asked.plain_precision)
                     cases.append(case)
-    if asked.json:
-        rows = [vars(case) for case in cases]
-        asked.json.write_text(json.dumps({"device": found, "rows": rows}, indent=2))
+    rows = [vars(case) for case in cases]
+    asked.json.write_text(json.dumps({"device": found, "rows": rows}, indent=2))
+    print(f"\nall figures of every round: {asked.json}")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--cameras", type=_numbers, default=(1, 3))
-    parser.add_argument("--batch", type=_numbers, default=(8, 64))
-    parser.add_argument("--size", type=lambda text: _numbers(text, "x"), default=(480, 640))
+    parser.add_argument("--cameras", type=numbers, default=(1, 3))
+    parser.add_argument("--batch", type=numbers, default=(8, 64))
+    parser.add_argument("--size", type=lambda text: numbers(text, "x"), default=(480, 640))
     parser.add_argument("--precision", type=lambda text: text.split(","), default=["auto", "bf16"])
-    parser.add_argument("--plain_precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--plain_precision", choices=("fp32", "tf32", "bf16"), default="fp32")
     parser.add_argument("--hidden_dim", type=int, default=512)
     parser.add_argument("--dim_feedforward", type=int, default=3200)
     parser.add_argument("--compile", choices=("on", "off"), default="off")
@@ -125,15 +125,17 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--episodes", type=int, default=8)
     parser.add_argument("--length", type=int, default=100)
     parser.add_argument("--folder", type=Path, help="where the frames are written")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, default="benchmark_train.json")
     return parser.parse_args()
 
 
-def _numbers(text: str, between: str = ",") -> tuple[int, ...]:
+def numbers(text: str, between: str = ",") -> tuple[int, ...]:
+    """`8,64` or, between other signs, `480x640`."""
     return tuple(int(number) for number in text.split(between))
 
 
-def _write_episodes(folder: Path, cameras: int, asked: argparse.Namespace) -> Episodes:
+def write_episodes(folder: Path, cameras: int, asked: argparse.Namespace) -> Episodes:
+    """Episodes of random frames, in the page cache."""
     random, names = np.random.default_rng(0), [f"camera_{c}" for c in range(cameras)]
     paths = []
     for episode in range(asked.episodes):
@@ -155,7 +157,7 @@ def _write_episodes(folder: Path, cameras: int, asked: argparse.Namespace) -> Ep
     return open_episodes(paths)
 
 
-def _loader(
+def make_loader(
     episodes: Episodes, batch: int, count: int, device: torch.device, cached: bool = False
 ) -> Loader:
     """A loader whose one pass has at least `count` batches."""
@@ -180,7 +182,7 @@ def _measure_loaders(
     count = max(4, 512 // batch)
     frames = _all_frames(episodes)
     for _ in range(asked.rounds):
-        with _loader(episodes, batch, count + 4, torch.device("cpu")) as loader:
+        with make_loader(episodes, batch, count + 4, torch.device("cpu")) as loader:
             made = loader.batches(Pass(0, train=True))
             list(islice(made, 4))  # its buffers are there
             started = time.perf_counter()
@@ -254,7 +256,8 @@ def _copy_rate(episodes: Episodes, batch: int) -> float:
         return threads * repeats * batch / (time.perf_counter() - started)
 
 
-def _config(asked: argparse.Namespace, precision: str) -> Config:
+def make_config(asked: argparse.Namespace, precision: str) -> Config:
+    """The flags of a run with that network."""
     flags = ["--precision", precision, "--compile", asked.compile, "--backbone_weights", "none"]
     flags += ["--hidden_dim", str(asked.hidden_dim)]
     flags += ["--dim_feedforward", str(asked.dim_feedforward)]
@@ -264,7 +267,8 @@ def _config(asked: argparse.Namespace, precision: str) -> Config:
 def _measure_steps(
     case: Case, episodes: Episodes, asked: argparse.Namespace, device: torch.device
 ) -> None:
-    config = _config(asked, case.precision)
+    _forget_peaks(device)
+    config = make_config(asked, case.precision)
     policy, _ = make_policy(config, episodes)
     policy.to(device)
     network = computation(config, policy, device, Group())
@@ -273,12 +277,12 @@ def _measure_steps(
     )
     with (
         _PlainProcess(case, episodes, asked, device) as plain,
-        _loader(episodes, case.batch, 1, device) as loader,
+        make_loader(episodes, case.batch, 1, device) as loader,
     ):
         batch = next(loader.batches(Pass(0, train=True)))
 
         def ours() -> None:
-            _step(network, optimizer, batch)
+            step(network, optimizer, batch)
 
         ours()
         for _ in range(asked.rounds):
@@ -328,22 +332,23 @@ def _serve_plain(
     pipe: Connection, paths: list[Path], size: int, asked: argparse.Namespace, device: torch.device
 ) -> None:
     episodes = open_episodes(paths)
-    config = replace(_config(asked, asked.plain_precision), compile="off")
+    config = replace(make_config(asked, asked.plain_precision), compile="off")
     policy = make_plain(make_policy(config, episodes)[0]).to(device)
     network = computation(config, policy, device, Group())
     optimizer = torch.optim.AdamW(
         [p.requires_grad_(True) for p in policy.parameters()], weight_decay=1e-4, foreach=False
     )
-    with _loader(episodes, size, 1, device) as loader:
+    with make_loader(episodes, size, 1, device) as loader:
         batch = next(loader.batches(Pass(0, train=True)))
         image = batch.image.permute(0, 1, 4, 2, 3) / 255.0
         batch = replace(batch, image=image.contiguous())
         with contextlib.suppress(EOFError):
             while steps := pipe.recv():
-                pipe.send(_seconds(lambda: _step(network, optimizer, batch), steps, device))
+                pipe.send(_seconds(lambda: step(network, optimizer, batch), steps, device))
 
 
-def _step(network: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: Batch) -> Tensor:
+def step(network: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: Batch) -> Tensor:
+    """Forward, backward, update."""
     optimizer.zero_grad()
     loss = losses(network, batch)["loss"]
     loss.backward()
@@ -375,16 +380,18 @@ def _measure_both(
     optimizer: torch.optim.Optimizer,
 ) -> None:
     count = asked.steps * asked.rounds
-    with _loader(
+    if device.type == "cuda":  # more batches than the loader has in the making
+        count = max(count, 200)
+    with make_loader(
         episodes, case.batch, count + 1, device, cached=asked.data_cache == "gpu"
     ) as loader:
         made = loader.batches(Pass(0, train=True))
-        _step(network, optimizer, next(made))
+        step(network, optimizer, next(made))
         _wait(device)
         waits: list[float] = []
         started = time.perf_counter()
         for batch in _timed(islice(made, count), waits):
-            _step(network, optimizer, batch)
+            step(network, optimizer, batch)
         _wait(device)
         waited, took = sum(waits), time.perf_counter() - started
     case.rates["both"] = [count * case.batch / took]
@@ -412,6 +419,13 @@ def _matmul_rate(device: torch.device, precision: str) -> float:
 
     product()
     return 2 * size**3 / min(_seconds(product, 5, device) for _ in range(3))
+
+
+def _forget_peaks(device: torch.device) -> None:
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts from here
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def _peak_bytes() -> int:

@@ -297,7 +297,7 @@ class Config:
     )
     data_cache: str = _knob(
         MACHINE,
-        "keep all frames on the GPU; auto = if they fit into half of it",
+        "all frames on the GPU; auto = if half of what is free will do",
         "auto",
         choices=("auto", "gpu", "none"),
         same_run=True,

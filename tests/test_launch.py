@@ -1,10 +1,13 @@
 """Which process of a run this is, by what torchrun and schedulers say."""
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from act.files import write_json
 from act.launch import processes_to_start, take_over_from_scheduler
 from act.torchrun import _exit_code
 from tests.conftest import ROOT, make_config
@@ -86,3 +89,39 @@ def test_the_examples_name_flags_that_exist_and_retry_on_75() -> None:
             definition = json.loads(text)
             rules = definition["retryStrategy"]["evaluateOnExit"]
             assert {"onExitCode": "75", "action": "RETRY"} in rules
+
+
+@pytest.mark.parametrize(
+    ("of_srun", "in_manifest", "restarts", "expected", "again"),
+    [
+        (0, 0, 0, 0, False),
+        (75, 75, 0, 75, True),
+        (75, 75, 50, 75, False),
+        (75, 3, 0, 3, False),  # the first machine refused the dataset, the other was interrupted
+        (137, 75, 0, 75, True),  # the first saved in time, the other was killed
+        (2, 75, 0, 2, False),  # what the manifest says is of the run before
+        (75, None, 0, 75, True),
+    ],
+)
+def test_slurm_tries_again_what_is_worth_it(
+    tmp_path: Path, of_srun: int, in_manifest: int | None, restarts: int, expected: int, again: bool
+) -> None:
+    """The script itself, with commands of Slurm's names that say what they were asked for."""
+    for name, text in {
+        "srun": f"exit {of_srun}",
+        "scontrol": f'echo "$@" >> {tmp_path}/asked',
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    if in_manifest is not None:
+        write_json(tmp_path / "manifest.json", {"status": "x", "exit_code": in_manifest, "z": 1})
+    environment = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}", "DATASET": "d", "OUTPUT": str(tmp_path),
+        "SLURM_NNODES": "2", "SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "a,b",
+        "SLURM_RESTART_COUNT": str(restarts),
+    }  # fmt: skip
+    script = str(ROOT / "examples/slurm.sbatch")
+    done = subprocess.run(["bash", script], env=environment, check=False)
+    assert done.returncode == expected
+    asked = (tmp_path / "asked").read_text() if (tmp_path / "asked").exists() else ""
+    assert ("requeue 7" in asked) == again

@@ -13,7 +13,7 @@ README = (ROOT / "README.md").read_text()
 _OTHERS = {
     "--rm", "--gpus", "--user", "--read-only", "--tmpfs", "--cap-drop", "--network", "--build-arg",
     "--memory", "--time", "--help", "--json", "--deep", "--shard", "--check_whole", "--cameras",
-    "--batch",
+    "--batch", "--shm-size",
 }  # fmt: skip
 _CODE = re.compile(r"`([a-z]+(?:-[a-z]+)*)`")
 _UPSTREAMS = {"--dataset_dir", "--ckpt_dir", "--lr"}

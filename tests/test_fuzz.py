@@ -1,5 +1,6 @@
 """Metadata of any shape, made by hypothesis: success, or one line of ours."""
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -10,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from act.checkpoint import load_stats
-from act.errors import JobError, UsageError
+from act.errors import DatasetError, JobError, UsageError
 from convert.check.check import check
+from convert.info import Info
 from convert.plan import make_plan
 from tests.conftest import SMALL, make_config
 
@@ -73,6 +75,22 @@ def test_any_info_at_all(root: Path, tmp_path: Path, value: Any) -> None:
 def test_any_path_template_stays_inside(root: Path, tmp_path: Path, template: str) -> None:
     look_at(root, INFO | {"data_path": template}, tmp_path)
     look_at(root, INFO | {"video_path": template}, tmp_path)
+
+
+@given(
+    st.sampled_from(["data_path", "video_path"]),
+    st.text(alphabet="{}./\\_:videokychunkx0", max_size=40)
+    | st.sampled_from(["/etc/{video_key}", "../{video_key}", "{video_key}/../../x", "{video_key}"]),
+    st.sampled_from(["observation.images.top", "..", "../../x", "/etc/passwd", "a/../../.."]),
+)
+@QUICK
+def test_a_template_is_a_path_inside_the_dataset_or_refused(
+    root: Path, field: str, template: str, key: str
+) -> None:
+    (root / "meta/info.json").write_text(json.dumps(INFO | {field: template}))
+    with contextlib.suppress(DatasetError):
+        path = Info(root).fill(field, video_key=key, chunk_index=0)
+        assert path.resolve().is_relative_to(root.resolve())
 
 
 @QUICK

@@ -4,16 +4,16 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from tests.chaos.small_job import Lost, check_files, check_result, finish, start
+from tests.chaos.small_job import Lost, Results, check_files, check_result, finish, start
 
 NOT_REACHED = "the job ended before the fault"
 FAULTY = Path(__file__).with_name("faulty.py")
 
 
-def full_disks(sizes_kb: Sequence[int]) -> Iterator[str | None]:
+def full_disks(sizes_kb: Sequence[int]) -> Results:
     """Run the job on disks that are too small, then make room; needs root for its tmpfs."""
     for size in sizes_kb:
         with tempfile.TemporaryDirectory() as folder:
@@ -48,7 +48,7 @@ def count_calls() -> int:
         return int(count.read_text())
 
 
-def failing_calls(numbers: Sequence[int]) -> Iterator[str | None]:
+def failing_calls(numbers: Sequence[int]) -> Results:
     """Fail the n-th write, sync or rename of the job, for each n."""
     for number in numbers:
         with tempfile.TemporaryDirectory() as folder:

@@ -38,7 +38,7 @@ from act.state import State, parse_state
 from convert.check.check import check
 from convert.convert import convert_episodes
 from convert.plan import make_plan
-from tests.chaos.small_job import Lost
+from tests.chaos.small_job import Lost, Results
 from tests.conftest import SMALL, make_config
 
 TIME_LIMIT_S = 30
@@ -48,7 +48,7 @@ _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE)  # of 
 _SUFFIXES = (".json", ".jsonl", ".parquet", ".mp4")
 
 
-def inputs(numbers: Sequence[int]) -> Iterator[str | None]:
+def inputs(numbers: Sequence[int]) -> Results:
     """Try the cases on every core; gives what went wrong with each, None for nothing."""
     idle: SimpleQueue[_Worker] = SimpleQueue()
     for _ in range(cpu_count()):

@@ -6,15 +6,21 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from queue import SimpleQueue
 
 from act.machine import cpu_count
-from tests.chaos.small_job import check_files, check_result, finish, start, undisturbed
+from tests.chaos.small_job import (
+    Results,
+    check_files,
+    check_result,
+    finish,
+    start,
+    undisturbed,
+)
 
 
-def kills(count: int, seed: int = 0) -> Iterator[str | None]:
+def kills(count: int, seed: int = 0) -> Results:
     """Kill jobs `count` times, a job on each core; gives what was lost after each, None if nothing.
 
     A job is gone on with in the same output until it ends by itself; then it starts anew.

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Generator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,9 @@ from tests.conftest import ROOT, SMALL, arguments, command_environment
 _LOGS = {"files.jsonl", "metrics.jsonl"}  # they grow; each line stands for itself
 _SAME = ("policy_*.ckpt", "dataset_stats.*")  # what two runs have byte for byte
 _COLUMNS = ("epoch", "step", "samples", "train", "val", "lr", "grad_norm")
+
+
+Results = Generator[str | None, None, None]  # what went wrong with each try, None for nothing
 
 
 @dataclass(frozen=True)

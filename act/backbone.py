@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import resnet18
@@ -15,10 +16,33 @@ from torchvision.ops import FrozenBatchNorm2d
 FEATURE_DIM = 512
 STRIDE = 32
 
-ConvNorm = Callable[[nn.Conv2d, FrozenBatchNorm2d, Tensor], Tensor]
-
 _UNUSED_PREFIX = "fc."  # the ImageNet classifier
 _UNUSED_SUFFIX = ".num_batches_tracked"  # a counter of the trained batch norm
+
+
+class FrozenNorm(FrozenBatchNorm2d):  # type: ignore[misc]  # torchvision has no types
+    """Batch norm that never changes: a factor and a sum per channel, computed once."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__(num_features)
+        self.fold()
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Compute them, after whatever changed the statistics."""
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        self.register_buffer("scale", scale, persistent=False)
+        self.register_buffer("shift", self.bias - self.running_mean * scale, persistent=False)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self.fold()
+
+
+ConvNorm = Callable[[nn.Conv2d, FrozenNorm, Tensor], Tensor]
 
 
 class Backbone(nn.Module):
@@ -31,7 +55,7 @@ class Backbone(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        resnet = resnet18(weights=None, norm_layer=FrozenBatchNorm2d)
+        resnet = resnet18(weights=None, norm_layer=FrozenNorm)
         without_head = list(resnet.named_children())[:-2]  # avgpool, fc
         self.body: Any = nn.Sequential(OrderedDict(without_head))
 
@@ -62,14 +86,13 @@ class Backbone(nn.Module):
         self.body.load_state_dict(given)
 
 
-def _conv_norm(conv: nn.Conv2d, norm: FrozenBatchNorm2d, x: Tensor) -> Tensor:
+def _conv_norm(conv: nn.Conv2d, norm: FrozenNorm, x: Tensor) -> Tensor:
     """A convolution and the frozen norm after it, as one where the feature map is the larger."""
     height, width = (size // stride for size, stride in zip(x.shape[2:], conv.stride, strict=True))
     if len(x) * height * width < conv.weight[0].numel():
-        return norm(conv(x))
-    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    shift = norm.bias - norm.running_mean * scale
-    return F.conv2d(x, conv.weight * scale[:, None, None, None], shift, conv.stride, conv.padding)
+        return conv(x) * norm.scale[:, None, None] + norm.shift[:, None, None]
+    weight = conv.weight * norm.scale[:, None, None, None]
+    return F.conv2d(x, weight, norm.shift, conv.stride, conv.padding)
 
 
 def _residual(block: Any, x: Tensor, conv_norm: ConvNorm) -> Tensor:

@@ -7,9 +7,8 @@ network learns badly.
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.ops import FrozenBatchNorm2d
 
-from act.backbone import Backbone
+from act.backbone import Backbone, FrozenNorm
 from act.dataset import Episodes, Order, Purpose, rng
 from act.frames import FrameStore
 from act.policy import Policy
@@ -49,8 +48,9 @@ def _frames(episodes: Episodes, chosen: list[int], seed: int) -> Tensor:
     return torch.from_numpy(crops)
 
 
-def _conv_fitted_norm(conv: nn.Conv2d, norm: FrozenBatchNorm2d, x: Tensor) -> Tensor:
+def _conv_fitted_norm(conv: nn.Conv2d, norm: FrozenNorm, x: Tensor) -> Tensor:
     found = conv(x)
     norm.running_mean.copy_(found.mean(dim=(0, 2, 3)))
     norm.running_var.copy_(found.var(dim=(0, 2, 3), correction=0))
+    norm.fold()
     return norm(found)

@@ -51,6 +51,14 @@ def epoch_path(folder: Path, epoch: int, seed: int) -> Path:
     return folder / f"policy_epoch_{epoch}_seed_{seed}.ckpt"
 
 
+def to_cpu(weights: Mapping[str, Tensor]) -> Weights:
+    """The weights in the host's memory, contiguous; those that are there are not copied."""
+    return {
+        name: tensor.to("cpu", memory_format=torch.contiguous_format)
+        for name, tensor in weights.items()
+    }
+
+
 def copy_weights(weights: Mapping[str, Tensor]) -> Weights:
     """A copy on the CPU, contiguous, that later training does not change."""
     return {
@@ -219,7 +227,9 @@ class Best:
         """Keep `weights` when `loss` is strictly below the best so far: upstream's rule."""
         if loss < self.loss:
             if self._path is not None:
-                self.weights, self._waits = copy_weights(weights), True
+                # on their device: bringing them to the host would have a GPU wait
+                self.weights = {name: one.detach().clone() for name, one in weights.items()}
+                self._waits = True
             self.epoch, self.loss = epoch, loss
 
     def write_in_turn(self) -> None:
@@ -230,7 +240,7 @@ class Best:
     def flush(self) -> None:
         """Write what waits."""
         if self._path is not None and self._waits:
-            save_weights(self._path, self.weights)
+            save_weights(self._path, to_cpu(self.weights))
             self._waits = False
             self._written_at = time.monotonic()
 

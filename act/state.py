@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from act.checkpoint import Best, Weights, copy_weights, save
+from act.checkpoint import Best, Weights, copy_weights, save, to_cpu
 from act.errors import OutputError, first_line
 from act.files import is_recorded, output_errors
 from act.machine import free_memory_bytes
@@ -73,6 +73,7 @@ class State:
         """A copy on the CPU that further training does not change."""
         values = vars(self) | {
             "policy": copy_weights(self.policy),
+            "best_weights": to_cpu(self.best_weights),
             "optimizer": _copy_optimizer(self.optimizer),
         }
         return State(**values)

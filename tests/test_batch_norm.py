@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import FrozenBatchNorm2d
 
+from act.backbone import FrozenNorm
 from act.batch_norm import FRAMES, _frames, set_statistics
 from act.dataset import open_episodes
 from act.setup import make_policy
@@ -19,7 +19,7 @@ def test_each_norm_gives_mean_0_and_variance_1(tmp_path: Path) -> None:
     set_statistics(policy, episodes, [0, 2], 0, torch.device("cpu"))
     norms: list[Tensor] = []
 
-    def conv_norm(conv: nn.Conv2d, norm: FrozenBatchNorm2d, x: Tensor) -> Tensor:
+    def conv_norm(conv: nn.Conv2d, norm: FrozenNorm, x: Tensor) -> Tensor:
         norms.append(out := norm(conv(x)))
         return out
 

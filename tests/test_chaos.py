@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.disks import count_calls, failing_calls, full_disks
+from tests.chaos.disks import NOT_REACHED, count_calls, failing_calls, full_disks
 from tests.chaos.inputs import inputs, mutated, try_case
 from tests.chaos.kills import kills
 from tests.chaos.small_job import Lost, check_files, check_result, finish, start
@@ -25,7 +25,9 @@ def test_full_disks() -> None:
 def test_failing_calls() -> None:
     """One of the first, one of those that write the policy, and the last."""
     count = count_calls()
-    assert list(failing_calls([2, count // 2, count])) == [None] * 3
+    *first, last = failing_calls([2, count // 2, count - 2])
+    assert first == [None, None]
+    assert last in (None, NOT_REACHED)  # how many states there are depends on the time
 
 
 def test_mutated_inputs() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, SMALL, Ended, arguments, command_environment
+from tests.conftest import ROOT, SAMPLES, SMALL, Ended, arguments, command_environment
 
 Job = Callable[..., Ended]
 
@@ -60,6 +60,15 @@ def test_a_batch_for_each_process(job: Job) -> None:
     assert ended.code == 0, ended.err
     assert ended.manifest["training"]["effective_batch"] == 2
     assert "batch      2 samples a step (fixed_per_gpu, 2 processes)" in ended.out
+
+
+def test_cnnmlp_has_a_parameter_that_no_process_waits_for(job: Job) -> None:
+    ended = job(
+        input=SAMPLES[1], processes=2, policy_class="CNNMLP", num_epochs=3, max_episodes=2,
+        batch_size=2,
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    assert rows(ended)[-1]["step"] == 3
 
 
 def start(output: Path, **flags: Any) -> "subprocess.Popen[str]":

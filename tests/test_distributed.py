@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,6 +70,38 @@ def test_cnnmlp_has_a_parameter_that_no_process_waits_for(job: Job) -> None:
     )  # fmt: skip
     assert ended.code == 0, ended.err
     assert rows(ended)[-1]["step"] == 3
+
+
+ALONE = ["unshare", "--net", "--uts", "bash", "-c"]
+NO_NETWORK = """
+hostname a-name-that-nobody-knows && python3 - << END || exit 99
+import fcntl, socket, struct
+fcntl.ioctl(socket.socket(), 0x8914, struct.pack("16sh", b"lo", 0x41))  # lo, up and running
+END
+exec "$@"
+"""
+
+
+def may_be_alone() -> bool:
+    found = all(map(shutil.which, ("unshare", "hostname")))
+    tried = [*ALONE, "hostname x"]
+    return found and not subprocess.run(tried, capture_output=True, check=False).returncode
+
+
+@pytest.mark.skipif(not may_be_alone(), reason="may not make a network of its own")
+def test_processes_find_each_other_without_a_network(tmp_path: Path) -> None:
+    """As in a container with --network none, which cannot look up its own name."""
+    words = arguments(tmp_path, input=SMALL / "v21_h264", processes=2, num_epochs=1)
+    done = subprocess.run(
+        [*ALONE, NO_NETWORK, "bash", sys.executable, "entrypoint.py", *words],
+        cwd=ROOT,
+        env=command_environment() | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def start(output: Path, **flags: Any) -> "subprocess.Popen[str]":

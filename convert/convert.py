@@ -64,6 +64,7 @@ def convert(
     input, OutputError for the disk, Interrupted on a signal.
     """
     plan = make_plan(config, folder, left_out)
+    forget_digests()  # of a conversion before, in the same process
     fingerprint = plan_fingerprint(plan)
     begin(Converted(plan, episode_paths(plan), fingerprint, None))
     with output_errors(folder):

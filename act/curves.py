@@ -24,7 +24,7 @@ def _draw(folder: Path, rows: Sequence[Row], name: str, seed: int) -> Path:
     axes.plot(epochs, [row.val[name] for row in rows], marker=marker, label="validation")
     axes.set(title=name, xlabel="epoch", ylabel=name)
     axes.legend()
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # epochs have no fractions
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))  # whole epochs
     path = folder / f"train_val_{name}_seed_{seed}.png"
     with whole_file(path, recorded=True) as file:
         figure.savefig(file, format="png")

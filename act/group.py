@@ -147,11 +147,11 @@ def joined_group(device: torch.device, timeout_s: int) -> Iterator[Group]:
         talk = dist.new_group(backend="gloo", timeout=wait)
         yield Group(dist.get_rank(), dist.get_world_size(), votes, talk)
         dist.destroy_process_group()
-    except RuntimeError as error:
+    except BaseException as error:
         if on_gpu:  # closing in order would wait for what a lost process never sends
             with contextlib.suppress(Exception):
                 dist.distributed_c10d._abort_process_group()
-        if not is_lost(error):
+        if not isinstance(error, RuntimeError) or not is_lost(error):
             raise
         raise Interrupted(
             f"a process of this run was lost, or did not answer for {timeout_s} s "

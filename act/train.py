@@ -86,7 +86,8 @@ def train(
             _finish(run)
         except BaseException as error:
             with contextlib.suppress(Exception):  # the first error is the one to tell
-                _save_in_time(run, not isinstance(error, Interrupted))  # which has saved
+                # an interruption has saved, and weights that diverged are not to be gone on with
+                _save_in_time(run, not isinstance(error, Interrupted | DivergedError))
             with contextlib.suppress(JobError):
                 _leave(run)
             raise

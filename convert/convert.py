@@ -77,8 +77,10 @@ def convert(
         _drop_stale(folder, paths)
     _say_plan(plan, mine, todo)
     _check_room(plan, todo)
-    rate = _convert_all(plan, todo, worker_count(config, plan, len(todo))) if todo else None
-    _refuse_changed(plan, fingerprint)
+    rate = None
+    if todo:
+        rate = _convert_all(plan, todo, worker_count(config, plan, len(todo)))
+        _refuse_changed(plan, fingerprint)
     return Converted(plan, paths, fingerprint, rate)
 
 
@@ -88,7 +90,8 @@ def _refuse_changed(plan: Plan, fingerprint: str) -> None:
     if plan_fingerprint(plan) != fingerprint:
         raise DatasetError(
             f"{plan.datasets[0].root}: changed while it was converted, expected a dataset that "
-            f"nothing writes to; wait until it is complete, then choose another --run_name",
+            f"nothing writes to; wait until it is complete and run it again, a job under another "
+            f"--run_name",
             code="changed",
         )
 

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-import numpy as np
-
 from act.config import CONVERSION, DATA, Config, knobs
 from act.episode import find_episodes, read_info, read_vectors
 from act.errors import UsageError
@@ -16,7 +14,7 @@ from act.machine import cpu_count
 from act.manifest import Manifest
 from convert import workers
 from convert.check.gate import check_input
-from convert.convert import convert, plan_only, remove_episodes
+from convert.convert import convert, plan_only, remove_episodes, split_tasks
 from convert.describe import describe_conversion, describe_dataset
 from convert.lerobot import is_dataset
 from convert.sources import NOTHING
@@ -141,8 +139,9 @@ def _official(inputs: tuple[Path, ...]) -> list[Path]:
 
 def _open_apart(paths: Sequence[Path]) -> None:
     """Open each file in another process first: HDF5 may crash on a broken one, which is named."""
-    parts = [part.tolist() for part in np.array_split(np.array(paths, object), cpu_count())]
-    list(workers.run(_open, [part for part in parts if part], cpu_count(), lambda part: part[0]))
+    parts = split_tasks(list(range(len(paths))), cpu_count())
+    tasks = [[paths[number] for number in part] for part in parts]
+    list(workers.run(_open, tasks, cpu_count(), lambda task: str(task[0])))
 
 
 def _open(paths: Sequence[Path], report: workers.Report) -> None:

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from act.config import Config
-from act.errors import Interrupted, JobError, OutputError, UsageError
+from act.errors import DivergedError, Interrupted, JobError, OutputError, UsageError
 from act.files import is_recorded, only_job, sha256
 from act.manifest import Manifest
 from act.run_folder import check_folder, claim
@@ -406,6 +406,13 @@ def is_alive(pid: int) -> bool:
         return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except FileNotFoundError:
         return False
+
+
+def test_weights_that_diverged_are_not_gone_on_with(short: Short) -> None:
+    """Its one step an epoch has finite losses: only the next validation shows what it did."""
+    with pytest.raises(DivergedError, match="validation of epoch 1"):
+        short.run(batch_size=3, learning_rate=1e30, lr_backbone=1e30)
+    assert not (short.folder / "state.ckpt").exists()
 
 
 def test_claim_is_of_the_first_dataset(short: Short) -> None:

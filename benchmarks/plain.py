@@ -12,14 +12,28 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader
 
 from act.backbone import Backbone
-from act.dataset import Episodes, Order, VectorStore
+from act.dataset import Episodes, Order, Purpose, VectorStore, epoch_order, norm_stats
 from act.episode import FloatArray
+from act.jpeg import decode_jpeg
 from act.model import ACT
 from act.policy import ACTPolicy, Policy
 from act.position import image_position
 from act.transformer import Attention, Decoder
+
+
+def plain_loader(
+    episodes: Episodes, batch: int, count: int, chunk_size: int, *, pinned: bool = False
+) -> DataLoader[tuple[Tensor, ...]]:
+    """Upstream's loader of `count` batches: a process of its own, started for each epoch."""
+    chosen = list(range(len(episodes.infos)))
+    chosen *= -(-count * batch // len(chosen))
+    order = epoch_order(chosen, episodes.lengths, 0, 0, Purpose.TRAIN_ORDER)
+    order = Order(order.episode[: count * batch], order.start_ts[: count * batch])
+    items = PlainItems(episodes, norm_stats(episodes), order, chunk_size)
+    return DataLoader(items, batch, num_workers=1, prefetch_factor=1, pin_memory=pinned)
 
 
 class PlainItems(torch.utils.data.Dataset[tuple[Tensor, ...]]):
@@ -38,9 +52,12 @@ class PlainItems(torch.utils.data.Dataset[tuple[Tensor, ...]]):
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         order = Order(self._order.episode[[index]], self._order.start_ts[[index]])
         episode, ts = int(order.episode[0]), int(order.start_ts[0])
-        with h5py.File(self._episodes.infos[episode].path, "r") as file:
+        info = self._episodes.infos[episode]
+        with h5py.File(info.path, "r") as file:
             names = self._episodes.camera_names
             images = [file[f"observations/images/{name}"][ts] for name in names]
+            if info.compressed:
+                images = [decode_jpeg(row) for row in images]
             file["action"][()]  # upstream reads the whole of it for each item
         image = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 255.0
         vectors = self._vectors.gather(order)

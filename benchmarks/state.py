@@ -24,7 +24,7 @@ from act.loader import Pass
 from act.machine import cpu_count, keep_freed_memory
 from act.setup import make_policy
 from act.state import Saver, State
-from benchmarks.train import make_config, make_loader, numbers, step, write_episodes
+from benchmarks.workload import make_config, make_loader, numbers, step, wait_for, write_episodes
 
 
 def main() -> None:
@@ -59,8 +59,7 @@ def main() -> None:
             held = time.perf_counter() - started
             for _ in range(asked.steps):
                 step(network, optimizer, batch)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
+            wait_for(device)
             saver.wait()
             return time.perf_counter() - started, held
 

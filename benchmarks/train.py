@@ -8,55 +8,47 @@ loader   batches made and thrown away; its ceilings are copies by as many thread
          from memory, and of one batch again and again, which the caches may hold
 step     forward, backward and update on data that is there; its ceiling is the rate of matrix
          products (the share reached of it is the model FLOP utilisation)
-both     the loader feeding the steps, once, with the share of the time spent waiting for data
-plain    what upstream does (benchmarks/plain.py)
+both     the loader feeding the steps, both started in that round, with the share of the time spent
+         waiting for data; its ceiling is the step alone
+plain    what upstream does (benchmarks/plain.py), of each
 """
 
 import argparse
 import contextlib
 import json
-import multiprocessing
 import re
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
-from act.command_line import parse
 from act.compute import computation, losses
-from act.config import Config
-from act.dataset import (
-    Episodes,
-    Order,
-    Purpose,
-    Sampler,
-    epoch_order,
-    norm_stats,
-    open_episodes,
-)
+from act.dataset import Episodes, open_episodes
 from act.device import choose_device, describe_device
-from act.episode_writer import write_episode
-from act.frames import FrameStore
+from act.episode import find_episodes
 from act.group import Group
-from act.loader import Batch, Loader, Pass
+from act.loader import Batch, Pass
 from act.machine import cpu_count, keep_freed_memory
-from act.setup import LATENT_DIM, loader_threads, make_policy
-from benchmarks.plain import PlainItems, make_plain
-
-CHUNK, DIMS = 100, 14
+from act.setup import make_policy
+from benchmarks.ceilings import all_frames, batch_copy_rate, frames_copy_rate, matmul_rate
+from benchmarks.plain import plain_loader
+from benchmarks.plain_process import PlainProcess
+from benchmarks.workload import (
+    CHUNK,
+    make_config,
+    make_loader,
+    numbers,
+    seconds_each,
+    step,
+    wait_for,
+    write_episodes,
+)
 
 
 @dataclass
@@ -88,19 +80,17 @@ def main() -> None:
         keep_freed_memory()  # as training does
     found = describe_device(device)
     print(f"{found['name']}, {cpu_count()} cores, torch {torch.__version__}, "
-          f"{asked.size[0]}x{asked.size[1]}, hidden {asked.hidden_dim}, "
-          f"feed-forward {asked.dim_feedforward}, chunk {CHUNK}")  # fmt: skip
+          f"hidden {asked.hidden_dim}, feed-forward {asked.dim_feedforward}, "
+          f"chunk {CHUNK}")  # fmt: skip
     cases = []
-    for cameras in asked.cameras:
-        with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
-            episodes = write_episodes(Path(folder), cameras, asked)
-            for batch in asked.batch:
-                loads = _measure_loaders(episodes, batch, asked, device)
-                for precision in asked.precision:
-                    case = Case(cameras, batch, precision, dict(loads))
-                    _measure_steps(case, episodes, asked, device)
-                    _say(case, device, asked.plain_precision)
-                    cases.append(case)
+    for episodes in _workloads(asked):
+        for batch in asked.batch:
+            loads = _measure_loaders(episodes, batch, asked)
+            for precision in asked.precision:
+                case = Case(len(episodes.camera_names), batch, precision, dict(loads))
+                _measure_steps(case, episodes, asked, device)
+                _say(case, episodes, device, asked)
+                cases.append(case)
     rows = [vars(case) for case in cases]
     asked.json.write_text(json.dumps({"device": found, "rows": rows}, indent=2))
     print(f"\nall figures of every round: {asked.json}")
@@ -124,63 +114,32 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=2, help="in each round")
     parser.add_argument("--episodes", type=int, default=8)
     parser.add_argument("--length", type=int, default=100)
-    parser.add_argument("--folder", type=Path, help="where the frames are written")
+    parser.add_argument("--folder", type=Path, help="where the random frames are written")
+    parser.add_argument("--dataset_dir", type=Path, help="episodes to use, not random ones")
     parser.add_argument("--json", type=Path, default="benchmark_train.json")
     return parser.parse_args()
 
 
-def numbers(text: str, between: str = ",") -> tuple[int, ...]:
-    """`8,64` or, between other signs, `480x640`."""
-    return tuple(int(number) for number in text.split(between))
-
-
-def write_episodes(folder: Path, cameras: int, asked: argparse.Namespace) -> Episodes:
-    """Episodes of random frames, in the page cache."""
-    random, names = np.random.default_rng(0), [f"camera_{c}" for c in range(cameras)]
-    paths = []
-    for episode in range(asked.episodes):
-        shapes = dict.fromkeys(names, (asked.length, *asked.size))
-        vectors = {
-            name: random.standard_normal((asked.length, DIMS), np.float32)
-            for name in ("action", "qpos", "qvel")
-        }
-        paths.append(folder / f"episode_{episode}.hdf5")
-        attributes = {"sim": True, "camera_names": names}
-        with write_episode(paths[-1], vectors, shapes, attributes) as writer:
-            for name in names:
-                for ts in range(asked.length):
-                    writer.write_frame(
-                        name, ts, random.integers(0, 256, (*asked.size, 3), np.uint8)
-                    )
-    for path in paths:  # into the page cache: the disk is not what is measured
-        path.read_bytes()
-    return open_episodes(paths)
-
-
-def make_loader(
-    episodes: Episodes, batch: int, count: int, device: torch.device, cached: bool = False
-) -> Loader:
-    """A loader whose one pass has at least `count` batches."""
-    chosen = list(range(len(episodes.infos)))
-    chosen *= -(-count * batch // len(chosen))
-    sampler = Sampler(episodes, 0, chunk_size=CHUNK, latent_dim=LATENT_DIM, batch_size=batch)
-    return Loader(
-        sampler,
-        norm_stats(episodes),
-        [(Pass(0, train=True), chosen)],
-        threads=loader_threads(),
-        device=device,
-        cached=cached,
-    )
+def _workloads(asked: argparse.Namespace) -> Iterator[Episodes]:
+    """Episodes in the page cache: the disk is not what is measured."""
+    if asked.dataset_dir is not None:
+        paths = find_episodes(asked.dataset_dir)
+        for path in paths:
+            path.read_bytes()
+        yield open_episodes(paths)
+        return
+    for cameras in asked.cameras:
+        with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
+            yield write_episodes(Path(folder), cameras, asked)
 
 
 def _measure_loaders(
-    episodes: Episodes, batch: int, asked: argparse.Namespace, device: torch.device
+    episodes: Episodes, batch: int, asked: argparse.Namespace
 ) -> dict[str, list[float]]:
     names = ("loader", "frames copy", "copy", "plain loader")
     rates: dict[str, list[float]] = {name: [] for name in names}
     count = max(4, 512 // batch)
-    frames = _all_frames(episodes)
+    frames = all_frames(episodes)
     for _ in range(asked.rounds):
         with make_loader(episodes, batch, count + 4, torch.device("cpu")) as loader:
             made = loader.batches(Pass(0, train=True))
@@ -188,214 +147,65 @@ def _measure_loaders(
             started = time.perf_counter()
             samples = sum(len(one.qpos) for one in islice(made, count))
             rates["loader"].append(samples / (time.perf_counter() - started))
-        rates["frames copy"].append(_frames_copy_rate(frames, batch))
-        rates["copy"].append(_copy_rate(episodes, batch))
-        rates["plain loader"].append(_plain_loader_rate(episodes, batch))
+        rates["frames copy"].append(frames_copy_rate(frames, batch))
+        rates["copy"].append(batch_copy_rate(episodes, batch))
+        plain = plain_loader(episodes, batch, max(2, 48 // batch), CHUNK)
+        started = time.perf_counter()
+        samples = sum(len(one[0]) for one in plain)
+        rates["plain loader"].append(samples / (time.perf_counter() - started))
     return rates
-
-
-def _plain_loader_rate(episodes: Episodes, batch: int) -> float:
-    """Samples/s of one epoch of upstream's loader: a process of its own, started for each epoch."""
-    chosen = list(range(len(episodes.infos))) * 6
-    order = epoch_order(chosen, episodes.lengths, 0, 0, Purpose.TRAIN_ORDER)
-    items = PlainItems(episodes, norm_stats(episodes), order, CHUNK)
-    loader = DataLoader(items, batch, num_workers=1, prefetch_factor=1)
-    started = time.perf_counter()
-    count = sum(len(one[0]) for one in loader)
-    return count / (time.perf_counter() - started)
-
-
-def _all_frames(episodes: Episodes) -> NDArray[np.uint8]:
-    """Every image in memory: (samples, C, H, W, 3)."""
-    store = FrameStore(episodes)
-    frames = np.empty((sum(episodes.lengths), *store.shape), np.uint8)
-    first = 0
-    for episode, length in enumerate(episodes.lengths):
-        order = Order(np.full(length, episode), np.arange(length))
-        store.copy_into(order, frames[first : first + length])
-        first += length
-    store.close()
-    return frames
-
-
-def _frames_copy_rate(frames: NDArray[np.uint8], batch: int) -> float:
-    """Samples/s of copying frames in random order from memory into a loader's number of batches."""
-    threads = loader_threads()
-    repeats = max(2, 512 // batch // threads)
-    targets = [np.full((batch, *frames.shape[1:]), 2, np.uint8) for _ in range(2 * threads)]
-    chosen = np.random.default_rng(0).integers(0, len(frames), (threads, repeats, batch))
-
-    def copy(thread: int) -> None:
-        for repeat, samples in enumerate(chosen[thread].tolist()):
-            target = targets[thread + threads * (repeat % 2)]
-            for place, sample in enumerate(samples):
-                np.copyto(target[place], frames[sample])
-
-    with ThreadPoolExecutor(threads) as pool:
-        started = time.perf_counter()
-        list(pool.map(copy, range(threads)))
-        return chosen.size / (time.perf_counter() - started)
-
-
-def _copy_rate(episodes: Episodes, batch: int) -> float:
-    """Samples/s of copying images of that size from memory to memory by as many threads."""
-    height, width = episodes.image_size
-    shape = (batch, len(episodes.camera_names), height, width, 3)
-    threads = loader_threads()
-    sources = [np.full(shape, 1, np.uint8) for _ in range(threads)]
-    targets = [np.full(shape, 2, np.uint8) for _ in range(threads)]
-    repeats = max(2, 256 // batch)
-
-    def copy(thread: int) -> None:
-        for _ in range(repeats):
-            np.copyto(targets[thread], sources[thread])
-
-    with ThreadPoolExecutor(threads) as pool:
-        started = time.perf_counter()
-        list(pool.map(copy, range(threads)))
-        return threads * repeats * batch / (time.perf_counter() - started)
-
-
-def make_config(asked: argparse.Namespace, precision: str) -> Config:
-    """The flags of a run with that network."""
-    flags = ["--precision", precision, "--compile", asked.compile, "--backbone_weights", "none"]
-    flags += ["--hidden_dim", str(asked.hidden_dim)]
-    flags += ["--dim_feedforward", str(asked.dim_feedforward)]
-    return parse(["--run_name", "bench", "--task_name", "bench", *flags], {})
 
 
 def _measure_steps(
     case: Case, episodes: Episodes, asked: argparse.Namespace, device: torch.device
 ) -> None:
     _forget_peaks(device)
-    config = make_config(asked, case.precision)
-    policy, _ = make_policy(config, episodes)
+    policy, _ = make_policy(config := make_config(asked, case.precision), episodes)
     policy.to(device)
     network = computation(config, policy, device, Group())
     optimizer = torch.optim.AdamW(
         policy.parameter_groups(1e-5, 1e-5), weight_decay=1e-4, fused=True
     )
-    with (
-        _PlainProcess(case, episodes, asked, device) as plain,
-        make_loader(episodes, case.batch, 1, device) as loader,
-    ):
-        batch = next(loader.batches(Pass(0, train=True)))
+    with make_loader(episodes, case.batch, 1, device) as loader:
+        resident = next(loader.batches(Pass(0, train=True)))
 
-        def ours() -> None:
-            step(network, optimizer, batch)
+    def ours() -> None:
+        step(network, optimizer, resident)
 
+    def both() -> tuple[float, float]:
+        """Seconds of `both_steps` steps, and of those the ones spent waiting for data."""
+        cached = asked.data_cache == "gpu"
+        waits: list[float] = []
+        with make_loader(episodes, case.batch, both_steps, device, cached=cached) as loader:
+            wait_for(device)
+            started = time.perf_counter()
+            for batch in _timed(islice(loader.batches(Pass(0, train=True)), both_steps), waits):
+                step(network, optimizer, batch)
+            wait_for(device)
+            return time.perf_counter() - started, sum(waits)
+
+    # on a GPU many more batches than the loader has in the making
+    both_steps = max(asked.steps, 200) if device.type == "cuda" else asked.steps
+    plain_config = replace(make_config(asked, asked.plain_precision), compile="off")
+    paths = [info.path for info in episodes.infos]
+    waits = []
+    with PlainProcess(plain_config, paths, case.batch, device) as plain:
         ours()
         for _ in range(asked.rounds):
-            case.add("step", case.batch / _seconds(ours, asked.steps, device))
-            case.add("plain step", case.batch / plain.seconds(asked.steps))
-        with FlopCounterMode(display=False) as counter:
-            losses(network, batch)["loss"].backward()
-        case.extra["flops_per_sample"] = counter.get_total_flops() / case.batch
-    case.extra["matmul_flops"] = _matmul_rate(device, case.precision)
-    _measure_both(case, episodes, asked, device, network, optimizer)
+            case.add("step", case.batch / seconds_each(ours, asked.steps, device))
+            case.add("plain step", case.batch / plain.step_seconds(asked.steps))
+            took, waited = both()
+            case.add("both", case.batch * both_steps / took)
+            case.add("plain both", case.batch / plain.both_seconds(both_steps))
+            waits.append(waited / took)
+    case.extra["wait_share"] = statistics.median(waits)
+    with FlopCounterMode(display=False) as counter:
+        losses(network, resident)["loss"].backward()
+    case.extra["flops_per_sample"] = counter.get_total_flops() / case.batch
+    case.extra["matmul_flops"] = matmul_rate(device, case.precision)
     case.extra["host_peak_bytes"] = _peak_bytes()
     if device.type == "cuda":
         case.extra["device_peak_bytes"] = torch.cuda.max_memory_allocated(device)
-
-
-class _PlainProcess:
-    """The plain path's steps, in a process of its own: its memory is handled as upstream's is."""
-
-    def __init__(
-        self, case: Case, episodes: Episodes, asked: argparse.Namespace, device: torch.device
-    ) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        paths = [info.path for info in episodes.infos]
-        self._process = context.Process(
-            target=_serve_plain, args=(theirs, paths, case.batch, asked, device), daemon=True
-        )
-        self._process.start()
-        theirs.close()
-
-    def seconds(self, steps: int) -> float:
-        """Seconds of one step."""
-        self._pipe.send(steps)
-        found: float = self._pipe.recv()
-        return found
-
-    def __enter__(self) -> Self:
-        self.seconds(1)  # so that it is warm
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._pipe.close()
-        self._process.join()
-
-
-def _serve_plain(
-    pipe: Connection, paths: list[Path], size: int, asked: argparse.Namespace, device: torch.device
-) -> None:
-    episodes = open_episodes(paths)
-    config = replace(make_config(asked, asked.plain_precision), compile="off")
-    policy = make_plain(make_policy(config, episodes)[0]).to(device)
-    network = computation(config, policy, device, Group())
-    optimizer = torch.optim.AdamW(
-        [p.requires_grad_(True) for p in policy.parameters()], weight_decay=1e-4, foreach=False
-    )
-    with make_loader(episodes, size, 1, device) as loader:
-        batch = next(loader.batches(Pass(0, train=True)))
-        image = batch.image.permute(0, 1, 4, 2, 3) / 255.0
-        batch = replace(batch, image=image.contiguous())
-        with contextlib.suppress(EOFError):
-            while steps := pipe.recv():
-                pipe.send(_seconds(lambda: step(network, optimizer, batch), steps, device))
-
-
-def step(network: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: Batch) -> Tensor:
-    """Forward, backward, update."""
-    optimizer.zero_grad()
-    loss = losses(network, batch)["loss"]
-    loss.backward()
-    optimizer.step()
-    return loss
-
-
-def _seconds(step: Callable[[], object], steps: int, device: torch.device) -> float:
-    """Seconds of one step."""
-    _wait(device)
-    started = time.perf_counter()
-    for _ in range(steps):
-        step()
-    _wait(device)
-    return (time.perf_counter() - started) / steps
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def _measure_both(
-    case: Case,
-    episodes: Episodes,
-    asked: argparse.Namespace,
-    device: torch.device,
-    network: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-) -> None:
-    count = asked.steps * asked.rounds
-    if device.type == "cuda":  # more batches than the loader has in the making
-        count = max(count, 200)
-    with make_loader(
-        episodes, case.batch, count + 1, device, cached=asked.data_cache == "gpu"
-    ) as loader:
-        made = loader.batches(Pass(0, train=True))
-        step(network, optimizer, next(made))
-        _wait(device)
-        waits: list[float] = []
-        started = time.perf_counter()
-        for batch in _timed(islice(made, count), waits):
-            step(network, optimizer, batch)
-        _wait(device)
-        waited, took = sum(waits), time.perf_counter() - started
-    case.rates["both"] = [count * case.batch / took]
-    case.extra["wait_share"] = waited / took
 
 
 def _timed(batches: Iterator[Batch], waits: list[float]) -> Iterator[Batch]:
@@ -406,19 +216,6 @@ def _timed(batches: Iterator[Batch], waits: list[float]) -> Iterator[Batch]:
         if batch is None:
             return
         yield batch
-
-
-def _matmul_rate(device: torch.device, precision: str) -> float:
-    """FLOP/s of large matrix products in that precision."""
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    size = 8192 if device.type == "cuda" else 2048
-    one = torch.randn(size, size, device=device, dtype=dtype)
-
-    def product() -> None:
-        one @ one
-
-    product()
-    return 2 * size**3 / min(_seconds(product, 5, device) for _ in range(3))
 
 
 def _forget_peaks(device: torch.device) -> None:
@@ -433,8 +230,8 @@ def _peak_bytes() -> int:
     return int(found[1]) << 10 if found else 0
 
 
-def _say(case: Case, device: torch.device, plain: str) -> None:
-    extra, rate = case.extra, case.median
+def _say(case: Case, episodes: Episodes, device: torch.device, asked: argparse.Namespace) -> None:
+    extra, rate, plain = case.extra, case.median, asked.plain_precision
     extra["utilisation"] = extra["flops_per_sample"] * rate("step") / extra["matmul_flops"]
     memory = f"host {extra['host_peak_bytes'] / 1e9:.1f} GB"
     if device.type == "cuda":
@@ -452,11 +249,14 @@ def _say(case: Case, device: torch.device, plain: str) -> None:
             f"{extra['matmul_flops'] / 1e12:.2f} TFLOP/s"
         ),
         "both": (
-            f"{rate('both'):,.2f} samples/s, {extra['wait_share']:.1%} of the time waiting for data"
+            f"{rate('both'):,.2f} samples/s, {case.ratio('both', 'plain both'):.2f} x plain in "
+            f"{plain} ({rate('plain both'):,.2f}), {case.ratio('both', 'step'):.2f} of the step "
+            f"alone, {extra['wait_share']:.1%} of the time waiting for data"
         ),
         "memory": memory,
     }
-    print(f"\n{case.cameras} cameras, batch {case.batch}, {case.precision}")
+    height, width = episodes.image_size
+    print(f"\ncameras: {case.cameras} of {height}x{width}, batch {case.batch}, {case.precision}")
     for name, text in lines.items():
         print(f"  {name:8} {text}", flush=True)
 

@@ -1,0 +1,61 @@
+"""The benchmark of training: its yardstick reads the same samples, and the command measures."""
+
+import json
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+
+from act.dataset import open_episodes
+from act.loader import Pass
+from benchmarks.plain import plain_loader
+from benchmarks.workload import CHUNK, make_loader
+from tests.conftest import ROOT, command_environment
+from tests.test_loader import CAMERAS, write
+
+
+@pytest.mark.parametrize("storage", ["raw", "jpeg"])
+def test_the_plain_loader_gives_the_samples_that_ours_gives(storage: str, tmp_path: Path) -> None:
+    episodes = open_episodes(write(tmp_path, storage), CAMERAS)
+    with make_loader(episodes, 3, 2, torch.device("cpu")) as loader:
+        ours = [
+            (one.image.permute(0, 1, 4, 2, 3) / 255, one.qpos, one.action, one.is_pad)
+            for one in islice(loader.batches(Pass(0, train=True)), 2)
+        ]
+    plain = list(plain_loader(episodes, 3, 2, CHUNK))
+    torch.testing.assert_close(plain, [list(one) for one in ours], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("dataset_dir", [False, True])
+def test_the_benchmark_measures_each_part_beside_the_plain_path(
+    dataset_dir: bool, tmp_path: Path
+) -> None:
+    report = tmp_path / "report.json"
+    flags = {"cameras": "2", "size": "32x48", "episodes": "2", "length": "4", "batch": "2"}
+    if dataset_dir:
+        write(tmp_path / "episodes", "jpeg")
+        flags |= {"dataset_dir": str(tmp_path / "episodes"), "cameras": "1"}  # that is not asked
+    flags |= {"hidden_dim": "32", "dim_feedforward": "32", "precision": "fp32", "device": "cpu"}
+    flags |= {"rounds": "2", "steps": "1", "json": str(report), "folder": str(tmp_path)}
+    words = [word for name, value in flags.items() for word in (f"--{name}", value)]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.train", *words],
+        cwd=ROOT,
+        env=command_environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(report.read_text())["rows"]
+    assert (row["cameras"], row["batch"]) == (2, 2)
+    for part in ("loader", "step", "both"):
+        assert len(row["rates"][part]) == len(row["rates"][f"plain {part}"]) == 2
+        assert min(row["rates"][part] + row["rates"][f"plain {part}"]) > 0
+    assert 0 < row["extra"]["wait_share"] < 1
+    assert 0 < row["extra"]["utilisation"] < 1
+    assert "cameras: 2 of 32x48, batch 2, fp32" in done.stdout

@@ -1,7 +1,11 @@
 """What can happen to a job from outside, each with its outcome."""
 
+import contextlib
+import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -16,6 +20,7 @@ from act.errors import OutputError
 from act.files import whole_path
 from tests.chaos.small_job import check_result, finish, start
 from tests.conftest import DATA, ROOT, SMALL, Ended
+from tests.test_resume import children
 
 Job = Callable[..., Ended]
 CLOCK = ROOT / "tests/chaos/jumping_clock.py"
@@ -117,6 +122,45 @@ def test_episodes_that_are_deleted_while_training_are_still_read(tmp_path: Path)
     episodes, process = training_on(tmp_path, num_epochs=40)
     shutil.rmtree(episodes)
     assert finish(process, (0,), "the episodes are deleted") == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "words"),
+    [(signal.SIGKILL, 4, "--convert_workers"), (signal.SIGSEGV, 3, "most likely inside the video")],
+)
+def test_a_job_whose_worker_dies_names_its_episode_and_can_be_gone_on_with(
+    number: signal.Signals, code: int, words: str, tmp_path: Path
+) -> None:
+    output = tmp_path / "output"
+    flags = {"input": DATA / "aloha_sim_v21", "convert_workers": 2, "num_epochs": 1}
+    process = start(output, **flags)
+    victims: list[tuple[int, str]] = []
+
+    def is_writing() -> bool:
+        victims[:] = writing(process.pid)
+        return bool(victims)
+
+    wait_for(is_writing)
+    pid, episode = victims[0]
+    os.kill(pid, number)
+    error = ended_with(process, code)
+    assert f"episode {episode}" in error
+    assert words in error
+    manifest = json.loads((output / "manifest.json").read_text())
+    assert (manifest["status"], manifest["exit_code"]) == ("failed", code)
+    assert finish(start(output, **flags), (0,), "after a worker had died") == 0
+
+
+def writing(parent: int) -> list[tuple[int, str]]:
+    """The workers that have an episode open, and its number."""
+    found = []
+    for pid in children(parent):
+        with contextlib.suppress(OSError):  # it is there no more
+            for link in Path(f"/proc/{pid}/fd").iterdir():
+                name = re.search(r"episode_(\d+)\.hdf5", str(link.readlink()))
+                if name:
+                    found.append((pid, name[1]))
+    return found
 
 
 def training_on(tmp_path: Path, num_epochs: int) -> tuple[Path, "subprocess.Popen[str]"]:

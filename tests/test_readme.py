@@ -9,6 +9,7 @@ from tests.broken import BROKEN, ODD
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text()
 # Flags of other commands that the README shows.
 _OTHERS = {
     "--rm", "--gpus", "--user", "--read-only", "--tmpfs", "--cap-drop", "--network", "--build-arg",
@@ -54,3 +55,12 @@ def test_help_has_one_line_per_flag() -> None:
     for knob in knobs():
         assert len([line for line in lines if line.startswith(f"  --{knob.name} ")]) == 1, knob.name
     assert not [line for line in lines if line.startswith(" " * 10)]
+
+
+def test_every_promise_names_where_it_is_tried() -> None:
+    table = README.split("| what happens | what comes of it | tried in |", 1)[1].split("\n\n", 1)[0]
+    targets = {f"`make {name}`" for name in re.findall(r"^(\w+):", MAKEFILE, re.MULTILINE)}
+    for row in table.splitlines()[2:]:
+        named = set(row.split("|")[3].strip().split(", ")) - targets
+        assert all((ROOT / name.strip("`")).is_file() for name in named), row
+        assert row.split("|")[3].strip(), row

@@ -22,6 +22,7 @@ from act.run_folder import check_folder, claim
 from act.state import parse_state, read_state
 from act.train import train
 from tests.conftest import ROOT, SMALL, Ended, arguments, command_environment, make_config
+from tests.test_checkpoint import Bomb
 from tests.test_loader import write
 
 Job = Callable[..., Ended]
@@ -211,10 +212,12 @@ def test_a_damaged_state_is_refused(short: Short, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_state_of_another_format_is_refused(short: Short) -> None:
-    for value in ({"a": 1}, [1], torch.zeros(2)):
+    bomb = Bomb(short.tmp_path / "went_off")
+    for value in ({"a": 1}, [1], torch.zeros(2), {"policy": bomb}):
         torch.save(value, short.tmp_path / "other")
         with pytest.raises(OutputError, match="damaged"):
             parse_state((short.tmp_path / "other").read_bytes(), short.folder)
+    assert not (short.tmp_path / "went_off").exists()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 7}', '{"format": 1, "flags": {}}'])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.disks import NOT_REACHED, count_calls, failing_calls, full_disks
+from tests.chaos.disks import calls, count_calls, failing_calls, full_disks
 from tests.chaos.inputs import inputs, mutated, try_case
 from tests.chaos.kills import kills
 from tests.chaos.small_job import Lost, check_files, check_result, finish, start
@@ -23,11 +23,17 @@ def test_full_disks() -> None:
 
 
 def test_failing_calls() -> None:
-    """One of the first, one of those that write the policy, and the last."""
-    count = count_calls()
-    *first, last = failing_calls([2, count // 2, count - 2])
-    assert first == [None, None]
-    assert last in (None, NOT_REACHED)  # how many states there are depends on the time
+    """In a worker: the last frame of all, an episode's name. In the job: a policy, the very end."""
+    frames = [number for number, call in enumerate(calls(), 1) if call.startswith("worker pwrite")]
+    name, end = (calls().index(call) + 1 for call in ("worker replace 2", "main unlink 1"))
+    assert list(failing_calls([frames[-1], name, count_calls() // 2, end])) == [None] * 4
+
+
+def test_calls_of_every_process_are_counted() -> None:
+    of_workers = {f"worker {kind}" for kind in ("pwrite", "fsync", "replace")}
+    of_the_job = {f"main {kind}" for kind in ("write", "fsync", "replace", "unlink")}
+    assert {call.rpartition(" ")[0] for call in calls()} == of_workers | of_the_job
+    assert len(set(calls())) == count_calls()
 
 
 def test_mutated_inputs() -> None:

@@ -1,17 +1,17 @@
-"""entrypoint.py on a machine whose clock is set back and forth by days, again and again."""
+"""A machine whose clock jumps: what a job's environment needs for it, in each of its processes."""
 
-import itertools
-import runpy
-import sys
-import time
+import shutil
+import subprocess
 from pathlib import Path
 
-_real = time.time
-_days = itertools.cycle([0, 40, -3, 0.5, -400])
-time.time = lambda: _real() + 86400 * next(_days)
+COMPILER = shutil.which("cc")
+_SOURCE = Path(__file__).with_suffix(".c")
 
-if __name__ == "__main__":
-    root = Path(__file__).parent.parent.parent
-    sys.path[0] = str(root)
-    sys.argv[0] = str(root / "entrypoint.py")
-    runpy.run_path(sys.argv[0], run_name="__main__")
+
+def jumping_clock(folder: Path) -> dict[str, str]:
+    """Compile the clock into a folder; returns the variable that has every program use it."""
+    assert COMPILER is not None
+    library = folder / "jumping_clock.so"
+    flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Werror"]
+    subprocess.run([COMPILER, *flags, "-o", str(library), str(_SOURCE)], check=True)
+    return {"LD_PRELOAD": str(library)}

@@ -5,10 +5,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -38,8 +39,8 @@ class Lost(Exception):  # noqa: N818  what the kit looks for
     """Something that must not happen has happened."""
 
 
-def command(output: Path, *program: str, **flags: Any) -> list[str]:
-    """The job's command line; `program`: what runs entrypoint.py in place of Python alone."""
+def command(output: Path, **flags: Any) -> list[str]:
+    """The job's command line, with `flags` over it."""
     chosen = {
         "input": SMALL / "v21_h264",
         "num_epochs": 6,
@@ -48,15 +49,21 @@ def command(output: Path, *program: str, **flags: Any) -> list[str]:
         "keep_converted_hdf5": True,
         **flags,
     }
-    return [sys.executable, *(program or ("entrypoint.py",)), *arguments(output, **chosen)]
+    return [sys.executable, "entrypoint.py", *arguments(output, **chosen)]
 
 
-def start(output: Path, *program: str, **flags: Any) -> "subprocess.Popen[str]":
-    """Start the job; what it prints goes to its `stderr`."""
+def start(
+    output: Path, environment: Mapping[str, str] = MappingProxyType({}), /, **flags: Any
+) -> "subprocess.Popen[str]":
+    """Start the job with `environment` besides its own; what it prints goes to its `stderr`."""
     return subprocess.Popen(
-        command(output, *program, **flags),
+        command(output, **flags),
         cwd=ROOT,
-        env=command_environment() | {"OMP_NUM_THREADS": "1"},  # several run side by side
+        env={
+            **command_environment(),
+            "OMP_NUM_THREADS": "1",
+            **environment,
+        },  # several side by side
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

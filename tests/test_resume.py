@@ -107,11 +107,29 @@ def snapshot(root: Path) -> dict[str, tuple[int, str]]:
     return {str(path): (path.stat().st_mtime_ns, sha256(path)) for path in paths}
 
 
-def test_max_hours_ends_a_run_that_can_be_continued(job: Job, undisturbed: Path) -> None:
-    ended = job(**FLAGS | {"num_epochs": 100000}, max_hours=8 / 3600)
-    assert ended.code == 75, ended.err
-    assert "--max_hours are over" in ended.errors[0]
-    assert ended.manifest["status"] == "interrupted"
+def test_max_hours_ends_a_run_that_can_be_continued(
+    job: Job, tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They end within its third step, however long a machine takes to get there."""
+    stuck = tmp_path / "stuck"
+    for seconds in (8, 16, 32, 64):
+        with monkeypatch.context() as patch:
+            patch.setenv("PYTHONPATH", str(ROOT / "tests/signalled"))
+            patch.setenv("SIGNAL_AT", "act.train:_update")
+            patch.setenv("SIGNAL_CALL", "3")
+            patch.setenv("SIGNAL_RANK", "0")
+            patch.setenv("SIGNAL_SENT", str(stuck))
+            patch.setenv("SIGNAL_STUCK_S", str(seconds))
+            ended = job(**FLAGS, max_hours=seconds / 3600)
+        assert ended.code == 75, ended.err
+        assert ended.manifest["reason"].startswith("--max_hours are over")
+        assert ended.manifest["status"] == "interrupted"
+        if stuck.exists():  # else they were over before
+            break
+    on = job(**FLAGS, max_hours=1)
+    assert on.code == 0, on.err
+    assert on.manifest["training"]["continued_from_step"] >= 2
+    assert_same(on.output / "checkpoints/test", undisturbed)
 
 
 class Short:

@@ -1,14 +1,17 @@
 """A real signal at a chosen function: with this folder in PYTHONPATH, every Python process has it.
 
-SIGNAL_AT=module:function is where the process of rank SIGNAL_RANK sends itself SIGNAL_NUMBER, the
-first time it is called; SIGNAL_SENT is a file that then shows when that was.
+SIGNAL_AT=module:function is where the process of rank SIGNAL_RANK sends itself SIGNAL_NUMBER, if
+that is given, and is then stuck for SIGNAL_STUCK_S, at its call number SIGNAL_CALL, by default the
+first. SIGNAL_SENT is a file that then shows when that was.
 """
 
 import functools
 import importlib.util
+import itertools
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -46,13 +49,22 @@ class _Finder(MetaPathFinder):
 def _signalling(function: Any) -> Any:
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        sent = Path(os.environ["SIGNAL_SENT"])
-        if not sent.exists():
-            sent.touch()
-            os.kill(os.getpid(), signal.Signals[os.environ["SIGNAL_NUMBER"]])
+        if next(calls) == int(os.environ.get("SIGNAL_CALL", "1")):
+            _disturb()
         return function(*args, **kwargs)
 
+    calls = itertools.count(1)
     return wrapped
+
+
+def _disturb() -> None:
+    sent = Path(os.environ["SIGNAL_SENT"])
+    if sent.exists():  # by another process
+        return
+    sent.touch()
+    if "SIGNAL_NUMBER" in os.environ:
+        os.kill(os.getpid(), signal.Signals[os.environ["SIGNAL_NUMBER"]])
+    time.sleep(float(os.environ.get("SIGNAL_STUCK_S", "0")))
 
 
 if "SIGNAL_AT" in os.environ and os.environ.get("RANK", "0") == os.environ["SIGNAL_RANK"]:

@@ -7,8 +7,10 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +20,13 @@ import pytest
 from act.episode_writer import write_episode
 from act.errors import OutputError
 from act.files import whole_path
+from tests.chaos.jumping_clock import COMPILER, jumping_clock
 from tests.chaos.small_job import check_result, finish, start
-from tests.conftest import DATA, ROOT, SMALL, Ended
+from tests.conftest import DATA, SMALL, Ended
 from tests.test_resume import children
 
 Job = Callable[..., Ended]
-CLOCK = ROOT / "tests/chaos/jumping_clock.py"
+JUMPS_DAYS = {0, 40, -3, 0.5, -400}  # of tests/chaos/jumping_clock.c
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a tmpfs")
 
 
@@ -173,9 +176,36 @@ def training_on(tmp_path: Path, num_epochs: int) -> tuple[Path, "subprocess.Pope
     return episodes, process
 
 
-def test_a_clock_that_jumps_changes_nothing(tmp_path: Path) -> None:
-    finish(start(tmp_path / "output", str(CLOCK)), (0,), "a clock that jumps")
-    check_result(tmp_path / "output")
+@pytest.mark.skipif(COMPILER is None, reason="no compiler for the clock")
+def test_a_clock_that_jumps_changes_nothing_but_the_times_in_the_manifest(tmp_path: Path) -> None:
+    """They are what the clock said; how long things took is by the clock that only goes on."""
+    clock = jumping_clock(tmp_path)
+    assert_jumps(clock)
+    output = tmp_path / "output"
+    started = time.monotonic()
+    finish(start(output, clock), (0,), "a clock that jumps")
+    took_s = time.monotonic() - started
+    check_result(output)
+    manifest = json.loads((output / "manifest.json").read_text())
+    times = [datetime.fromisoformat(manifest[name]) for name in ("started_at", "ended_at")]
+    days = {round((at - datetime.now(UTC)) / timedelta(days=0.5)) / 2 for at in times}
+    assert days <= JUMPS_DAYS
+    for line in (output / "checkpoints/test/metrics.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        assert row["wait_s"] >= 0
+        assert 0 < row["compute_s"] < took_s
+
+
+def assert_jumps(clock: dict[str, str]) -> None:
+    """Both of Python's clocks do, by each of the five jumps."""
+    for ask in ("time.time()", "datetime.datetime.now().timestamp()"):
+        program = f"import datetime, time; print(*({ask} for _ in range(9)))"
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=os.environ | clock, stdout=subprocess.PIPE,
+            text=True, check=True,
+        )  # fmt: skip
+        found = {round((float(word) - time.time()) / 43200) / 2 for word in done.stdout.split()}
+        assert found == JUMPS_DAYS
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:

@@ -12,6 +12,6 @@ def jumping_clock(folder: Path) -> dict[str, str]:
     """Compile the clock into a folder; returns the variable that has every program use it."""
     assert COMPILER is not None
     library = folder / "jumping_clock.so"
-    flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Werror"]
+    flags = ["-shared", "-fPIC", "-O1", "-Wall"]
     subprocess.run([COMPILER, *flags, "-o", str(library), str(_SOURCE)], check=True)
     return {"LD_PRELOAD": str(library)}

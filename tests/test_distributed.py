@@ -11,8 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from act.episode_writer import write_episode
 from tests.conftest import ROOT, SAMPLES, SMALL, Ended, arguments, command_environment
 
 Job = Callable[..., Ended]
@@ -23,44 +25,77 @@ def rows(ended: Ended) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_one_two_and_four_processes_follow_the_same_losses(job: Job, tmp_path: Path) -> None:
-    """20 steps, every second one of a single sample, so that some processes have none.
+@pytest.fixture(scope="module")
+def ten_episodes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of them, no two alike: 8 to train on, 2 to validate."""
+    folder, random = tmp_path_factory.mktemp("ten"), np.random.default_rng(0)
+    for number in range(10):
+        vectors = {
+            name: random.standard_normal((12, 3), np.float32) for name in ("action", "qpos", "qvel")
+        }
+        attributes = {"sim": True, "camera_names": ["top"]}
+        path, images = folder / f"episode_{number}.hdf5", {"top": (12, 32, 48)}
+        with write_episode(path, vectors, images, attributes) as writer:
+            for ts in range(12):
+                writer.write_frame("top", ts, random.integers(0, 256, (32, 48, 3), np.uint8))
+    return folder
 
-    Each part of the loss to 1e-5 of the loss, at upstream's learning rate. l1 is a small part of it
-    at first and drifts by 2e-3 of itself: AdamW makes whole updates of gradients that are nothing
-    but rounding, and sums round by their order.
+
+def test_one_two_and_four_processes_follow_the_same_losses(
+    job: Job, tmp_path: Path, ten_episodes: Path
+) -> None:
+    """20 steps, of 5 samples and of 3 by turns: two processes have 3 and 2 of them, then 2 and 1.
+
+    Four have 2, 1, 1, 1, then 1, 1, 1 and none. Two add the gradients of two parts of each share.
     """
     found = {}
-    for count in (1, 2, 4):
-        ended = job(
-            output=tmp_path / str(count), input=SMALL / "v30_h264", processes=count, num_epochs=10,
-            dropout=0, learning_rate=1e-5,
+    for count, accumulate in ((1, 1), (2, 2), (4, 1)):
+        found[count] = job(
+            output=tmp_path / str(count), input=ten_episodes, processes=count, num_epochs=10,
+            batch_size=5, accumulate=accumulate, dropout=0, learning_rate=1e-5,
         )  # fmt: skip
-        assert ended.code == 0, ended.err
-        found[count] = rows(ended)
-        assert found[count][-1]["step"] == 20
-        assert ended.manifest["flags"]["processes"] == count
-        assert ended.manifest["training"]["effective_batch"] == 2
-        assert ("1 process" if count == 1 else f"{count} processes") in ended.out
+        assert found[count].code == 0, found[count].err
+        last = rows(found[count])[-1]
+        assert (last["step"], last["samples"]) == (20, 80)
+        manifest = found[count].manifest
+        assert manifest["flags"]["processes"] == count
+        assert manifest["training"]["effective_batch"] == 5
+        assert ("1 process" if count == 1 else f"{count} processes") in found[count].out
     for count in (2, 4):
-        for one, other in zip(found[1], found[count], strict=True):
-            for part in ("train", "val"):
-                for name in ("loss", "kl"):
-                    assert other[part][name] == pytest.approx(one[part][name], rel=1e-5)
-                assert other[part]["l1"] == pytest.approx(
-                    one[part]["l1"], abs=1e-5 * one[part]["loss"]
-                )
-            assert other["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-2)
+        assert_same_losses(found[1], found[count])
 
 
-def test_a_batch_for_each_process(job: Job) -> None:
-    ended = job(
-        input=SMALL / "v30_h264", processes=2, batch_mode="fixed_per_gpu", batch_size=1,
-        num_epochs=2, accumulate=2,
+def assert_same_losses(alone: Ended, together: Ended) -> None:
+    """Each part of the loss to 1e-5 of the loss, at upstream's learning rate.
+
+    l1 is a small part of it at first and drifts by 2e-3 of itself: AdamW makes whole updates of
+    gradients that are nothing but rounding, and sums round by their order.
+    """
+    for one, other in zip(rows(alone), rows(together), strict=True):
+        for part in ("train", "val"):
+            for name in ("loss", "kl"):
+                assert other[part][name] == pytest.approx(one[part][name], rel=1e-5)
+            assert other[part]["l1"] == pytest.approx(one[part]["l1"], abs=1e-5 * one[part]["loss"])
+        assert other["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-2)
+
+
+def test_a_batch_for_each_process(job: Job, tmp_path: Path, ten_episodes: Path) -> None:
+    """Two of one sample are one of two; of the 7 episodes the last one is a step of its own."""
+    flags: dict[str, Any] = {
+        "input": ten_episodes, "max_episodes": 9, "num_epochs": 3, "dropout": 0,
+        "learning_rate": 1e-5,
+    }  # fmt: skip
+    pair = job(
+        output=tmp_path / "pair", processes=2, batch_mode="fixed_per_gpu", batch_size=1,
+        accumulate=2, **flags,
     )  # fmt: skip
-    assert ended.code == 0, ended.err
-    assert ended.manifest["training"]["effective_batch"] == 2
-    assert "batch      2 samples a step (fixed_per_gpu, 2 processes)" in ended.out
+    assert pair.code == 0, pair.err
+    assert pair.manifest["training"]["effective_batch"] == 2
+    assert "batch      2 samples a step (fixed_per_gpu, 2 processes)" in pair.out
+    assert rows(pair)[-1]["step"] == 12
+    alone = job(output=tmp_path / "alone", batch_size=2, **flags)
+    assert alone.code == 0, alone.err
+    assert_same_losses(alone, pair)
 
 
 def test_cnnmlp_has_a_parameter_that_no_process_waits_for(job: Job) -> None:

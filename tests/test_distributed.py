@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -140,22 +141,29 @@ def test_processes_find_each_other_without_a_network(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def start(output: Path, **flags: Any) -> "subprocess.Popen[str]":
-    """A long run of two processes, that has begun to train."""
-    words = arguments(output, input=SMALL / "v30_h264", processes=2, num_epochs=100000, **flags)
-    process = subprocess.Popen(
-        [sys.executable, "entrypoint.py", *words],
+def launch(output: Path, **flags: Any) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "entrypoint.py", *arguments(output, processes=2, **flags)],
         cwd=ROOT,
         env=command_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def start(output: Path, **flags: Any) -> "subprocess.Popen[str]":
+    """A long run of two processes, that has begun to train."""
+    process = launch(output, **{"input": SMALL / "v30_h264", "num_epochs": 100000} | flags)
     metrics = output / "checkpoints/test/metrics.jsonl"
-    while not (metrics.exists() and metrics.stat().st_size):
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.1)
+    wait_for(process, lambda: metrics.exists() and metrics.stat().st_size > 0)
     return process
+
+
+def wait_for(process: "subprocess.Popen[str]", condition: Callable[[], bool]) -> None:
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
 
 
 def rank(number: int, output: Path) -> int:
@@ -177,15 +185,105 @@ def ended(process: "subprocess.Popen[str]", output: Path) -> Ended:
     return Ended(process.returncode, out, out, output)
 
 
-@pytest.mark.parametrize("number", [0, 1])
-def test_a_rank_that_is_killed_ends_the_run(tmp_path: Path, number: int) -> None:
-    process = start(tmp_path)
+@pytest.mark.parametrize(("number", "processes"), [(0, 1), (1, 3)])
+def test_a_rank_that_is_killed_ends_the_run_and_another_number_goes_on(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, processes: int
+) -> None:
+    flags: dict[str, Any] = {"input": SMALL / "v30_h264", "num_epochs": 8}
+    with monkeypatch.context() as patch:  # so slow that it does not end meanwhile
+        patch.setenv("PYTHONPATH", str(ROOT / "tests/signalled"))
+        patch.setenv("SIGNAL_AT", "act.train:_add_gradient")
+        patch.setenv("SIGNAL_CALL", "0")
+        patch.setenv("SIGNAL_RANK", str(number))
+        patch.setenv("SIGNAL_EACH_S", "1")
+        process = launch(tmp_path, state_interval_minutes=1e-4, **flags)
+    state, written = tmp_path / "checkpoints/test/state.ckpt", set[int]()
+
+    def is_in_training() -> bool:
+        """The second state is of a step at least."""
+        if state.exists():
+            written.add(state.stat().st_mtime_ns)
+        return len(written) > 1
+
+    wait_for(process, is_in_training)
     os.kill(rank(number, tmp_path), signal.SIGKILL)
     end = ended(process, tmp_path)
     assert end.code == 75, end.out
     assert end.manifest["status"] == "interrupted"
     assert end.manifest["exit_code"] == 75
     assert "lost" in end.manifest["reason"] or "killed" in end.manifest["reason"]
+    on = job(output=tmp_path, processes=processes, **flags)
+    assert on.code == 0, on.err
+    assert on.manifest["training"]["continued_from_step"] > 0
+    assert [row["epoch"] for row in rows(on)] == list(range(8))
+    assert rows(on)[-1]["step"] == 16
+
+
+def test_a_rank_that_is_killed_while_another_converts_ends_the_run(
+    job: Job, tmp_path: Path
+) -> None:
+    flags: dict[str, Any] = {
+        "input": SAMPLES[0], "image_size": "96x128", "num_epochs": 1, "convert_workers": 1,
+    }  # fmt: skip
+    process = launch(tmp_path, dist_timeout_s=20, **flags)
+    converted = tmp_path / "converted_hdf5"
+    wait_for(process, lambda: bool(list(converted.glob(".*.partial"))))
+    os.kill(rank(1, tmp_path), signal.SIGKILL)
+    killed = time.monotonic()
+    end = ended(process, tmp_path)
+    assert time.monotonic() - killed < 20
+    assert end.code == 75, end.out
+    assert (end.manifest["status"], end.manifest["exit_code"]) == ("interrupted", 75)
+    assert "Traceback" not in end.out
+    assert not list(converted.glob(".*.partial"))
+    on = job(output=tmp_path, processes=2, **flags)
+    assert on.code == 0, on.err
+
+
+EACH = """
+import sys, time
+import torch
+from act.errors import Interrupted
+from act.group import joined_group
+try:
+    with joined_group(torch.device("cpu"), 5) as group:
+        group.each(lambda: None)
+        print("ready", flush=True)
+        group.each(lambda: time.sleep(3 * group.rank))
+except Interrupted as error:
+    print(error)
+    sys.exit(75)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_process_of_another_machine_that_is_lost_at_its_work_is_noticed(
+    number: signal.Signals,
+) -> None:
+    """No torchrun sees it: the one that has nothing to do hears no more of the one that works."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    group = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
+    group |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    waiting, working = (
+        subprocess.Popen(
+            [sys.executable, "-c", EACH], cwd=ROOT, text=True, stdout=subprocess.PIPE,
+            env=command_environment() | group | {"RANK": rank},
+        )
+        for rank in ("0", "1")
+    )  # fmt: skip
+    try:
+        assert working.stdout is not None
+        assert working.stdout.readline() == "ready\n"
+        working.send_signal(number)
+        out, _ = waiting.communicate(timeout=15)
+    finally:
+        for process in (waiting, working):
+            process.kill()
+            process.communicate()
+    assert waiting.returncode == 75, out
+    assert "a process of this run was lost, or did not answer for 5 s" in out
 
 
 def test_a_rank_that_stalls_ends_the_run_within_the_time_out(tmp_path: Path) -> None:
@@ -224,15 +322,8 @@ def test_a_run_goes_on_with_another_number_of_processes(job: Job, tmp_path: Path
     flags: dict[str, Any] = {
         "input": SMALL / "v30_h264", "num_epochs": 40, "dropout": 0, "batch_size": 2,
     }  # fmt: skip
-    words = arguments(tmp_path / "two", processes=2, **flags)
-    process = subprocess.Popen(
-        [sys.executable, "entrypoint.py", *words], cwd=ROOT, env=command_environment(),
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+    process = start(tmp_path / "two", **flags)
     metrics = tmp_path / "two/checkpoints/test/metrics.jsonl"
-    while not (metrics.exists() and metrics.stat().st_size):
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     end = ended(process, tmp_path / "two")
     assert end.code == 75, end.out

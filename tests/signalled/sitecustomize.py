@@ -2,7 +2,7 @@
 
 SIGNAL_AT=module:function is where the process of rank SIGNAL_RANK sends itself SIGNAL_NUMBER, if
 that is given, and is then stuck for SIGNAL_STUCK_S, at its call number SIGNAL_CALL, by default the
-first. SIGNAL_SENT is a file that then shows when that was.
+first. SIGNAL_SENT is a file that then shows when that was. SIGNAL_EACH_S makes every call slow.
 """
 
 import functools
@@ -51,6 +51,7 @@ def _signalling(function: Any) -> Any:
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         if next(calls) == int(os.environ.get("SIGNAL_CALL", "1")):
             _disturb()
+        time.sleep(float(os.environ.get("SIGNAL_EACH_S", "0")))
         return function(*args, **kwargs)
 
     calls = itertools.count(1)

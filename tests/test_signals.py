@@ -1,5 +1,6 @@
 """A signal in each phase of a job, on each of its processes: 75 in time, and nothing is lost."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -9,7 +10,10 @@ from typing import Any
 
 import pytest
 
+from act.state import parse_state, read_state
+from tests.chaos.small_job import check_files, check_result, finish, start
 from tests.conftest import ROOT, SMALL, Ended, arguments, command_environment
+from tests.test_faults import wait_for
 from tests.test_resume import assert_same
 
 FLAGS: dict[str, Any] = {
@@ -95,14 +99,86 @@ def test_a_signal_while_the_last_files_are_written(tmp_path: Path, undisturbed: 
         assert not (output / "converted_hdf5").exists()
 
 
+PAIR = FLAGS | {"processes": 2, "num_epochs": 5}  # each phase may take three of its ten steps
+
+
+@pytest.fixture(scope="module")
+def undisturbed_pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of two processes, whose sums round otherwise, but the same each time."""
+    output = tmp_path_factory.mktemp("undisturbed_pair")
+    assert run(output, PAIR).code == 0
+    return output / "checkpoints/test"
+
+
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_signal_in_each_phase_on_each_process(tmp_path: Path, rank: int) -> None:
-    flags = FLAGS | {"processes": 2}
+def test_a_signal_in_each_phase_on_each_process(
+    tmp_path: Path, undisturbed_pair: Path, rank: int
+) -> None:
+    output = tmp_path / "output"
     for at, number in (
         ("convert.input:convert_in_turn", TERM),
+        ("act.setup:prepare", USR1),
         ("act.train:validate", INT),
         ("act.train:_add_gradient", USR2),
+        ("act.state:Saver.save", TERM),
     ):
-        ended = run_signalled(tmp_path / "output", flags, at, number, rank)
+        ended = run_signalled(output, PAIR, at, number, rank)
         assert ended.code == 75, (at, ended.out + ended.err)
         assert ended.manifest["status"] == "interrupted"
+    ended = run(output, PAIR)
+    assert ended.code == 0, ended.err
+    assert ended.manifest["training"]["continued_from_step"] > 0
+    assert_same(output / "checkpoints/test", undisturbed_pair)
+
+
+def stuck(output: Path, **flags: Any) -> "subprocess.Popen[str]":
+    """A job that is stuck in its fifth step, for a minute."""
+    at = output.with_name("stuck")
+    environment = {
+        "PYTHONPATH": str(ROOT / "tests/signalled"),
+        "SIGNAL_AT": "act.train:_add_gradient",
+        "SIGNAL_CALL": "5",
+        "SIGNAL_RANK": "0",
+        "SIGNAL_SENT": str(at),
+        "SIGNAL_STUCK_S": "60",
+    }
+    process = start(output, environment, **flags)
+    wait_for(at.exists)
+    return process
+
+
+def test_a_second_signal_ends_a_job_that_is_stuck_at_once(tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    process = stuck(output)
+    process.send_signal(TERM)
+    time.sleep(1.5)
+    process.send_signal(INT)
+    sent = time.monotonic()
+    finish(process, (75,), "a second signal")
+    assert time.monotonic() - sent < 8
+    assert_ended_at_once(output)
+    finish(start(output), (0,), "after a second signal")
+    check_result(output)
+
+
+def test_a_job_that_is_stuck_in_a_step_saves_the_one_before(tmp_path: Path) -> None:
+    """No state was due before: there is the listener's, or none."""
+    output = tmp_path / "output"
+    process = stuck(output, state_interval_minutes=30)
+    folder = output / "checkpoints/test"
+    assert read_state(folder) is None
+    process.send_signal(TERM)
+    sent = time.monotonic()
+    finish(process, (75,), "a step that takes a minute")
+    assert time.monotonic() - sent < 20
+    assert_ended_at_once(output)
+    assert parse_state(read_state(folder) or b"", folder).step == 4
+    finish(start(output), (0,), "after a step that took a minute")
+    check_result(output)
+
+
+def assert_ended_at_once(output: Path) -> None:
+    manifest = json.loads((output / "manifest.json").read_text())
+    assert (manifest["status"], manifest["exit_code"]) == ("interrupted", 75)
+    assert manifest["reason"].startswith("SIGTERM received, and ended at once")
+    check_files(output)

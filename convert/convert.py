@@ -27,6 +27,7 @@ from convert.choice import WHOLE, Shard
 from convert.frames import Camera, CameraReaders, file_of
 from convert.image import page_bytes
 from convert.plan import Dims, Plan, forget_digests, make_plan, plan_fingerprint
+from convert.source_file import tell_opened
 from convert.sources import NOTHING, LeftOut, Source
 from convert.table import read_episode
 
@@ -63,7 +64,7 @@ def convert(
     Episodes already there from the same source and options are kept. Raises DatasetError for the
     input, OutputError for the disk, Interrupted on a signal.
     """
-    plan = make_plan(config, folder, left_out)
+    plan = _plan_apart(config, folder, left_out)
     forget_digests()  # of a conversion before, in the same process
     fingerprint = plan_fingerprint(plan)
     begin(Converted(plan, episode_paths(plan), fingerprint, None))
@@ -98,13 +99,13 @@ def _refuse_changed(plan: Plan, fingerprint: str) -> None:
 
 def plan_only(config: Config, folder: Path, left_out: LeftOut = NOTHING) -> Converted:
     """What a conversion would be of; nothing is read but metadata, nothing is written."""
-    plan = make_plan(config, folder, left_out)
+    plan = _plan_apart(config, folder, left_out)
     return Converted(plan, episode_paths(plan), plan_fingerprint(plan), None)
 
 
 def check_whole(config: Config, folder: Path, left_out: LeftOut = NOTHING) -> Converted:
     """Convert nothing, but raise OutputError unless every episode is in `folder`, whole."""
-    plan = make_plan(config, folder, left_out)
+    plan = _plan_apart(config, folder, left_out)
     paths = episode_paths(plan)
     missing = [number for number, path in enumerate(paths) if not _is_done(plan, number, path)]
     if missing:
@@ -118,6 +119,18 @@ def check_whole(config: Config, folder: Path, left_out: LeftOut = NOTHING) -> Co
             f"{len(paths)} episodes expected; move it away"
         )
     return Converted(plan, paths, plan_fingerprint(plan), None)
+
+
+def _plan_apart(config: Config, folder: Path, left_out: LeftOut) -> Plan:
+    """The plan, made in another process: it decodes frames that the check may not have read."""
+    task = (config, folder, left_out)
+    (plan,) = workers.run(_make_plan, [task], 1, lambda _: f"{config.input[0]}: its plan")
+    return plan
+
+
+def _make_plan(task: tuple[Config, Path, LeftOut], report: workers.Report) -> None:
+    tell_opened(lambda path: report(workers.At(str(path))))
+    report(make_plan(*task))
 
 
 def episode_paths(plan: Plan) -> tuple[Path, ...]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from act.config import CONVERSION, DATA, Config, knobs
-from act.episode import find_episodes, read_info, read_vectors
+from act.episode import find_episodes, read_info, try_episode
 from act.errors import UsageError
 from act.files import refuse_inside
 from act.launch import local_rank
@@ -59,9 +59,7 @@ def episode_files(config: Config, manifest: Manifest, begin: Begin) -> EpisodeFi
     official = _official(config.input)
     _check_apart(config, converting=not official)
     if official:
-        taken = _take(config, official)
-        _open_apart(taken)
-        return EpisodeFiles(taken, converted=False)
+        return EpisodeFiles(_take(config, official), converted=False)
     left_out = check_input(config)
     done = convert(
         config,
@@ -147,8 +145,7 @@ def _open_apart(paths: Sequence[Path]) -> None:
 def _open(paths: Sequence[Path], report: workers.Report) -> None:
     for path in paths:
         report(workers.At(str(path)))
-        read_info(path)
-        read_vectors(path)
+        try_episode(path)
 
 
 def _take(config: Config, paths: list[Path]) -> tuple[Path, ...]:
@@ -160,7 +157,9 @@ def _take(config: Config, paths: list[Path]) -> tuple[Path, ...]:
             f"--{min(useless)} cannot apply: {paths[0].parent} holds episode_*.hdf5 files, which "
             f"are not converted; leave it out"
         )
-    info = read_info(paths[0])
+    taken = tuple(paths[: config.max_episodes or None])
+    _open_apart(taken)
+    info = read_info(taken[0])
     dims = {info.qpos_dim, info.action_dim}
     if "state_dim" in config.given and config.state_dim and dims != {config.state_dim}:
         raise UsageError(
@@ -168,4 +167,4 @@ def _take(config: Config, paths: list[Path]) -> tuple[Path, ...]:
             f"{info.qpos_dim} qpos and {info.action_dim} action dims and are not converted; leave "
             f"it out"
         )
-    return tuple(paths[: config.max_episodes or None])
+    return taken

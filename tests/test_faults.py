@@ -20,6 +20,7 @@ from act.errors import OutputError
 from act.files import whole_path
 from tests.chaos.small_job import check_result, finish, start
 from tests.conftest import DATA, ROOT, SMALL, Ended
+from tests.test_job import imitate, write_official
 from tests.test_resume import children
 
 Job = Callable[..., Ended]
@@ -78,6 +79,60 @@ def test_an_input_that_changes_while_converting_is_3(tmp_path: Path) -> None:
     pq.write_table(pq.read_table(table), table, compression="gzip")  # as good as before
     error = ended_with(process, 3)
     assert "changed while it was converted" in error
+
+
+# What a crash inside libhdf5 or FFmpeg is to the process that calls it.
+_CRASH = """
+import av, h5py, os, signal
+def crashing(opened):
+    def crash(*args, **kwargs):
+        paths = [str(arg) for arg in args if isinstance(arg, str | os.PathLike)]
+        if any(path.endswith(os.environ["CRASHES"]) for path in paths):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return opened(*args, **kwargs)
+    return crash
+av.open = crashing(av.open)
+h5py.File.__init__ = crashing(h5py.File.__init__)
+"""
+
+
+@pytest.fixture
+def crash_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """From now on every process of a command crashes when it opens a file of that name."""
+
+    def crash(name: str) -> None:
+        (tmp_path / "sitecustomize.py").write_text(_CRASH)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        monkeypatch.setenv("CRASHES", name)
+
+    return crash
+
+
+def named_in_one_line(ended: Ended, name: str) -> bool:
+    assert ended.code == 3, ended.err
+    return len(ended.errors) == 1 and name in ended.errors[0]
+
+
+def test_an_episode_file_that_crashes_hdf5_is_named(
+    tmp_path: Path, job: Job, crash_over: Callable[[str], None]
+) -> None:
+    """Also by a run that is finished, and by upstream's command."""
+    write_official(tmp_path / "episodes", [5, 6])
+    flags = {"input": tmp_path / "episodes", "num_epochs": 1}
+    assert job(**flags).code == 0
+    crash_over("episode_0.hdf5")
+    assert named_in_one_line(job(**flags), "episode_0.hdf5")
+    assert named_in_one_line(job(**flags, run_name="other"), "episode_0.hdf5")
+    assert named_in_one_line(imitate(tmp_path), "episode_0.hdf5")
+
+
+def test_a_video_that_crashes_its_decoder_is_named_by_a_finished_run(
+    job: Job, crash_over: Callable[[str], None]
+) -> None:
+    flags = {"input": SMALL / "v30_h264", "num_epochs": 1}
+    assert job(**flags).code == 0
+    crash_over("file-000.mp4")
+    assert named_in_one_line(job(**flags), "file-000.mp4")
 
 
 def ended_with(process: "subprocess.Popen[str]", code: int) -> str:

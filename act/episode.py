@@ -85,9 +85,9 @@ def read_info(path: Path) -> EpisodeInfo:
         if unknown := set(names) - set(images):  # a name with slashes would lead elsewhere
             raise ValueError(f"no images of {min(unknown)!r}, but of {sorted(images)}")
         for dataset in (qpos, action):
-            _check_own(path, file, dataset, dataset.shape)
-            if dataset.ndim != 2:
+            if dataset.ndim != 2 or not dataset.shape[1]:
                 raise ValueError(f"{dataset.name} has shape {dataset.shape}, not (T, dims)")
+            _check_own(path, file, dataset, dataset.shape)
         for dataset in images.values():
             _check_own(path, file, dataset, dataset.shape[1:])
         info = EpisodeInfo(
@@ -126,6 +126,27 @@ def _check_own(
         raise DatasetError(
             f"{path}: {dataset.name} is {dataset.dtype} {dataset.shape}, which takes "
             f"{row_bytes / 1e9:.0f} GB at once, expected less than the memory; write it again"
+        )
+    _check_stored(path, dataset)
+
+
+def _check_stored(path: Path, dataset: h5py.Dataset) -> None:
+    """Refuse what the file cannot hold, before anything is made for each of its time steps.
+
+    HDF5 reads rows that were never written as zeros: a file of 200 kB can claim millions.
+    """
+    stored, place = dataset.id.get_storage_size(), dataset.id.get_offset() or 0
+    if dataset.chunks:
+        sides = zip(dataset.shape, dataset.chunks, strict=True)
+        what, claimed = "chunks", math.prod(-(-side // chunk) for side, chunk in sides)
+        there = dataset.id.get_num_chunks()
+    else:
+        what, claimed, there = "bytes", dataset.size * dataset.dtype.itemsize, stored
+    if there < claimed or 0 in dataset.shape[1:] or place + stored > path.stat().st_size:
+        raise DatasetError(
+            f"{path}: {dataset.name} is {dataset.dtype} {dataset.shape}, of which {there} of "
+            f"{claimed} {what} were written in a file of {path.stat().st_size} bytes, expected all "
+            f"of it; the recording was not finished; leave the episode out or record it again"
         )
 
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from convert.convert import convert
 from convert.findings import Report
 from convert.lerobot import read_dataset
 from convert.plan import make_plan
+from convert.video import VideoReader
 from tests.broken import (
     BROKEN,
     FRONT,
@@ -379,6 +381,19 @@ def test_a_job_survives_a_crash_in_a_decoder(
     assert "file-000.mp4: reading it crashed the process" in ended.stderr
     manifest = json.loads((tmp_path / "out/manifest.json").read_text())
     assert manifest["status"] == "failed"
+
+
+def test_frames_that_the_memory_does_not_bear_are_not_decoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("convert.video.memory_bytes", lambda: 8 * 32 * (96 * 128 - 1))
+    root = SMALL / "v21_h264"
+    report = check(root, chunk_size=5)
+    assert {finding.code for finding in report.errors} == {"video-size"}
+    assert "96x128, expected at most 12287 pixels" in report.text()
+    video = next(root.rglob("*.mp4"))
+    with pytest.raises(DatasetError, match="expected at most 12287 pixels"):
+        VideoReader(video, Fraction(30))
 
 
 def unfinished(root: Path) -> None:

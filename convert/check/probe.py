@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from act.errors import DatasetError
 from convert.source_file import check_file
-from convert.video import open_video
+from convert.video import limit_pixels, open_video
 
 _MAX_OFF_GRID = 0.25  # frames; as in convert/video.py
 _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
@@ -105,6 +105,7 @@ def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> 
     context: Any = stream.codec_context  # None when FFmpeg has no decoder
     if context is None:
         raise _no_decoder(path, "of an unknown kind")
+    limit_pixels(path, stream)
     context.thread_count = 1
     try:
         frame = next(container.decode(stream), None)

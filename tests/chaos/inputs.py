@@ -200,8 +200,6 @@ def _episode(chance: random.Random, place: Path, apart: Apart) -> None:
         apart(False)
         episodes = open_episodes([path])
         norm_stats(episodes)
-        if episodes.lengths[0] > 1000 or np.prod(episodes.image_size) > 1 << 24:
-            return  # a claim that the file's own size would have to bear out
         store = FrameStore(episodes)
         image = np.empty((1, *store.shape), np.uint8)
         for ts in range(episodes.lengths[0]):

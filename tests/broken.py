@@ -887,6 +887,37 @@ def a_name_with_half_a_pair(root: Path) -> None:
     edit_feature(root, "action", names=["a\ud800"] * 7)
 
 
+def rename_feature(root: Path, key: str, name: str) -> None:
+    features = json.loads((root / INFO).read_text())["features"]
+    features[name] = features.pop(key)
+    edit_info(root, features=features)
+
+
+@v30("features", INFO, "template")
+def a_camera_with_half_a_pair(root: Path) -> None:
+    rename_feature(root, WRIST, "observation.images.\ud800")
+
+
+@v21("features", INFO)
+def a_camera_with_a_byte_that_is_no_text(root: Path) -> None:
+    rename_feature(root, WRIST, "observation.images.\udc80")
+
+
+@image("features", INFO)
+def a_camera_without_a_name(root: Path) -> None:
+    rename_feature(root, WRIST, "")
+
+
+@v30("template", INFO)
+def a_table_with_half_a_pair(root: Path) -> None:
+    edit_info(root, data_path="\ud800")
+
+
+@v21("template", INFO)
+def a_video_with_half_a_pair(root: Path) -> None:
+    edit_info(root, video_path="videos/{video_key}/\ud800{episode_index}.mp4")
+
+
 @v21("template", INFO)
 def a_path_longer_than_a_name_may_be(root: Path) -> None:
     edit_info(root, video_path="videos/{video_key}/" + "k" * 300 + "{episode_index}.mp4")

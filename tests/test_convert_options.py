@@ -247,6 +247,26 @@ def test_shards_side_by_side_give_the_bytes_of_one_run(tmp_path: Path) -> None:
     assert (shared / "manifest_2_of_3.json").exists()
 
 
+def test_a_shard_that_is_started_twice_is_75_and_touches_nothing(tmp_path: Path) -> None:
+    first = start(tmp_path, "--shard", "1/2", "--convert_workers", "1")
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".episode_*.partial")):
+        assert time.monotonic() < deadline
+    first.send_signal(signal.SIGSTOP)  # it writes nothing while it stands still
+    for child in (children := _children(first.pid)):
+        os.kill(child, signal.SIGSTOP)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    second = end(start(tmp_path, "--shard", "1/2"), tmp_path)
+    assert second.code == 75, second.err
+    assert "another job is writing here" in second.errors[0]
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    for pid in (*children, first.pid):
+        os.kill(pid, signal.SIGCONT)
+    assert end(start(tmp_path, "--shard", "0/2"), tmp_path).code == 0
+    assert end(first, tmp_path).code == 0
+    assert end(start(tmp_path, "--check_whole"), tmp_path).code == 0
+
+
 def test_a_set_that_is_not_whole(tmp_path: Path) -> None:
     config = make_config(tmp_path, input=SMALL / "v30_h264")
     converted = convert(config, tmp_path / "e")

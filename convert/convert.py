@@ -8,7 +8,7 @@ import contextlib
 import logging
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,10 +56,12 @@ def convert(
     shard: Shard = WHOLE,
     left_out: LeftOut = NOTHING,
     begin: Callable[[Converted], None] = lambda _: None,
+    note: Callable[[dict[str, str]], None] = lambda _: None,
 ) -> Converted:
     """Convert the datasets in `config.input`, but for `left_out`, to episode files in `folder`.
 
     begin: told what the conversion is of, before anything is written or replaced
+    note: told which episodes will be written, by file name, with their fingerprints
 
     Episodes already there from the same source and options are kept. Raises DatasetError for the
     input, OutputError for the disk, Interrupted on a signal.
@@ -80,6 +82,7 @@ def convert(
     _check_room(plan, todo)
     rate = None
     if todo:
+        note({paths[number].name: plan.fingerprint(number) for number in todo})
         rate = _convert_all(plan, todo, worker_count(config, plan, len(todo)))
         _refuse_changed(plan, fingerprint)
     return Converted(plan, paths, fingerprint, rate)
@@ -293,14 +296,14 @@ def _write_frames(
     report(unreported)
 
 
-def remove_episodes(paths: Sequence[Path]) -> None:
-    """Remove converted episodes, and their folder when nothing else is in it."""
-    with output_errors(paths[0].parent):
-        for path in paths:
-            path.unlink(missing_ok=True)
-        with contextlib.suppress(FileNotFoundError):  # another machine was faster
-            if not any(paths[0].parent.iterdir()):
-                paths[0].parent.rmdir()
+def remove_episodes(folder: Path, fingerprints: Mapping[str, str]) -> None:
+    """Remove those episodes, by file name, and their folder when nothing else is in it."""
+    with output_errors(folder), contextlib.suppress(FileNotFoundError):  # of another machine
+        for path in sorted(folder.glob("episode_*.hdf5")):
+            if path.name in fingerprints and _fingerprint_in(path) == fingerprints[path.name]:
+                path.unlink(missing_ok=True)
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _is_done(plan: Plan, number: int, path: Path) -> bool:

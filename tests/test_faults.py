@@ -135,6 +135,63 @@ def test_a_video_that_crashes_its_decoder_is_named_by_a_finished_run(
     assert named_in_one_line(job(**flags), "file-000.mp4")
 
 
+def test_a_run_removes_no_episodes_but_those_that_it_wrote(tmp_path: Path, job: Job) -> None:
+    flags = {"input": SMALL / "v21_h264", "num_epochs": 1}
+    assert job(**flags, keep_converted_hdf5=True).code == 0
+    episodes = tmp_path / "output/converted_hdf5"
+    (episodes / "episode_3.hdf5").unlink()  # the other run writes this one
+    ended = job(**flags, run_name="other")
+    assert ended.code == 0, ended.err
+    assert sorted(path.name for path in episodes.iterdir()) == [
+        f"episode_{number}.hdf5" for number in range(3)
+    ]
+
+
+# What a kill is that comes when the run is finished and its episodes are about to go.
+_KILL = """
+import os, pathlib, signal
+unlink = pathlib.Path.unlink
+def kill(self, *args, **kwargs):
+    if self.name == "episode_0.hdf5":
+        os.kill(os.getpid(), signal.SIGKILL)
+    unlink(self, *args, **kwargs)
+pathlib.Path.unlink = kill
+"""
+
+
+def test_a_finished_run_removes_what_a_kill_left(
+    tmp_path: Path, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(_KILL)
+    flags = {"input": SMALL / "v21_h264", "num_epochs": 1}
+    with monkeypatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(tmp_path))
+        assert job(**flags).code == -signal.SIGKILL
+    episodes = tmp_path / "output/converted_hdf5"
+    assert len(list(episodes.iterdir())) == 4
+    assert job(**flags, keep_converted_hdf5=True).code == 0
+    assert len(list(episodes.iterdir())) == 4
+    again = job(**flags)
+    assert again.code == 0, again.err
+    assert not episodes.exists()
+
+
+@as_root
+def test_episodes_that_cannot_be_removed_are_a_warning(tmp_path: Path, job: Job) -> None:
+    """The run is completed, as its manifest says by then."""
+    episodes = tmp_path / "output/converted_hdf5"
+    episodes.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(episodes)], check=True)
+    try:
+        ended = job(input=SMALL / "v21_h264", num_epochs=1)
+    finally:
+        subprocess.run(["umount", str(episodes)], check=True)
+    assert ended.code == 0, ended.err
+    assert ended.manifest["status"] == "completed"
+    assert "remove converted_hdf5/ by hand" in ended.err
+    assert ended.errors == []
+
+
 def ended_with(process: "subprocess.Popen[str]", code: int) -> str:
     error = process.communicate(timeout=120)[1]
     assert process.returncode == code, error

@@ -193,6 +193,7 @@ def _task_name(task: tuple[Plan, list[int]]) -> str:
 def convert_episodes(task: tuple[Plan, list[int]], report: workers.Report) -> None:
     """Write some episodes of a plan, reading each file forward; what a worker does."""
     plan, numbers = task
+    tell_opened(lambda _: report(0))  # no frame is done, but it reads
     readers = CameraReaders()
     try:
         for number in numbers:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from act.errors import DatasetError
 from act.machine import memory_bytes
-from convert.source_file import check_file
+from convert.source_file import check_file, tell
 
 Frame = NDArray[np.uint8]
 
@@ -28,6 +28,7 @@ Frame = NDArray[np.uint8]
 _MAX_OFF_GRID = Fraction(1, 4)
 # HEVC may not be able to start at the very frame: its leading pictures need the group before.
 _PREROLL_S = 1
+_TELL_EVERY = 64  # frames
 # What a decoder takes for each pixel: 16 reference pictures of 1.5 bytes, RGB, and a copy of it.
 _PIXEL_BYTES = 32
 _LARGEST_SHARE = 8  # of the memory, for one video
@@ -176,6 +177,8 @@ class VideoReader:
             if frame is None:
                 return
             ordinal = self._ordinal(frame)
+            if ordinal % _TELL_EVERY == 0:  # also where a seek has to decode from afar
+                tell(self.path)
             reached = f"a frame after {ordinal}"
             yield ordinal, frame
 

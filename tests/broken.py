@@ -104,7 +104,7 @@ def set_vectors(root: Path, key: str, change: Callable[[NDArray[Any]], Any]) -> 
         set_column(path, key, pa.array(list(values.astype(np.float32))))
 
 
-def encode(
+def encode(  # noqa: PLR0913  one keyword per property
     path: Path,
     places: Iterable[int],
     *,
@@ -114,6 +114,7 @@ def encode(
     codec: str = "libx264",
     level: Callable[[int], int] = lambda frame: 5 * frame % 200,
     ramp: int = 50,
+    gop: int = 2,
     **options: str,
 ) -> None:
     """A video with frames shown at `places` / fps, of a plain gradient that moves."""
@@ -122,7 +123,7 @@ def encode(
     with av.open(str(path), "w", options=options) as container:
         stream: Any = container.add_stream(codec, rate=fps)
         stream.width, stream.height, stream.pix_fmt = width, height, pixels
-        stream.codec_context.gop_size = 2
+        stream.codec_context.gop_size = gop
         for place in places:
             values = np.broadcast_to(across[None, :, None] + level(place), (height, width, 3))
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(values, np.uint8), "rgb24")

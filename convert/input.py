@@ -22,7 +22,6 @@ from convert.sources import NOTHING, LeftOut
 # Of the flags that shape a conversion, those that mean something without one.
 _ALSO_WITHOUT = {"camera_names", "max_episodes", "state_dim"}
 
-
 logger = logging.getLogger("act")
 
 T = TypeVar("T")
@@ -119,10 +118,11 @@ def remove_converted(config: Config) -> None:
 
     A run that is found finished does so too: a kill may have come between its end and this.
     """
-    if local_rank() or config.keep_converted_hdf5:
+    temporary = record.temporary(config)
+    if local_rank() or config.keep_converted_hdf5 or not temporary:
         return
     try:
-        remove_episodes(_folder(config), record.temporary(config))
+        remove_episodes(_folder(config), temporary)
         record.forget_temporary(config)
     except OutputError as error:  # the run is completed, and its manifest says so
         logger.warning("%s; the run is completed, remove converted_hdf5/ by hand", error)

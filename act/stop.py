@@ -2,7 +2,7 @@
 
 first signal    the job goes on to where it can save, saves, and ends by itself: `check`
 GRACE_S later   it still has not, as a step takes minutes or a disk hangs: it is ended from here
-second signal   it is ended from here at once
+second signal   it is ended from here at once, when it comes a second later or more
 A thread listens, as Python's own handlers wait for whatever C code the main thread is in.
 """
 
@@ -19,8 +19,7 @@ from act.errors import Interrupted
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 GRACE_S = 12.0
 _LAST_WORDS_S = 6.0  # 18 s in all: schedulers kill after 20 or 30
-# a terminal, a scheduler and torchrun may all pass the same signal on
-_REPEAT_S = 1.0 if "TORCHELASTIC_RUN_ID" in os.environ else 0.0
+_REPEAT_S = 1.0  # a terminal, timeout(1), a scheduler and torchrun may all pass the same signal on
 
 LastWord = Callable[[bool], None]  # told whether there is time to save
 

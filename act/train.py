@@ -55,8 +55,9 @@ def check_ready(config: Config, folder: Path) -> bool:
     """Refuse what would stop training, before hours of conversion; True where it has ended."""
     if check_folder(config, folder):
         return True
-    resolved_precision(config, choose_device(config.device))
-    check_compiler(config)
+    device = choose_device(config.device)
+    resolved_precision(config, device)
+    check_compiler(config, device)
     read_backbone(config.backbone_weights)
     return False
 

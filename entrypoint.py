@@ -23,7 +23,7 @@ from act.launch import (
 )
 from act.machine import end_with_parent
 from act.manifest import Manifest
-from act.run import log_to_terminal, refuse, run, tell
+from act.run import close_terminal, log_to_terminal, refuse, run, tell
 
 
 def main() -> int:
@@ -95,4 +95,6 @@ def do_job(config: Config, manifest: Manifest) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    close_terminal()
+    sys.exit(code)

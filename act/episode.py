@@ -98,7 +98,7 @@ def read_info(path: Path) -> EpisodeInfo:
             action_dim=action.shape[1],
             image_sizes={name: _image_size(path, images[name], compressed) for name in names},
             compressed=compressed,
-            fps=float(file.attrs["fps"]) if "fps" in file.attrs else None,
+            fps=_fps(file),
             qpos_names=_names(file, "qpos_names"),
             action_names=_names(file, "action_names"),
         )
@@ -110,6 +110,13 @@ def read_info(path: Path) -> EpisodeInfo:
             f"record or convert the episode again"
         )
     return info
+
+
+def _fps(file: h5py.File) -> float | None:
+    found = float(file.attrs["fps"]) if "fps" in file.attrs else None
+    if found is not None and not (math.isfinite(found) and found > 0):
+        raise ValueError(f"fps is {found}, expected a number above 0")
+    return found
 
 
 def _check_own(

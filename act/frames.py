@@ -18,7 +18,7 @@ from act.dataset import Episodes, Order
 from act.episode import Frame, Rows, find_rows, read_row
 from act.errors import DatasetError
 from act.jpeg import decode_jpeg
-from act.machine import cpu_count
+from act.machine import cores_each
 
 _OTHER_FILES = 256  # that a process has open besides the episodes
 _CACHE_SHARE = 0.5  # of the GPU's free memory, for --data_cache auto
@@ -137,7 +137,7 @@ class DeviceFrames:
             return host
 
         parts = list(_episode_parts(lengths))
-        threads = cpu_count()  # a JPEG takes milliseconds
+        threads = cores_each()  # a JPEG takes milliseconds
         with ThreadPoolExecutor(threads) as pool:
             for at in range(0, len(parts), threads):  # the host's memory holds no more than these
                 some = parts[at : at + threads]

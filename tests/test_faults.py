@@ -19,7 +19,8 @@ from act.episode_writer import write_episode
 from act.errors import OutputError
 from act.files import whole_path
 from tests.chaos.small_job import check_result, finish, start
-from tests.conftest import DATA, ROOT, SMALL, Ended
+from tests.chaos.small_job import command as small_job
+from tests.conftest import DATA, ROOT, SMALL, Ended, command_environment
 from tests.test_job import imitate, write_official
 from tests.test_resume import children
 
@@ -283,6 +284,24 @@ def training_on(tmp_path: Path, num_epochs: int) -> tuple[Path, "subprocess.Pope
     process = start(output, input=episodes, num_epochs=num_epochs, keep_converted_hdf5=None)
     wait_for((output / "checkpoints/test/policy_best.ckpt").exists)
     return episodes, process
+
+
+@pytest.mark.parametrize("gone", ["pipe", "disk"])
+def test_a_log_that_nobody_reads_or_that_is_full_ends_no_training(
+    gone: str, tmp_path: Path
+) -> None:
+    if gone == "pipe":
+        reader, writer = os.pipe()
+        os.close(reader)
+    else:
+        writer = os.open("/dev/full", os.O_WRONLY)
+    command = small_job(tmp_path / "output", num_epochs=2)
+    done = subprocess.run(
+        command, cwd=ROOT, env=command_environment(), stdout=writer, stderr=writer, check=False
+    )
+    os.close(writer)
+    assert done.returncode == 0
+    assert json.loads((tmp_path / "output/manifest.json").read_text())["status"] == "completed"
 
 
 def test_a_clock_that_jumps_changes_nothing(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from act.loader import Batch, Loader, Pass, passes
 from tests.conftest import ROOT
 
 CAMERAS = ("top", "wrist")
+CPU = torch.device("cpu")
 LENGTHS = (7, 4, 9)
 
 
@@ -66,7 +67,7 @@ def rechunk(path: Path) -> None:
             images.create_dataset(camera, data=frames, chunks=(1, 32, 48, 3))
 
 
-def batches(episodes: Episodes, **changes: int) -> list[Batch]:
+def batches(episodes: Episodes, device: torch.device = CPU, **changes: int) -> list[Batch]:
     changes = {"batch_size": 2, "threads": 2, "cached": 0} | changes
     sampler = Sampler(episodes, 0, chunk_size=5, latent_dim=4, batch_size=changes["batch_size"])
     todo = [Pass(epoch, train=True) for epoch in range(6)]
@@ -75,7 +76,7 @@ def batches(episodes: Episodes, **changes: int) -> list[Batch]:
         norm_stats(episodes),
         [(one, [0, 1, 2]) for one in todo],
         threads=changes["threads"],
-        device=torch.device("cpu"),
+        device=device,
         cached=bool(changes["cached"]),
     ) as loader:
         # the loader uses its buffers again
@@ -113,7 +114,9 @@ def test_threads_and_batches_change_no_sample(tmp_path: Path) -> None:
     episodes = open_episodes(write(tmp_path, "raw"), CAMERAS)
     for name in ("image", "qpos", "action", "is_pad", "eps"):
         one, other = (
-            np.concatenate([getattr(batch, name).numpy() for batch in batches(episodes, **changes)])
+            np.concatenate(
+                [getattr(batch, name).numpy() for batch in batches(episodes, CPU, **changes)]
+            )
             for changes in ({"threads": 1}, {"threads": 4, "batch_size": 3})
         )
         assert np.array_equal(one, other), name

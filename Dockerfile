@@ -29,6 +29,10 @@ RUN [ "$BACKBONE_WEIGHTS" = none ] || \
 # Everything but our own code: a code change does not come past here.
 # torch's wheels carry CUDA; the driver comes from the host with --gpus.
 FROM base AS packages
+# For --compile on: torch.compile makes C++, and on a GPU a launcher in C.
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends g++ python3-dev \
+ && rm -rf /var/lib/apt/lists/*
 COPY requirements-uv.lock requirements.lock /opt/
 # Byte-compiled now: a read-only or foreign-uid container could not, and would start slowly.
 RUN python3 -m venv /opt/uv \

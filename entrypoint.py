@@ -23,7 +23,7 @@ from act.launch import (
 )
 from act.machine import end_with_parent
 from act.manifest import Manifest
-from act.run import log_to_terminal, refuse, run, tell
+from act.run import close_terminal, log_to_terminal, refuse, run, tell
 
 
 def main() -> int:
@@ -83,15 +83,18 @@ def do_job(config: Config, manifest: Manifest) -> None:
                 official = official_episodes(config)
                 found = describe_files(config, official) if official else describe_input(config)
                 claim(config, run_folder, found)
+            remove_converted(config)  # a kill may have come before it was done
             raise AlreadyDone(f"{run_folder} holds the policy of this very run")
         manifest.write()
         begin = partial(claim, config, run_folder)
-        files = convert_in_turn(config, manifest, group, begin)
-        train(config, files.paths, run_folder, manifest, group)
+        paths = convert_in_turn(config, manifest, group, begin)
+        train(config, paths, run_folder, manifest, group)
         group.wait()
         # once the run is marked as finished: it would be converted again to be gone on with
-        manifest.afterwards(partial(remove_converted, config, files))
+        manifest.afterwards(partial(remove_converted, config))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    close_terminal()
+    sys.exit(code)

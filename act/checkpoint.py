@@ -167,11 +167,23 @@ def _filled_array(
     return np.frombuffer(content, dtype).reshape(shape, order=order)
 
 
+def _content(*parts: Any) -> bytes:
+    """The bytes of a bytearray; never as many as a number claims."""
+    match parts:
+        case [bytes() | bytearray() as content]:
+            return bytes(content)
+        case [str() as text, str()]:  # as protocol 2 has them
+            return text.encode("latin1")
+        case []:
+            return b""
+    raise pickle.UnpicklingError("a bytearray of something else than bytes")
+
+
 # What pickles of arrays name, by protocol, and what stands in for it here.
 _REBUILDS: dict[tuple[str, str], Any] = {
     ("numpy", "dtype"): np.dtype,
     ("numpy", "ndarray"): lambda shape, dtype, content: _filled_array(content, dtype, shape),
-    ("builtins", "bytearray"): bytearray,
+    ("builtins", "bytearray"): _content,
     ("_codecs", "encode"): lambda text, _: text.encode("latin1"),
     ("numpy.core.multiarray", "_reconstruct"): _empty_array,
     ("numpy.core.numeric", "_frombuffer"): _filled_array,

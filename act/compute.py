@@ -1,7 +1,11 @@
 """How the network is computed: in which precision, compiled or not, on how many processes."""
 
 import logging
+import os
 import shutil
+import sysconfig
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -43,7 +47,8 @@ def computation(config: Config, policy: Policy, device: torch.device, group: Gro
         # CUDA graphs take the launches away, which are what ACT waits for; they do not go with
         # DistributedDataParallel's hooks, nor with gradients that wait for another part
         graphs = device.type == "cuda" and group.size == 1 and config.accumulate == 1
-        module.compile(mode="reduce-overhead" if graphs else None)
+        # the sizes of batches are few: each has code of its own, as graphs must
+        module.compile(mode="reduce-overhead" if graphs else None, dynamic=False)
     if group.size > 1:
         module = DistributedDataParallel(
             module,
@@ -73,12 +78,29 @@ def resolved_precision(config: Config, device: torch.device) -> str:
     return config.precision
 
 
-def check_compiler(config: Config) -> None:
-    """Refuse `--compile on` where torch.compile has no C++ compiler to work with."""
-    if config.compile == "on" and not any(map(shutil.which, ("g++", "clang++", "c++", "gcc"))):
+def check_compiler(config: Config, device: torch.device) -> None:
+    """Refuse `--compile on` where torch.compile has nothing to work with."""
+    if config.compile != "on":
+        return
+    if not any(map(shutil.which, ("g++", "clang++", "c++", "gcc"))):
         raise UsageError(
             "--compile on: found no C++ compiler, which torch.compile needs; install g++, or leave "
             "--compile auto"
+        )
+    headers = Path(sysconfig.get_path("include"))
+    if device.type == "cuda" and not (headers / "Python.h").exists():
+        raise UsageError(
+            f"--compile on: found no Python.h in {headers}, which Triton needs; install Python's "
+            f"headers (python3-dev), or leave --compile auto"
+        )
+    folder = Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR", tempfile.gettempdir()))
+    while not folder.exists():
+        folder = folder.parent
+    if os.statvfs(folder).f_flag & os.ST_NOEXEC:
+        raise UsageError(
+            f"--compile on: {folder} is mounted noexec, and torch.compile loads from there what it "
+            f"has compiled; mount it with exec (docker run --tmpfs {folder}:exec), or leave "
+            f"--compile auto"
         )
 
 

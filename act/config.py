@@ -18,14 +18,23 @@ Check = Callable[[Any], str | None]  # what was expected, or None when the value
 NUM_HEADS = 8
 _RUN_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _MAX_SEED = 2**32 - 1
+_MOST = 10**9  # of whole numbers: steps, seconds; what is beyond overflows somewhere
+_LONGEST_NAME = 200  # file systems take 255 bytes, and other names are made of it
 
 
 def _at_least(low: float) -> Check:
-    return lambda value: None if value >= low and math.isfinite(value) else f"{low} or more"
+    return lambda value: _unusual(value) or (None if value >= low else f"{low} or more")
 
 
 def _above(low: float) -> Check:
-    return lambda value: None if value > low and math.isfinite(value) else f"above {low}"
+    return lambda value: _unusual(value) or (None if value > low else f"above {low}")
+
+
+def _unusual(value: float) -> str | None:
+    """What no number of ours is: not finite, or so large that it overflows somewhere."""
+    if isinstance(value, int):
+        return None if value <= _MOST else f"{_MOST} or less"
+    return None if math.isfinite(value) else "a finite number"
 
 
 def _multiple_of_heads(value: int) -> str | None:
@@ -34,8 +43,12 @@ def _multiple_of_heads(value: int) -> str | None:
 
 
 def _file_name(value: str) -> str | None:
-    fine = _RUN_NAME.fullmatch(value) and value.strip(".")
-    return None if fine else "letters, digits, '.', '_' and '-' only, and not dots alone"
+    fine = _RUN_NAME.fullmatch(value) and value.strip(".") and len(value) <= _LONGEST_NAME
+    return (
+        None
+        if fine
+        else (f"letters, digits, '.', '_' and '-' only, not dots alone, at most {_LONGEST_NAME}")
+    )
 
 
 def _some_text(value: str) -> str | None:
@@ -193,7 +206,9 @@ class Config:
         CONVERSION, "keep converted_hdf5/ after a completed run", False, same_run=True
     )
 
-    num_epochs: int = _knob(TRAINING, "an epoch is one random step of each episode", 12000)
+    num_epochs: int = _knob(
+        TRAINING, "an epoch is one random step of each episode", 12000, check=_unusual
+    )
     steps: int = _knob(TRAINING, "alias for epochs when --num_epochs <= 0", 0, check=_at_least(0))
     batch_size: int = _knob(TRAINING, "reference batch", 64, check=_at_least(1))
     batch_mode: str = _knob(

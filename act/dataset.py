@@ -26,6 +26,7 @@ logger = logging.getLogger("act")
 TRAIN_SHARE = 0.8
 SPLIT_SEED = 1  # upstream's, whatever --seed says
 MIN_STD = 1e-2
+_VECTOR_COPIES = 3
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
@@ -96,13 +97,18 @@ def open_episodes(paths: Sequence[Path], camera_names: Sequence[str] = ()) -> Ep
 
 
 def _check_room(infos: Sequence[EpisodeInfo]) -> None:
-    """Refuse vectors that do not fit the memory, before they take it."""
+    """Refuse vectors that do not fit the memory, before they take it.
+
+    While they are normalised they are there three times: as read, joined, and in float32 arithmetic
+    (`VectorStore`). A quarter is left for all else.
+    """
     needed = sum(4 * info.length * (info.qpos_dim + info.action_dim) for info in infos)
-    if needed > memory_bytes() // 2:
+    if _VECTOR_COPIES * needed > memory_bytes() * 3 // 4:
         raise DatasetError(
             f"{infos[0].path.parent}: qpos and action of {len(infos)} episodes take "
-            f"{needed / 1e9:.0f} GB, found {memory_bytes() / 1e9:.0f} GB of memory; give the "
-            f"container more, or use fewer episodes"
+            f"{_VECTOR_COPIES * needed / 1e9:.0f} GB while they are normalised, found "
+            f"{memory_bytes() / 1e9:.0f} GB of memory; give the container more, or use fewer "
+            f"episodes"
         )
 
 

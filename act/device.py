@@ -1,13 +1,12 @@
 """The device to train on, or one sentence why it cannot be used."""
 
-import platform
 from typing import Any
 
 import torch
 
 from act.errors import UsageError
 from act.launch import local_rank
-from act.machine import cpu_count, memory_bytes
+from act.machine import cpu_count, memory_bytes, processor_name
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -55,7 +54,7 @@ def describe_device(device: torch.device) -> dict[str, Any]:
         }
     return {
         "type": "cpu",
-        "name": platform.processor() or platform.machine(),
+        "name": processor_name(),
         "cuda": None,
         "cores": cpu_count(),
         "memory_bytes": memory_bytes(),

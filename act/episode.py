@@ -85,9 +85,9 @@ def read_info(path: Path) -> EpisodeInfo:
         if unknown := set(names) - set(images):  # a name with slashes would lead elsewhere
             raise ValueError(f"no images of {min(unknown)!r}, but of {sorted(images)}")
         for dataset in (qpos, action):
-            _check_own(path, file, dataset, dataset.shape)
-            if dataset.ndim != 2:
+            if dataset.ndim != 2 or not dataset.shape[1]:
                 raise ValueError(f"{dataset.name} has shape {dataset.shape}, not (T, dims)")
+            _check_own(path, file, dataset, dataset.shape)
         for dataset in images.values():
             _check_own(path, file, dataset, dataset.shape[1:])
         info = EpisodeInfo(
@@ -98,7 +98,7 @@ def read_info(path: Path) -> EpisodeInfo:
             action_dim=action.shape[1],
             image_sizes={name: _image_size(path, images[name], compressed) for name in names},
             compressed=compressed,
-            fps=float(file.attrs["fps"]) if "fps" in file.attrs else None,
+            fps=_fps(file),
             qpos_names=_names(file, "qpos_names"),
             action_names=_names(file, "action_names"),
         )
@@ -110,6 +110,13 @@ def read_info(path: Path) -> EpisodeInfo:
             f"record or convert the episode again"
         )
     return info
+
+
+def _fps(file: h5py.File) -> float | None:
+    found = float(file.attrs["fps"]) if "fps" in file.attrs else None
+    if found is not None and not (math.isfinite(found) and found > 0):
+        raise ValueError(f"fps is {found}, expected a number above 0")
+    return found
 
 
 def _check_own(
@@ -126,6 +133,27 @@ def _check_own(
         raise DatasetError(
             f"{path}: {dataset.name} is {dataset.dtype} {dataset.shape}, which takes "
             f"{row_bytes / 1e9:.0f} GB at once, expected less than the memory; write it again"
+        )
+    _check_stored(path, dataset)
+
+
+def _check_stored(path: Path, dataset: h5py.Dataset) -> None:
+    """Refuse what the file cannot hold, before anything is made for each of its time steps.
+
+    HDF5 reads rows that were never written as zeros: a file of 200 kB can claim millions.
+    """
+    stored, place = dataset.id.get_storage_size(), dataset.id.get_offset() or 0
+    if dataset.chunks:
+        sides = zip(dataset.shape, dataset.chunks, strict=True)
+        what, claimed = "chunks", math.prod(-(-side // chunk) for side, chunk in sides)
+        there = dataset.id.get_num_chunks()
+    else:
+        what, claimed, there = "bytes", dataset.size * dataset.dtype.itemsize, stored
+    if there < claimed or 0 in dataset.shape[1:] or place + stored > path.stat().st_size:
+        raise DatasetError(
+            f"{path}: {dataset.name} is {dataset.dtype} {dataset.shape}, of which {there} of "
+            f"{claimed} {what} were written in a file of {path.stat().st_size} bytes, expected all "
+            f"of it; the recording was not finished; leave the episode out or record it again"
         )
 
 
@@ -159,6 +187,61 @@ def read_vectors(path: Path) -> tuple[FloatArray, FloatArray]:
             )
     qpos, action = read.values()
     return qpos, action
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Where the frames of one camera of one episode lie in the file."""
+
+    offsets: NDArray[np.int64]  # (T,)
+    shape: tuple[int, ...]  # of one: (H, W, 3), or (L,) for JPEG rows
+
+    @property
+    def size_bytes(self) -> int:
+        """What one takes in the file."""
+        return math.prod(self.shape)
+
+
+def find_rows(path: Path, camera: str) -> Rows | None:
+    """Where the frames lie, or None when only HDF5 can read them (compressed, or of many chunks).
+
+    Our episodes hold them one after the other, upstream's recorder each in a chunk of its own.
+    """
+    with open_episode(path) as file:
+        images: h5py.Dataset = file[f"observations/images/{camera}"]
+        if images.dtype != np.uint8:
+            return None
+        offset, shape = images.id.get_offset(), images.shape[1:]
+        if offset is not None:
+            return Rows(offset + np.arange(len(images)) * math.prod(shape), shape)
+        if images.chunks != (1, *shape) or images.id.get_create_plist().get_nfilters():
+            return None
+        rest = (0,) * len(shape)
+        chunks = [images.id.get_chunk_info_by_coord((ts, *rest)) for ts in range(len(images))]
+        if any(chunk.byte_offset is None for chunk in chunks):  # never written
+            return None
+        return Rows(np.array([chunk.byte_offset for chunk in chunks]), shape)
+
+
+def read_row(path: Path, camera: str, ts: int) -> Frame:
+    """A frame (H, W, 3) or JPEG row (L,) as HDF5 reads it."""
+    with open_episode(path) as file:
+        row: Frame = file[f"observations/images/{camera}"][ts]
+    return row
+
+
+def try_episode(path: Path) -> None:
+    """Do what training will do first with a file: for a process that may crash over a broken one.
+
+    Raises DatasetError as training would.
+    """
+    info = read_info(path)
+    read_vectors(path)
+    for camera in info.image_sizes:
+        find_rows(path, camera)
+        row = read_row(path, camera, 0)
+        if info.compressed:
+            decode_jpeg(row, f"{path}: frame 0 of {camera}")
 
 
 @contextlib.contextmanager

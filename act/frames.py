@@ -4,40 +4,24 @@ B batch   C cameras   H, W pixels
 """
 
 import contextlib
-import math
 import os
 import resource
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from act.dataset import Episodes, Order
-from act.episode import Frame, open_episode
+from act.episode import Frame, Rows, find_rows, read_row
 from act.errors import DatasetError
 from act.jpeg import decode_jpeg
-from act.machine import cpu_count
+from act.machine import cores_each
 
 _OTHER_FILES = 256  # that a process has open besides the episodes
 _CACHE_SHARE = 0.5  # of the GPU's free memory, for --data_cache auto
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Where the frames of one camera of one episode lie in the file."""
-
-    offsets: NDArray[np.int64]  # (T,)
-    shape: tuple[int, ...]  # of one: (H, W, 3), or (L,) for JPEG rows
-
-    @property
-    def size_bytes(self) -> int:
-        return math.prod(self.shape)
 
 
 class FrameStore:
@@ -51,7 +35,7 @@ class FrameStore:
     def __init__(self, episodes: Episodes) -> None:
         self._episodes = episodes
         self._rows = [
-            [_find_rows(info.path, camera) for camera in episodes.camera_names]
+            [find_rows(info.path, camera) for camera in episodes.camera_names]
             for info in episodes.infos
         ]
         self._files = _open_all([info.path for info in episodes.infos])
@@ -75,8 +59,7 @@ class FrameStore:
         rows, info = self._rows[episode][camera], self._episodes.infos[episode]
         name = self._episodes.camera_names[camera]
         if rows is None:
-            with open_episode(info.path) as file:
-                row = file[f"observations/images/{name}"][ts]
+            row = read_row(info.path, name, ts)
         else:
             row = np.empty(rows.shape, np.uint8) if info.compressed else out
             self._read_row(episode, rows, ts, row)
@@ -91,7 +74,7 @@ class FrameStore:
             )
         np.copyto(out, row)
 
-    def _read_row(self, episode: int, rows: _Rows, ts: int, out: Frame) -> None:
+    def _read_row(self, episode: int, rows: Rows, ts: int, out: Frame) -> None:
         path, descriptor = self._episodes.infos[episode].path, self._files[episode]
         place = int(rows.offsets[ts])
         try:
@@ -116,27 +99,6 @@ class FrameStore:
         for descriptor in filter(None, self._files):
             os.close(descriptor)
         self._files = [None] * len(self._files)
-
-
-def _find_rows(path: Path, camera: str) -> _Rows | None:
-    """Where the frames lie, or None when only HDF5 can read them (compressed, or of many chunks).
-
-    Our episodes hold them one after the other, upstream's recorder each in a chunk of its own.
-    """
-    with open_episode(path) as file:
-        images: h5py.Dataset = file[f"observations/images/{camera}"]
-        if images.dtype != np.uint8:
-            return None
-        offset, shape = images.id.get_offset(), images.shape[1:]
-        if offset is not None:
-            return _Rows(offset + np.arange(len(images)) * math.prod(shape), shape)
-        if images.chunks != (1, *shape) or images.id.get_create_plist().get_nfilters():
-            return None
-        rest = (0,) * len(shape)
-        chunks = [images.id.get_chunk_info_by_coord((ts, *rest)) for ts in range(len(images))]
-        if any(chunk.byte_offset is None for chunk in chunks):  # never written
-            return None
-        return _Rows(np.array([chunk.byte_offset for chunk in chunks]), shape)
 
 
 def _open_all(paths: list[Path]) -> list[int | None]:
@@ -175,7 +137,7 @@ class DeviceFrames:
             return host
 
         parts = list(_episode_parts(lengths))
-        threads = cpu_count()  # a JPEG takes milliseconds
+        threads = cores_each()  # a JPEG takes milliseconds
         with ThreadPoolExecutor(threads) as pool:
             for at in range(0, len(parts), threads):  # the host's memory holds no more than these
                 some = parts[at : at + threads]

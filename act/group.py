@@ -102,10 +102,16 @@ class Group:
                     dist.all_reduce(flag, dist.ReduceOp.MIN, group=self._talk)
             except RuntimeError as error:
                 lost.append(error)
+                stop.ask("another process was lost")  # or it would be noticed hours later
             all_done.set()
 
         threading.Thread(target=tick, name="tick", daemon=True).start()
-        result = work()
+        try:
+            result = work()
+        except Interrupted:
+            if lost:
+                raise lost[0] from None
+            raise
         mine.set()
         while not all_done.wait(_TICK_S):
             stop.check()

@@ -4,15 +4,19 @@ Flags and meanings are upstream's; `--dataset_dir` stands in place of its consta
 """
 
 import argparse
+import multiprocessing
 import re
+import signal
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from act import stop
 from act.command_line import OneLineParser, read_names
 from act.config import Config
-from act.episode import find_episodes
+from act.episode import find_episodes, try_episode
 from act.errors import AlreadyDone, DatasetError, UsageError
 from act.files import refuse_inside
 from act.manifest import Manifest
@@ -48,11 +52,35 @@ def train_here(config: Config, manifest: Manifest) -> None:
             f"{folder}: no episode_0.hdf5; expected a folder of ALOHA episodes; name it with "
             f"--dataset_dir"
         )
+    _open_apart(paths)
     if finished:
         claim(config, config.output, describe_files(config, paths))
         raise AlreadyDone(f"{config.output} holds the policy of this very run")
     manifest.write()
     train(config, paths, config.output, manifest)
+
+
+def _open_apart(paths: Sequence[Path]) -> None:
+    """Open each file in another process first: HDF5 may crash on a broken one, which is named.
+
+    `convert.workers` would do it too, but what trains does without what converts.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn, initializer=_leave_signals) as apart:
+        for path in paths:
+            stop.check()
+            try:
+                apart.submit(try_episode, path).result()
+            except BrokenProcessPool as crash:
+                raise DatasetError(
+                    f"{path}: reading it crashed the process that did, expected a whole ALOHA "
+                    f"episode; leave this episode out or record it again"
+                ) from crash
+
+
+def _leave_signals() -> None:
+    for number in stop.SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def parse(argv: Sequence[str]) -> Config:

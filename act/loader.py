@@ -106,12 +106,16 @@ class Loader:
             ((one, part) for part in sampler.parts(chosen, one.epoch, one.train, one.done))
             for one, chosen in todo
         )
-        self._makers = ThreadPoolExecutor(threads, "batch")
+        on_gpu = device.type == "cuda"
+        self._makers = ThreadPoolExecutor(
+            threads, "batch", *((torch.cuda.set_device, (device,)) if on_gpu else ())
+        )
         self._making: deque[tuple[Pass, _Buffer, Future[Batch]]] = deque()
         self._ahead = threads + AHEAD
-        pinned = device.type == "cuda"
-        self._buffers = cycle([_Buffer(self._store.shape, pinned) for _ in range(self._ahead + 1)])
-        self._copies = torch.cuda.Stream(device) if pinned else None
+        self._buffers = cycle([_Buffer(self._store.shape, on_gpu) for _ in range(self._ahead + 1)])
+        self._copies = torch.cuda.Stream(device) if on_gpu else None
+        if self._copies is not None:  # the frames of the cache are written on the other one
+            self._copies.wait_stream(torch.cuda.current_stream(device))
 
     def batches(self, wanted: Pass) -> Iterator[Batch]:
         """The batches of the next pass, which must be the one that is wanted."""
@@ -120,7 +124,7 @@ class Loader:
             if not self._making or self._making[0][0] != wanted:
                 return
             _, buffer, future = self._making.popleft()
-            yield self._on_device(future.result(), buffer)
+            yield self._taken(future.result(), buffer)
 
     def _fill(self) -> None:
         while len(self._making) < self._ahead:
@@ -131,11 +135,24 @@ class Loader:
             buffer = next(self._buffers)
             self._making.append((one, buffer, self._makers.submit(self._make, part, buffer)))
 
+    def _taken(self, batch: Batch, buffer: "_Buffer") -> Batch:
+        """A batch whose copies the device's computations wait for; the host does not."""
+        if buffer.copied is not None:
+            here = torch.cuda.current_stream(self._device)
+            here.wait_event(buffer.copied)
+            for value in vars(batch).values():
+                if isinstance(value, Tensor):
+                    value.record_stream(here)
+        return batch
+
     def _on_device(self, batch: Batch, buffer: "_Buffer") -> Batch:
-        """Move a batch while the GPU still computes the step before."""
+        """Move a batch as soon as it is made, while the GPU computes steps before.
+
+        By the thread that made it: the main one may stand at the end of an epoch, which with a few
+        steps each would be the time to copy in; and what is not pinned makes its copier wait.
+        """
         if self._copies is None:
             return replace(batch, image=self._gathered(batch.image))
-        here = torch.cuda.current_stream(self._device)
         with torch.cuda.stream(self._copies):
             moved: dict[str, Any] = {
                 name: value.to(self._device, non_blocking=True)
@@ -144,9 +161,6 @@ class Loader:
             }
             moved["image"] = self._gathered(moved["image"])
             buffer.copied = self._copies.record_event()
-        here.wait_stream(self._copies)
-        for tensor in moved.values():
-            tensor.record_stream(here)
         return replace(batch, **moved)
 
     def _gathered(self, image: Tensor) -> Tensor:
@@ -155,7 +169,7 @@ class Loader:
     def _make(self, part: Part, buffer: "_Buffer") -> Batch:
         order = part.order
         vectors = self._vectors.gather(order)
-        return Batch(
+        batch = Batch(
             order,
             self._image(order, buffer),
             torch.from_numpy(vectors.qpos),
@@ -167,6 +181,7 @@ class Loader:
             part.step_samples,
             part.ends_step,
         )
+        return self._on_device(batch, buffer)
 
     def _image(self, order: Order, buffer: "_Buffer") -> Tensor:
         """The frames of the samples; with a cache, where they lie in it."""

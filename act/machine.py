@@ -3,6 +3,8 @@
 import contextlib
 import ctypes
 import os
+import platform
+import re
 import signal
 from pathlib import Path
 
@@ -38,12 +40,23 @@ def cpu_count() -> int:
     return cores
 
 
+def cores_each() -> int:
+    """Cores for each of the processes that torchrun started on this machine."""
+    return max(1, cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
 def memory_bytes() -> int:
     """Memory that this process may use: the container's limit counts, not the host's."""
     host = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limits = [_CGROUP / "memory.max", _CGROUP / "memory/memory.limit_in_bytes"]
     words = [word for path in limits for word in _read_words(path) if word.isdigit()]
     return min([host, *map(int, words)])
+
+
+def processor_name() -> str:
+    """The processor as the kernel names it."""
+    found = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+    return found[1] if found else platform.machine()
 
 
 def free_memory_bytes() -> int:

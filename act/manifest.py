@@ -14,7 +14,7 @@ from typing import Any
 
 from act.config import DEPARTURES, Config
 from act.errors import EXIT_DONE, JobError
-from act.files import sha256, write_json
+from act.files import output_errors, sha256, write_json
 
 SCHEMA_VERSION = "1.0"
 PROJECT_VERSION = "0.1.0"
@@ -83,15 +83,16 @@ class Manifest:
 
     def add_artifact(self, path: Path) -> None:
         """List a file of the output with its size and SHA-256, as it is now."""
-        found = path.stat()
-        state = (found.st_ino, found.st_size, found.st_mtime_ns)
-        if self._seen.get(path) != state:  # not hashed yet, or written again since
-            self._seen[path] = state
-            self._artifacts[path] = {
-                "path": path.relative_to(self._folder).as_posix(),
-                "size_bytes": found.st_size,
-                "sha256": sha256(path),
-            }
+        with output_errors(path):
+            found = path.stat()
+            state = (found.st_ino, found.st_size, found.st_mtime_ns)
+            if self._seen.get(path) != state:  # not hashed yet, or written again since
+                self._artifacts[path] = {
+                    "path": path.relative_to(self._folder).as_posix(),
+                    "size_bytes": found.st_size,
+                    "sha256": sha256(path),
+                }
+                self._seen[path] = state
         self._values["artifacts"] = list(self._artifacts.values())
 
     def write(self) -> None:

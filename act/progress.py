@@ -50,8 +50,10 @@ class _Lines(io.StringIO):
     def write(self, text: str) -> int:
         drawn = text.strip("\r\n ")
         if drawn:
-            sys.stderr.write(f"{drawn}\n")
+            with contextlib.suppress(OSError):  # a log that is full or gone ends no training
+                sys.stderr.write(f"{drawn}\n")
         return len(text)
 
     def flush(self) -> None:
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()

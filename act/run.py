@@ -4,10 +4,12 @@ import contextlib
 import io
 import json
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 from act import stop
 from act.config import Config
@@ -100,7 +102,7 @@ def _end(manifest: Manifest, error: BaseException) -> int:
     code = tell(error)
     try:
         manifest.fail(error)
-    except JobError as unwritable:
+    except Exception as unwritable:  # the code of the first error is the one that counts
         if str(unwritable) != str(error):
             tell(unwritable)
     return code
@@ -111,7 +113,8 @@ def tell(error: BaseException) -> int:
     if isinstance(error, JobError):
         logger.error("%s", error)
         return error.exit_code
-    traceback.print_exception(error)
+    with contextlib.suppress(OSError, ValueError):  # nobody listens any more
+        traceback.print_exception(error)
     logger.error("this is a bug of ours; please report the lines above")
     return EXIT_BUG
 
@@ -123,12 +126,29 @@ def log_to_terminal() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a text of the dataset that cannot be shown
             stream.reconfigure(errors="backslashreplace")
-    story, trouble = logging.StreamHandler(sys.stdout), logging.StreamHandler(sys.stderr)
+    story, trouble = _Terminal(sys.stdout), _Terminal(sys.stderr)
     story.addFilter(lambda record: record.levelno < logging.WARNING)
     story.setFormatter(logging.Formatter("%(message)s"))
     trouble.setLevel(logging.WARNING)
     trouble.setFormatter(_LevelFormatter("%(level)s: %(message)s"))
     logger.handlers = [story, trouble]
+
+
+class _Terminal(logging.StreamHandler[TextIO]):
+    """A log whose reader may leave, or whose disk may fill: training goes on without it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's name
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
+
+
+def close_terminal() -> None:
+    """Write what waits; where nobody reads it any more, the exit code stays what it is."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class _LevelFormatter(logging.Formatter):

@@ -26,7 +26,7 @@ from act.errors import UsageError
 from act.frames import fits_device
 from act.group import Group
 from act.loader import Loader, Pass, passes
-from act.machine import cpu_count, keep_freed_memory
+from act.machine import cores_each, keep_freed_memory
 from act.manifest import Manifest
 from act.metrics import Metrics
 from act.model import ACT, CNNMLP
@@ -96,7 +96,7 @@ class Run:
 
 def loader_threads() -> int:
     """Threads that make batches where `--num_workers` does not say."""
-    return min(cpu_count(), _MAX_LOADER_THREADS)
+    return min(cores_each(), _MAX_LOADER_THREADS)
 
 
 def global_batch(config: Config, group: Group) -> int:

@@ -85,6 +85,13 @@ class State:
         return sum(tensor.nbytes for tensor in (*self.policy.values(), *moments))
 
 
+_KINDS: dict[str, Any] = {
+    "epoch": int, "epoch_samples": int, "step": int, "samples": int, "val": dict,
+    "losses": Tensor, "norms": Tensor, "metrics": str, "best_epoch": int | None,
+    "best_loss": float, "best_weights": dict, "policy": dict, "optimizer": dict,
+}  # fmt: skip
+
+
 def _copy_optimizer(state: Mapping[str, Any]) -> dict[str, Any]:
     slots = {
         number: {name: value.detach().to("cpu", copy=True) for name, value in values.items()}
@@ -158,6 +165,11 @@ class Saver:
             error, self._error = self._error, None
             raise error
 
+    def settle(self) -> None:
+        """Let what is being written, by whatever thread, come to its end."""
+        with self._lock:
+            self.wait()
+
     def remove(self) -> None:
         """Remove the state of a run that is finished."""
         self.wait()
@@ -202,7 +214,15 @@ def parse_state(content: bytes, folder: Path) -> State:
             f"{path}: has format {values['format']!r}, expected {_FORMAT}; go on with the version "
             f"that wrote it, or choose another --run_name"
         )
-    return State(**values)
+    state = State(**values)
+    for name, kind in _KINDS.items():
+        if not isinstance(getattr(state, name), kind):
+            raise _damaged(path, f"{name} is a {type(getattr(state, name)).__name__}")
+    counts = (state.epoch, state.epoch_samples, state.step, state.samples, state.best_epoch or 0)
+    numbers = [state.best_loss, *state.val.values()]
+    if min(counts) < 0 or not all(isinstance(number, float) for number in numbers):
+        raise _damaged(path, "not the progress of a run")
+    return state
 
 
 @contextlib.contextmanager

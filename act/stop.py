@@ -2,7 +2,7 @@
 
 first signal    the job goes on to where it can save, saves, and ends by itself: `check`
 GRACE_S later   it still has not, as a step takes minutes or a disk hangs: it is ended from here
-second signal   it is ended from here at once
+second signal   it is ended from here at once, when it comes a second later or more
 A thread listens, as Python's own handlers wait for whatever C code the main thread is in.
 """
 
@@ -19,8 +19,8 @@ from act.errors import Interrupted
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 GRACE_S = 12.0
 _LAST_WORDS_S = 6.0  # 18 s in all: schedulers kill after 20 or 30
-# a terminal, a scheduler and torchrun may all pass the same signal on
-_REPEAT_S = 1.0 if "TORCHELASTIC_RUN_ID" in os.environ else 0.0
+_LONGEST_WAIT_S = 3600.0  # select takes no more than some weeks
+_REPEAT_S = 1.0  # a terminal, timeout(1), a scheduler and torchrun may all pass the same signal on
 
 LastWord = Callable[[bool], None]  # told whether there is time to save
 
@@ -48,6 +48,12 @@ def end_after(hours: float) -> None:
     """Have the job end as if by a signal when it has run for so long."""
     _deadline[:] = [time.monotonic() + hours * 3600]
     os.write(_wake[0], b"\0")  # the listener is to look at it
+
+
+def ask(why: str) -> None:
+    """Ask the job to end, as a signal would, for a reason of its own."""
+    if not _received:
+        _received.append(why)
 
 
 def leave_ending_to_others() -> None:
@@ -109,8 +115,11 @@ def _wait_for_first(pipe: int) -> str:
     """Wait for a signal or the deadline; returns which it was."""
     while True:
         left = max(0.0, _deadline[0] - time.monotonic()) if _deadline else None
-        if not select.select([pipe], [], [], left)[0]:
+        if left == 0.0:
             return "--max_hours are over"
+        longest = None if left is None else min(left, _LONGEST_WAIT_S)
+        if not select.select([pipe], [], [], longest)[0]:
+            continue
         number = os.read(pipe, 1)
         if number != b"\0":
             return f"{signal.Signals(number[0]).name} received"

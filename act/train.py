@@ -55,8 +55,9 @@ def check_ready(config: Config, folder: Path) -> bool:
     """Refuse what would stop training, before hours of conversion; True where it has ended."""
     if check_folder(config, folder):
         return True
-    resolved_precision(config, choose_device(config.device))
-    check_compiler(config)
+    device = choose_device(config.device)
+    resolved_precision(config, device)
+    check_compiler(config, device)
     read_backbone(config.backbone_weights)
     return False
 
@@ -181,10 +182,7 @@ def _train_epoch(run: Run, epoch: int) -> Row:
         waited = time.monotonic()
     means, norm = record.means(run), float(torch.stack(progress.norms).mean())
     if not math.isfinite(norm):
-        raise DivergedError(
-            f"training of epoch {epoch}: the gradient's norm is {norm}, expected a finite one; "
-            f"lower --learning_rate or set --grad_clip; the checkpoints written before are intact"
-        )
+        raise _diverged(run, norm)
     return Row(
         epoch=epoch,
         step=progress.step,
@@ -198,13 +196,22 @@ def _train_epoch(run: Run, epoch: int) -> Row:
     )
 
 
+def _diverged(run: Run, norm: float) -> DivergedError:
+    return DivergedError(
+        f"training of epoch {run.progress.epoch}: the gradient's norm is {norm}, expected a finite "
+        f"one; lower --learning_rate or set --grad_clip; the checkpoints written before are intact"
+    )
+
+
 def _heed(run: Run, record: "_Record | None" = None) -> None:
     """Save the state when it is time, or when the run was asked to end: then raise Interrupted."""
     ask = run.group.poll(run.saver.is_due)
     if ask is Ask.NOTHING:
         return
-    if record is not None:
-        record.check(run)  # a state that had diverged would be of no use
+    if record is not None:  # a state that had diverged would be of no use
+        record.check(run)
+        if not _are_finite(run.progress.norms):
+            raise _diverged(run, float("nan"))
     _save(run, beside=ask is Ask.SAVE)
     if ask is Ask.STOP:
         _leave(run)
@@ -220,9 +227,17 @@ def _save(run: Run, beside: bool) -> None:
 
 def _save_in_time(run: Run, in_time: bool) -> None:
     """Save what the last whole step left, by a process that does not get to its next one."""
-    found = _stacked(run.progress.losses)
-    if in_time and run.group.size == 1 and torch.isfinite(found).all():  # else they are spread
-        run.saver.save(lambda: _state(run, _stacked(run.progress.losses)), beside=False)
+    progress = run.progress
+    if not in_time:
+        return
+    if run.group.size > 1:  # the losses are spread; but a state may be half written
+        run.saver.settle()
+    elif _are_finite(progress.losses) and _are_finite(progress.norms):
+        run.saver.save(lambda: _state(run, _stacked(progress.losses)), beside=False)
+
+
+def _are_finite(values: Sequence[Tensor]) -> bool:
+    return bool(torch.isfinite(_stacked(values)).all())
 
 
 def _stacked(values: Sequence[Tensor]) -> Tensor:

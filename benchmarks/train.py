@@ -14,13 +14,15 @@ plain    what upstream does (benchmarks/plain.py), of each
 """
 
 import argparse
-import contextlib
 import json
+import multiprocessing
 import re
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -76,23 +78,23 @@ def main() -> None:
     """Measure and print."""
     asked = _arguments()
     device = choose_device(asked.device)
-    if device.type == "cpu":
-        keep_freed_memory()  # as training does
+    if asked.steps is None:
+        asked.steps = 2 if device.type == "cpu" else 50
     found = describe_device(device)
     print(f"{found['name']}, {cpu_count()} cores, torch {torch.__version__}, "
           f"hidden {asked.hidden_dim}, feed-forward {asked.dim_feedforward}, "
           f"chunk {CHUNK}")  # fmt: skip
-    cases = []
+    rows = []
     for episodes in _workloads(asked):
+        paths = [info.path for info in episodes.infos]
         for batch in asked.batch:
             loads = _measure_loaders(episodes, batch, asked)
             for precision in asked.precision:
                 case = Case(len(episodes.camera_names), batch, precision, dict(loads))
-                _measure_steps(case, episodes, asked, device)
+                case = _measured_apart(case, paths, asked)
                 _say(case, episodes, device, asked)
-                cases.append(case)
-    rows = [vars(case) for case in cases]
-    asked.json.write_text(json.dumps({"device": found, "rows": rows}, indent=2))
+                rows.append(vars(case))
+                asked.json.write_text(json.dumps({"device": found, "rows": rows}, indent=2))
     print(f"\nall figures of every round: {asked.json}")
 
 
@@ -111,7 +113,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--data_cache", choices=("gpu", "none"), default="none")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=2, help="in each round")
+    parser.add_argument("--steps", type=int, help="in each round; CPU 2, GPU 50 (plain 20)")
     parser.add_argument("--episodes", type=int, default=8)
     parser.add_argument("--length", type=int, default=100)
     parser.add_argument("--folder", type=Path, help="where the random frames are written")
@@ -156,10 +158,19 @@ def _measure_loaders(
     return rates
 
 
-def _measure_steps(
-    case: Case, episodes: Episodes, asked: argparse.Namespace, device: torch.device
-) -> None:
-    _forget_peaks(device)
+def _measured_apart(case: Case, paths: list[Path], asked: argparse.Namespace) -> Case:
+    """Measure the steps in a process of their own: its peak of memory is this case's alone."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        try:
+            return pool.submit(_measure_steps, case, paths, asked).result()
+        except BrokenProcessPool:
+            return case
+
+
+def _measure_steps(case: Case, paths: list[Path], asked: argparse.Namespace) -> Case:
+    device, episodes = choose_device(asked.device), open_episodes(paths)
+    if device.type == "cpu":
+        keep_freed_memory()  # as training does
     policy, _ = make_policy(config := make_config(asked, case.precision), episodes)
     policy.to(device)
     network = computation(config, policy, device, Group())
@@ -185,27 +196,29 @@ def _measure_steps(
             return time.perf_counter() - started, sum(waits)
 
     # on a GPU many more batches than the loader has in the making
-    both_steps = max(asked.steps, 200) if device.type == "cuda" else asked.steps
+    both_steps = asked.steps if device.type == "cpu" else 4 * asked.steps
+    plain_steps = min(asked.steps, 20)
     plain_config = replace(make_config(asked, asked.plain_precision), compile="off")
-    paths = [info.path for info in episodes.infos]
     waits = []
     with PlainProcess(plain_config, paths, case.batch, device) as plain:
-        ours()
+        for _ in range(1 if device.type == "cpu" else 5):  # so that it is warm, graphs recorded
+            ours()
         for _ in range(asked.rounds):
             case.add("step", case.batch / seconds_each(ours, asked.steps, device))
-            case.add("plain step", case.batch / plain.step_seconds(asked.steps))
+            case.add("plain step", case.batch / plain.step_seconds(plain_steps))
             took, waited = both()
             case.add("both", case.batch * both_steps / took)
-            case.add("plain both", case.batch / plain.both_seconds(both_steps))
+            case.add("plain both", case.batch / plain.both_seconds(plain_steps))
             waits.append(waited / took)
+    case.extra["host_peak_bytes"] = _peak_bytes()
+    if device.type == "cuda":
+        case.extra["device_peak_bytes"] = torch.cuda.max_memory_allocated(device)
     case.extra["wait_share"] = statistics.median(waits)
     with FlopCounterMode(display=False) as counter:
         losses(network, resident)["loss"].backward()
     case.extra["flops_per_sample"] = counter.get_total_flops() / case.batch
     case.extra["matmul_flops"] = matmul_rate(device, case.precision)
-    case.extra["host_peak_bytes"] = _peak_bytes()
-    if device.type == "cuda":
-        case.extra["device_peak_bytes"] = torch.cuda.max_memory_allocated(device)
+    return case
 
 
 def _timed(batches: Iterator[Batch], waits: list[float]) -> Iterator[Batch]:
@@ -218,20 +231,18 @@ def _timed(batches: Iterator[Batch], waits: list[float]) -> Iterator[Batch]:
         yield batch
 
 
-def _forget_peaks(device: torch.device) -> None:
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts from here
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-
-
 def _peak_bytes() -> int:
     found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
     return int(found[1]) << 10 if found else 0
 
 
 def _say(case: Case, episodes: Episodes, device: torch.device, asked: argparse.Namespace) -> None:
+    height, width = episodes.image_size
+    print(f"\ncameras: {case.cameras} of {height}x{width}, batch {case.batch}, {case.precision}")
     extra, rate, plain = case.extra, case.median, asked.plain_precision
+    if not extra:
+        print("  its process was killed, most likely for memory: no figures", flush=True)
+        return
     extra["utilisation"] = extra["flops_per_sample"] * rate("step") / extra["matmul_flops"]
     memory = f"host {extra['host_peak_bytes'] / 1e9:.1f} GB"
     if device.type == "cuda":
@@ -255,8 +266,6 @@ def _say(case: Case, episodes: Episodes, device: torch.device, asked: argparse.N
         ),
         "memory": memory,
     }
-    height, width = episodes.image_size
-    print(f"\ncameras: {case.cameras} of {height}x{width}, batch {case.batch}, {case.precision}")
     for name, text in lines.items():
         print(f"  {name:8} {text}", flush=True)
 

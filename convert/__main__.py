@@ -9,13 +9,14 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from act import stop
 from act.command_line import OneLineParser, add_flags
 from act.config import CONVERSION, DATA, INPUT, OUTPUT, Config
-from act.errors import UsageError
-from act.files import refuse_inside
+from act.errors import JobError, UsageError
+from act.files import only_job, refuse_inside
 from act.manifest import Manifest
 from act.run import log_to_terminal, run, tell
 from convert.choice import WHOLE, Shard, parse_shard
@@ -53,7 +54,13 @@ def main(argv: Sequence[str] = ()) -> int:
         for number in shard.numbers(len(converted.paths)):
             manifest.add_artifact(converted.paths[number])
 
-    return run(config, config.output / _manifest_name(shard), job, beside_others=shard != WHOLE)
+    try:
+        with _alone(config, shard):
+            return run(
+                config, config.output / _manifest_name(shard), job, beside_others=shard != WHOLE
+            )
+    except JobError as error:  # of the lock; the job's own are told by `run`
+        return tell(error)
 
 
 def parse(argv: Sequence[str]) -> tuple[Config, Shard, bool]:
@@ -78,6 +85,13 @@ def parse(argv: Sequence[str]) -> tuple[Config, Shard, bool]:
         given=names,
     )
     return config, shard, only_check
+
+
+def _alone(config: Config, shard: Shard) -> AbstractContextManager[None]:
+    """Hold a shard against itself: shards share the output, and one twice would write one file."""
+    if shard == WHOLE:
+        return nullcontext()  # `run` holds the whole output
+    return only_job(config.output / f".shard_{shard.index}_of_{shard.count}")
 
 
 def _manifest_name(shard: Shard) -> str:

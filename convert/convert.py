@@ -8,7 +8,7 @@ import contextlib
 import logging
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from convert.choice import WHOLE, Shard
 from convert.frames import Camera, CameraReaders, file_of
 from convert.image import page_bytes
 from convert.plan import Dims, Plan, forget_digests, make_plan, plan_fingerprint
+from convert.source_file import tell_opened
 from convert.sources import NOTHING, LeftOut, Source
 from convert.table import read_episode
 
@@ -55,15 +56,17 @@ def convert(
     shard: Shard = WHOLE,
     left_out: LeftOut = NOTHING,
     begin: Callable[[Converted], None] = lambda _: None,
+    note: Callable[[dict[str, str]], None] = lambda _: None,
 ) -> Converted:
     """Convert the datasets in `config.input`, but for `left_out`, to episode files in `folder`.
 
     begin: told what the conversion is of, before anything is written or replaced
+    note: told which episodes will be written, by file name, with their fingerprints
 
     Episodes already there from the same source and options are kept. Raises DatasetError for the
     input, OutputError for the disk, Interrupted on a signal.
     """
-    plan = make_plan(config, folder, left_out)
+    plan = _plan_apart(config, folder, left_out)
     forget_digests()  # of a conversion before, in the same process
     fingerprint = plan_fingerprint(plan)
     begin(Converted(plan, episode_paths(plan), fingerprint, None))
@@ -79,6 +82,7 @@ def convert(
     _check_room(plan, todo)
     rate = None
     if todo:
+        note({paths[number].name: plan.fingerprint(number) for number in todo})
         rate = _convert_all(plan, todo, worker_count(config, plan, len(todo)))
         _refuse_changed(plan, fingerprint)
     return Converted(plan, paths, fingerprint, rate)
@@ -98,13 +102,13 @@ def _refuse_changed(plan: Plan, fingerprint: str) -> None:
 
 def plan_only(config: Config, folder: Path, left_out: LeftOut = NOTHING) -> Converted:
     """What a conversion would be of; nothing is read but metadata, nothing is written."""
-    plan = make_plan(config, folder, left_out)
+    plan = _plan_apart(config, folder, left_out)
     return Converted(plan, episode_paths(plan), plan_fingerprint(plan), None)
 
 
 def check_whole(config: Config, folder: Path, left_out: LeftOut = NOTHING) -> Converted:
     """Convert nothing, but raise OutputError unless every episode is in `folder`, whole."""
-    plan = make_plan(config, folder, left_out)
+    plan = _plan_apart(config, folder, left_out)
     paths = episode_paths(plan)
     missing = [number for number, path in enumerate(paths) if not _is_done(plan, number, path)]
     if missing:
@@ -118,6 +122,18 @@ def check_whole(config: Config, folder: Path, left_out: LeftOut = NOTHING) -> Co
             f"{len(paths)} episodes expected; move it away"
         )
     return Converted(plan, paths, plan_fingerprint(plan), None)
+
+
+def _plan_apart(config: Config, folder: Path, left_out: LeftOut) -> Plan:
+    """The plan, made in another process: it decodes frames that the check may not have read."""
+    task = (config, folder, left_out)
+    (plan,) = workers.run(_make_plan, [task], 1, lambda _: f"{config.input[0]}: its plan")
+    return plan
+
+
+def _make_plan(task: tuple[Config, Path, LeftOut], report: workers.Report) -> None:
+    tell_opened(lambda path: report(workers.At(str(path))))
+    report(make_plan(*task))
 
 
 def episode_paths(plan: Plan) -> tuple[Path, ...]:
@@ -177,6 +193,7 @@ def _task_name(task: tuple[Plan, list[int]]) -> str:
 def convert_episodes(task: tuple[Plan, list[int]], report: workers.Report) -> None:
     """Write some episodes of a plan, reading each file forward; what a worker does."""
     plan, numbers = task
+    tell_opened(lambda _: report(0))  # no frame is done, but it reads
     readers = CameraReaders()
     try:
         for number in numbers:
@@ -280,14 +297,14 @@ def _write_frames(
     report(unreported)
 
 
-def remove_episodes(paths: Sequence[Path]) -> None:
-    """Remove converted episodes, and their folder when nothing else is in it."""
-    with output_errors(paths[0].parent):
-        for path in paths:
-            path.unlink(missing_ok=True)
-        with contextlib.suppress(FileNotFoundError):  # another machine was faster
-            if not any(paths[0].parent.iterdir()):
-                paths[0].parent.rmdir()
+def remove_episodes(folder: Path, fingerprints: Mapping[str, str]) -> None:
+    """Remove those episodes, by file name, and their folder when nothing else is in it."""
+    with output_errors(folder), contextlib.suppress(FileNotFoundError):  # of another machine
+        for path in sorted(folder.glob("episode_*.hdf5")):
+            if path.name in fingerprints and _fingerprint_in(path) == fingerprints[path.name]:
+                path.unlink(missing_ok=True)
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _is_done(plan: Plan, number: int, path: Path) -> bool:

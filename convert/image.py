@@ -23,7 +23,7 @@ from PIL import Image, ImageOps
 
 from act.episode import Frame
 from act.errors import DatasetError
-from convert.source_file import check_file
+from convert.source_file import check_file, tell
 from convert.table import parquet_errors, read_columns
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP")
@@ -173,6 +173,7 @@ class ImageReader:
         return max(1, min(_MAX_BATCH_ROWS, _BATCH_BYTES * rows.num_rows // max(1, size_bytes)))
 
     def _advance(self) -> None:
+        tell(self.path)
         self._first += len(self._batch)
         self._batch = _NO_ROWS
         with parquet_errors(self.path):

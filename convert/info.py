@@ -157,6 +157,8 @@ class Info:
         return {key: self._feature(key, entry) for key, entry in entries.items()}
 
     def _feature(self, key: str, entry: Any) -> Feature:
+        if not key or not _is_text(key):
+            raise self.error("the name of a feature", "a text that is not empty", key, "features")
         if not isinstance(entry, dict) or not isinstance(entry.get("dtype"), str):
             raise self.error(f"features[{key!r}]", "an object with a dtype", entry, "features")
         shape: list[int] = entry.get("shape") or []
@@ -188,10 +190,11 @@ class Info:
         expected = f"a path inside the dataset made of {sorted(values)}"
         try:
             path = PurePosixPath(_PLACEHOLDER.sub(lambda m: _place(m, values), template))
+            too_long = any(len(os.fsencode(part)) > _MAX_NAME_BYTES for part in path.parts)
         except ValueError as problem:
             raise self.error(template_key, expected, template, "template") from problem
-        too_long = any(len(os.fsencode(part)) > _MAX_NAME_BYTES for part in path.parts)
-        if path.is_absolute() or ".." in path.parts or "{" in str(path) or too_long:
+        inside = not path.is_absolute() and ".." not in path.parts and "{" not in str(path)
+        if not inside or too_long or not _is_text(str(path)):
             raise self.error(template_key, expected, template, "template")
         return self.root / path
 

@@ -1,27 +1,28 @@
 """The input as episode files: LeRobot datasets are converted, episodes are taken as they are."""
 
+import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from act.config import CONVERSION, DATA, Config, knobs
-from act.episode import find_episodes, read_info, read_vectors
-from act.errors import UsageError
+from act.episode import find_episodes, read_info, try_episode
+from act.errors import OutputError, UsageError
 from act.files import refuse_inside
 from act.launch import local_rank
 from act.machine import cpu_count
 from act.manifest import Manifest
-from convert import workers
+from convert import record, workers
 from convert.check.gate import check_input
-from convert.convert import convert, plan_only, remove_episodes, split_tasks
+from convert.convert import Converted, convert, plan_only, remove_episodes, split_tasks
 from convert.describe import describe_conversion, describe_dataset
 from convert.lerobot import is_dataset
-from convert.sources import NOTHING
+from convert.sources import NOTHING, LeftOut
 
 # Of the flags that shape a conversion, those that mean something without one.
 _ALSO_WITHOUT = {"camera_names", "max_episodes", "state_dim"}
 
+logger = logging.getLogger("act")
 
 T = TypeVar("T")
 
@@ -43,15 +44,7 @@ class Turns(Protocol):
 Begin = Callable[[dict[str, Any]], None]  # given the manifest's dataset section
 
 
-@dataclass(frozen=True)
-class EpisodeFiles:
-    """The episode files to train on, and whether this job made them."""
-
-    paths: tuple[Path, ...]
-    converted: bool
-
-
-def episode_files(config: Config, manifest: Manifest, begin: Begin) -> EpisodeFiles:
+def episode_files(config: Config, manifest: Manifest, begin: Begin) -> tuple[Path, ...]:
     """Convert or take the input; fills the manifest's dataset and conversion.
 
     begin: may refuse the dataset before a conversion writes or replaces anything
@@ -59,20 +52,28 @@ def episode_files(config: Config, manifest: Manifest, begin: Begin) -> EpisodeFi
     official = _official(config.input)
     _check_apart(config, converting=not official)
     if official:
-        taken = _take(config, official)
-        _open_apart(taken)
-        return EpisodeFiles(taken, converted=False)
-    left_out = check_input(config)
-    done = convert(
-        config,
-        config.output / "converted_hdf5",
-        left_out=left_out,
-        begin=lambda planned: begin(describe_dataset(planned)),
-    )
+        return _take(config, official)
+    digest = record.input_digest(config) if config.only_whole_episodes else ""
+    left_out = check_input(config, record.noted_left_out(config, digest))
+
+    kept = config.keep_converted_hdf5
+
+    def begun(planned: Converted) -> None:
+        begin(describe_dataset(planned))
+        if kept:
+            record.keep(config, [path.name for path in planned.paths])
+        if config.only_whole_episodes:
+            record.note_left_out(config, digest, left_out)
+
+    def note(fingerprints: dict[str, str]) -> None:
+        if not kept:
+            record.note_temporary(config, fingerprints)
+
+    done = convert(config, _folder(config), left_out=left_out, begin=begun, note=note)
     manifest.set("dataset", describe_dataset(done))
     manifest.set("conversion", describe_conversion(done))
     manifest.write()
-    return EpisodeFiles(done.paths, converted=True)
+    return done.paths
 
 
 def official_episodes(config: Config) -> tuple[Path, ...]:
@@ -83,17 +84,23 @@ def official_episodes(config: Config) -> tuple[Path, ...]:
 
 def describe_input(config: Config) -> dict[str, Any]:
     """The manifest's dataset section of an input that needs conversion; nothing is converted."""
-    left_out = check_input(config) if config.only_whole_episodes else NOTHING
-    return describe_dataset(plan_only(config, config.output / "converted_hdf5", left_out))
+    left_out: LeftOut | None = NOTHING
+    if config.only_whole_episodes:
+        left_out = record.noted_left_out(config, record.input_digest(config))
+    if left_out is None:
+        left_out = check_input(config)
+    return describe_dataset(plan_only(config, _folder(config), left_out))
 
 
-def convert_in_turn(config: Config, manifest: Manifest, group: Turns, begin: Begin) -> EpisodeFiles:
+def convert_in_turn(
+    config: Config, manifest: Manifest, group: Turns, begin: Begin
+) -> tuple[Path, ...]:
     """`episode_files` once for each machine: the first process, then the first of each other one.
 
     Where the machines share the output, the others find everything there; where each has its own,
     each converts for itself.
     """
-    files: EpisodeFiles | None = None
+    files: tuple[Path, ...] = ()
     if group.is_first:
         files = group.each(lambda: episode_files(config, manifest, begin))
     else:
@@ -102,21 +109,33 @@ def convert_in_turn(config: Config, manifest: Manifest, group: Turns, begin: Beg
         files = group.each(lambda: episode_files(config, manifest, lambda _: None))
     else:
         group.each(lambda: None)
-    paths = group.from_first(files.paths if files else ())
-    return files or EpisodeFiles(paths, converted=False)  # another process removes them
+    paths = group.from_first(files)
+    return files or paths
 
 
-def remove_converted(config: Config, files: EpisodeFiles) -> None:
-    """Remove the episodes that a completed run converted, unless they are to be kept."""
-    if files.converted and not config.keep_converted_hdf5:
-        remove_episodes(files.paths)
+def remove_converted(config: Config) -> None:
+    """Remove the episodes that a completed run wrote for itself, unless they are to be kept.
+
+    A run that is found finished does so too: a kill may have come between its end and this.
+    """
+    temporary = record.temporary(config)
+    if local_rank() or config.keep_converted_hdf5 or not temporary:
+        return
+    try:
+        remove_episodes(_folder(config), temporary)
+        record.forget_temporary(config)
+    except OutputError as error:  # the run is completed, and its manifest says so
+        logger.warning("%s; the run is completed, remove converted_hdf5/ by hand", error)
+
+
+def _folder(config: Config) -> Path:
+    return config.output / "converted_hdf5"
 
 
 def _check_apart(config: Config, converting: bool) -> None:
     """The input is never written to: refuse an output inside it, or one that holds it."""
     refuse_inside(config.output, config.input)
-    written = [config.output / "checkpoints" / config.run_name]
-    written += [config.output / "converted_hdf5"] if converting else []
+    written = [record.run_folder(config), *([_folder(config)] if converting else [])]
     for folder in (path.resolve() for path in config.input):
         for path in (path.resolve() for path in written):
             if path == folder or path in folder.parents:
@@ -147,8 +166,7 @@ def _open_apart(paths: Sequence[Path]) -> None:
 def _open(paths: Sequence[Path], report: workers.Report) -> None:
     for path in paths:
         report(workers.At(str(path)))
-        read_info(path)
-        read_vectors(path)
+        try_episode(path)
 
 
 def _take(config: Config, paths: list[Path]) -> tuple[Path, ...]:
@@ -160,7 +178,9 @@ def _take(config: Config, paths: list[Path]) -> tuple[Path, ...]:
             f"--{min(useless)} cannot apply: {paths[0].parent} holds episode_*.hdf5 files, which "
             f"are not converted; leave it out"
         )
-    info = read_info(paths[0])
+    taken = tuple(paths[: config.max_episodes or None])
+    _open_apart(taken)
+    info = read_info(taken[0])
     dims = {info.qpos_dim, info.action_dim}
     if "state_dim" in config.given and config.state_dim and dims != {config.state_dim}:
         raise UsageError(
@@ -168,4 +188,4 @@ def _take(config: Config, paths: list[Path]) -> tuple[Path, ...]:
             f"{info.qpos_dim} qpos and {info.action_dim} action dims and are not converted; leave "
             f"it out"
         )
-    return tuple(paths[: config.max_episodes or None])
+    return taken

@@ -19,11 +19,15 @@ _listeners: list[Callable[[Path], None]] = []
 
 
 def tell_opened(listener: Callable[[Path], None]) -> None:
-    """From now on tell `listener` of each file of the input before this process opens it."""
-    _listeners.append(listener)
+    """From now on tell `listener`, and no other, of each file of the input that is opened or read.
+
+    Before this process opens it, and again while it reads on in a long one.
+    """
+    _listeners[:] = [listener]
 
 
-def _tell(path: Path) -> None:
+def tell(path: Path) -> None:
+    """Say that a file is about to be opened, or still read."""
     for listener in _listeners:
         listener(path)
 
@@ -33,7 +37,7 @@ def check_file(path: Path) -> None:
 
     What is not a regular file is not opened: reading a pipe would wait for ever.
     """
-    _tell(path)
+    tell(path)
     kind = _KINDS.get(path.suffix, "file")
     try:
         status = path.stat()

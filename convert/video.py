@@ -15,10 +15,12 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from act.errors import DatasetError
-from convert.source_file import check_file
+from act.machine import memory_bytes
+from convert.source_file import check_file, tell
 
 Frame = NDArray[np.uint8]
 
@@ -26,6 +28,11 @@ Frame = NDArray[np.uint8]
 _MAX_OFF_GRID = Fraction(1, 4)
 # HEVC may not be able to start at the very frame: its leading pictures need the group before.
 _PREROLL_S = 1
+_TELL_EVERY = 64  # frames
+# What a decoder takes for each pixel: 16 reference pictures of 1.5 bytes, RGB, and a copy of it.
+_PIXEL_BYTES = 32
+_LARGEST_SHARE = 8  # of the memory, for one video
+_LARGEST_PIXELS = 1 << 26
 _BT709, _BT601, _FULL_RANGE = 1, 5, 2  # AVCOL_SPC_BT709, AVCOL_SPC_BT470BG, AVCOL_RANGE_JPEG
 # From PyAV 17 on, colours are converted by a thread for each core unless told otherwise: among
 # workers that already use every core, 0.80 ms a frame instead of 0.52 (480x640, decoding included).
@@ -63,6 +70,7 @@ class VideoReader:
                 code="codec-missing",
                 where=path,
             )
+        limit_pixels(path, self._stream)
         # one thread per process: the work is spread over processes (convert/workers.py)
         self._stream.codec_context.thread_count = 1
         self._start = self._stream.start_time or 0
@@ -169,6 +177,8 @@ class VideoReader:
             if frame is None:
                 return
             ordinal = self._ordinal(frame)
+            if ordinal % _TELL_EVERY == 0:  # also where a seek has to decode from afar
+                tell(self.path)
             reached = f"a frame after {ordinal}"
             yield ordinal, frame
 
@@ -201,6 +211,20 @@ class VideoReader:
 def open_video(path: Path) -> InputContainer:
     """Open a video file as what it is: never a playlist that names other files or addresses."""
     return av.open(str(path), options=_ONLY_A_FILE)
+
+
+def limit_pixels(path: Path, stream: VideoStream) -> None:
+    """Refuse frames that claim more than the memory bears, and have the decoder do so later on."""
+    most = min(_LARGEST_PIXELS, memory_bytes() // _LARGEST_SHARE // _PIXEL_BYTES)
+    context = stream.codec_context
+    if context.width * context.height > most:
+        raise DatasetError(
+            f"{path}: its frames are {context.height}x{context.width}, expected at most {most} "
+            f"pixels, which is what the memory bears; record or encode it smaller",
+            code="video-size",
+            where=path,
+        )
+    context.options = {"max_pixels": str(most)}
 
 
 @contextlib.contextmanager

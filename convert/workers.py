@@ -1,7 +1,8 @@
 """Work spread over processes: each worker has its own pipe, so a death has a name.
 
 A worker ignores the terminal's signals; it ends when its pipe closes, also when the parent was
-killed. A worker that dies takes down its task, which is named, and never hangs the others.
+killed. A worker that dies takes down its task, which is named, and never hangs the others; nor does
+one that hangs: what works reports, if only where it is.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import Any
 
 from act import stop
@@ -32,6 +35,8 @@ Work = Callable[[Any, Report], None]  # a task and where to report to
 # 4 kB, which took as long as the colour conversion (15 to 20 % of the whole conversion, measured).
 _KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(256 << 20), "MALLOC_MMAP_THRESHOLD_": str(32 << 20)}
 CRASH = "worker-crash"  # the code of the error that a dead worker leaves
+SILENT_S = 600.0  # after which a busy worker is taken to hang
+_LONGEST_PAUSE_S = 1.0  # between two looks: what is more, this process itself stood still
 _POLL_S = 0.2
 _END_S = 5.0
 
@@ -43,29 +48,35 @@ class At:
     place: str
 
 
-@dataclass
+@dataclass(eq=False)
 class _Worker:
     process: SpawnProcess
     pipe: Connection
     task: Any = None
     place: str | None = None  # in its task
+    silent_s: float = 0.0
 
 
 def run(work: Work, tasks: Sequence[Any], count: int, name: Callable[[Any], str]) -> Iterator[Any]:
     """Do every task on up to `count` processes; give what they report as it comes.
 
-    Raises the first JobError of a worker, one that names its task when a worker dies, and
-    Interrupted when a signal asked the job to stop. `work` must be importable by name.
+    Raises the first JobError of a worker, one that names its task when a worker dies or says
+    nothing for SILENT_S, and Interrupted when a signal asked the job to stop. `work` must be
+    importable by name.
     """
     waiting = list(reversed(tasks))
     workers = [_start(work) for _ in range(min(count, len(tasks)))]
     try:
         for worker in workers:
             _give_task(worker, waiting)
+        looked = time.monotonic()
         while any(worker.task is not None for worker in workers):
             stop.check()
-            for worker in _ready(workers):
+            heard = _ready(workers)
+            for worker in heard:
                 yield from _receive(worker, waiting, name)
+            before, looked = looked, time.monotonic()
+            _refuse_silence(workers, heard, min(looked - before, _LONGEST_PAUSE_S), name)
     finally:
         _end(workers)
 
@@ -100,6 +111,35 @@ def _ready(workers: list[_Worker]) -> list[_Worker]:
     busy = [worker for worker in workers if worker.task is not None]
     ready = wait([worker.pipe for worker in busy], timeout=_POLL_S)
     return [worker for worker in busy if worker.pipe in ready]
+
+
+def _refuse_silence(
+    workers: list[_Worker], heard: list[_Worker], seconds: float, name: Callable[[Any], str]
+) -> None:
+    """Count the time that each busy worker has said nothing; raise when one has for too long."""
+    for worker in workers:
+        if worker.task is None or worker in heard or _waits_for_disk(worker.process.pid):
+            worker.silent_s = 0.0
+            continue
+        worker.silent_s += seconds
+        if worker.silent_s > SILENT_S:
+            worker.process.kill()
+            raise DatasetError(
+                f"{worker.place or name(worker.task)}: the worker has said nothing for "
+                f"{SILENT_S / 60:g} minutes, expected a sign of life every few seconds; most "
+                f"likely the video decoder or HDF5 hangs; leave this episode out or record it "
+                f"again",
+                code=CRASH,
+            )
+
+
+def _waits_for_disk(pid: int | None) -> bool:
+    """Whether a thread of a process is in the kernel's uninterruptible sleep: a disk is slow."""
+    try:
+        states = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except OSError:  # not Linux, or it is ending
+        return False
+    return any(state.rpartition(")")[2].split()[:1] == ["D"] for state in states)
 
 
 def _receive(worker: _Worker, waiting: list[Any], name: Callable[[Any], str]) -> Iterator[Any]:

@@ -104,7 +104,7 @@ def set_vectors(root: Path, key: str, change: Callable[[NDArray[Any]], Any]) -> 
         set_column(path, key, pa.array(list(values.astype(np.float32))))
 
 
-def encode(
+def encode(  # noqa: PLR0913  one keyword per property
     path: Path,
     places: Iterable[int],
     *,
@@ -114,6 +114,7 @@ def encode(
     codec: str = "libx264",
     level: Callable[[int], int] = lambda frame: 5 * frame % 200,
     ramp: int = 50,
+    gop: int = 2,
     **options: str,
 ) -> None:
     """A video with frames shown at `places` / fps, of a plain gradient that moves."""
@@ -122,7 +123,7 @@ def encode(
     with av.open(str(path), "w", options=options) as container:
         stream: Any = container.add_stream(codec, rate=fps)
         stream.width, stream.height, stream.pix_fmt = width, height, pixels
-        stream.codec_context.gop_size = 2
+        stream.codec_context.gop_size = gop
         for place in places:
             values = np.broadcast_to(across[None, :, None] + level(place), (height, width, 3))
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(values, np.uint8), "rgb24")
@@ -885,6 +886,37 @@ def a_name_with_a_zero(root: Path) -> None:
 @v21("features", INFO)
 def a_name_with_half_a_pair(root: Path) -> None:
     edit_feature(root, "action", names=["a\ud800"] * 7)
+
+
+def rename_feature(root: Path, key: str, name: str) -> None:
+    features = json.loads((root / INFO).read_text())["features"]
+    features[name] = features.pop(key)
+    edit_info(root, features=features)
+
+
+@v30("features", INFO, "template")
+def a_camera_with_half_a_pair(root: Path) -> None:
+    rename_feature(root, WRIST, "observation.images.\ud800")
+
+
+@v21("features", INFO)
+def a_camera_with_a_byte_that_is_no_text(root: Path) -> None:
+    rename_feature(root, WRIST, "observation.images.\udc80")
+
+
+@image("features", INFO)
+def a_camera_without_a_name(root: Path) -> None:
+    rename_feature(root, WRIST, "")
+
+
+@v30("template", INFO)
+def a_table_with_half_a_pair(root: Path) -> None:
+    edit_info(root, data_path="\ud800")
+
+
+@v21("template", INFO)
+def a_video_with_half_a_pair(root: Path) -> None:
+    edit_info(root, video_path="videos/{video_key}/\ud800{episode_index}.mp4")
 
 
 @v21("template", INFO)

@@ -29,15 +29,9 @@ def test_the_plain_loader_gives_the_samples_that_ours_gives(storage: str, tmp_pa
     torch.testing.assert_close(plain, [list(one) for one in ours], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("dataset_dir", [False, True])
-def test_the_benchmark_measures_each_part_beside_the_plain_path(
-    dataset_dir: bool, tmp_path: Path
-) -> None:
+def test_the_benchmark_measures_each_part_beside_the_plain_path(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     flags = {"cameras": "2", "size": "32x48", "episodes": "2", "length": "4", "batch": "2"}
-    if dataset_dir:
-        write(tmp_path / "episodes", "jpeg")
-        flags |= {"dataset_dir": str(tmp_path / "episodes"), "cameras": "1"}  # that is not asked
     flags |= {"hidden_dim": "32", "dim_feedforward": "32", "precision": "fp32", "device": "cpu"}
     flags |= {"rounds": "2", "steps": "1", "json": str(report), "folder": str(tmp_path)}
     words = [word for name, value in flags.items() for word in (f"--{name}", value)]

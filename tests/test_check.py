@@ -5,7 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,9 @@ from convert.convert import convert
 from convert.findings import Report
 from convert.lerobot import read_dataset
 from convert.plan import make_plan
+from convert.record import input_digest, noted_left_out
+from convert.sources import NOTHING
+from convert.video import VideoReader
 from tests.broken import (
     BROKEN,
     FRONT,
@@ -34,11 +39,13 @@ from tests.broken import (
     WRIST,
     Broken,
     cut,
+    damaged_in_the_middle,
     edit_info,
     encode,
 )
-from tests.conftest import ROOT, SAMPLES, SMALL, command_environment, make_config
+from tests.conftest import ROOT, SAMPLES, SMALL, Ended, command_environment, make_config
 
+Job = Callable[..., Ended]
 GOOD = [*sorted(path for path in SMALL.iterdir() if path.is_dir()), *SAMPLES]
 # What is peculiar about them, and said.
 KNOWN = {
@@ -381,6 +388,19 @@ def test_a_job_survives_a_crash_in_a_decoder(
     assert manifest["status"] == "failed"
 
 
+def test_frames_that_the_memory_does_not_bear_are_not_decoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("convert.video.memory_bytes", lambda: 8 * 32 * (96 * 128 - 1))
+    root = SMALL / "v21_h264"
+    report = check(root, chunk_size=5)
+    assert {finding.code for finding in report.errors} == {"video-size"}
+    assert "96x128, expected at most 12287 pixels" in report.text()
+    video = next(root.rglob("*.mp4"))
+    with pytest.raises(DatasetError, match="expected at most 12287 pixels"):
+        VideoReader(video, Fraction(30))
+
+
 def unfinished(root: Path) -> None:
     """As a killed recording leaves it: the last table has no footer, info.json is ahead."""
     shutil.copytree(SMALL / "v30_multifile", root)
@@ -427,6 +447,27 @@ def test_only_whole_episodes_leaves_out_what_one_file_breaks(tmp_path: Path) -> 
     assert left_out == {(root, 1)}
     plan = make_plan(config, tmp_path, left_out)
     assert [source.episode.index for source in plan.sources] == [0, 2]
+
+
+def test_what_was_left_out_before_is_not_decoded_again(tmp_path: Path, job: Job) -> None:
+    """Neither by a check that is told, nor by a run that is finished."""
+    root = tmp_path / "dataset"
+    shutil.copytree(SMALL / "v21_av1", root)
+    damaged_in_the_middle(root)
+    config = make_config(tmp_path / "output", input=root, only_whole_episodes=True)
+    assert check_input(config, NOTHING) == NOTHING  # only decoding finds it
+    flags = {"input": root, "only_whole_episodes": True, "num_epochs": 1}
+    ended = job(**flags)
+    assert ended.code == 0, ended.err
+    digest = input_digest(config)
+    assert noted_left_out(config, digest) == frozenset({(root, 1)})
+    (tmp_path / "output/manifest.json").unlink()
+    again = job(**flags)
+    assert again.code == 0, again.err
+    assert "leaves out" not in again.err  # it was not checked at all
+    (root / "meta/info.json").write_text((root / "meta/info.json").read_text() + " ")
+    assert noted_left_out(config, input_digest(config)) is None
+    assert "leaves out 1 episodes" in job(**flags).err
 
 
 def test_only_whole_episodes_does_not_excuse_the_metadata(tmp_path: Path) -> None:

@@ -136,6 +136,13 @@ def test_statistics_are_read_without_running_anything(tmp_path: Path) -> None:
             assert found[name].dtype == value.dtype
 
 
+def test_bytes_that_a_pickle_only_claims_take_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "dataset_stats.pkl"
+    path.write_bytes(b"cbuiltins\nbytearray\n(I1000000000000\ntR.")  # a terabyte
+    with pytest.raises(UsageError, match="something else than bytes"):
+        load_stats(path)
+
+
 @pytest.mark.parametrize("name", ["code", "list", "number", "names", "objects"])
 def test_other_pickles_are_refused(tmp_path: Path, name: str) -> None:
     objects = np.array([Path("x")], dtype=object)

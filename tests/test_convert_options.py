@@ -6,7 +6,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,10 @@ from act.jpeg import decode_jpeg
 from convert import workers
 from convert.convert import WORKER_BYTES, Converted, check_whole, convert, worker_bytes
 from convert.plan import make_plan
+from convert.source_file import tell_opened
+from convert.video import VideoReader
 from tests.barcode import read_code
+from tests.broken import encode
 from tests.conftest import ROOT, SMALL, Ended, command_environment, make_config
 
 
@@ -247,6 +252,26 @@ def test_shards_side_by_side_give_the_bytes_of_one_run(tmp_path: Path) -> None:
     assert (shared / "manifest_2_of_3.json").exists()
 
 
+def test_a_shard_that_is_started_twice_is_75_and_touches_nothing(tmp_path: Path) -> None:
+    first = start(tmp_path, "--shard", "1/2", "--convert_workers", "1")
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".episode_*.partial")):
+        assert time.monotonic() < deadline
+    first.send_signal(signal.SIGSTOP)  # it writes nothing while it stands still
+    for child in (children := _children(first.pid)):
+        os.kill(child, signal.SIGSTOP)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    second = end(start(tmp_path, "--shard", "1/2"), tmp_path)
+    assert second.code == 75, second.err
+    assert "another job is writing here" in second.errors[0]
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    for pid in (*children, first.pid):
+        os.kill(pid, signal.SIGCONT)
+    assert end(start(tmp_path, "--shard", "0/2"), tmp_path).code == 0
+    assert end(first, tmp_path).code == 0
+    assert end(start(tmp_path, "--check_whole"), tmp_path).code == 0
+
+
 def test_a_set_that_is_not_whole(tmp_path: Path) -> None:
     config = make_config(tmp_path, input=SMALL / "v30_h264")
     converted = convert(config, tmp_path / "e")
@@ -307,6 +332,39 @@ def test_a_worker_that_dies_is_named_and_hangs_nobody(
     with pytest.raises(kind, match=words):
         list(workers.run(die, [1, task, 2, 4], 2, lambda number: f"task {number}"))
     assert time.monotonic() - started < 30
+
+
+def hang(task: int, report: workers.Report) -> None:
+    """A task that reports now and then, or never again."""
+    for _ in range(14):
+        threading.Event().wait(0.5)
+        report(task)
+    if task == 3:
+        report(workers.At("episode 12 (file-003.mp4)"))
+        threading.Event().wait()
+
+
+def test_a_worker_that_hangs_is_named_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "SILENT_S", 6)
+    assert list(workers.run(hang, [1], 1, str)) == [1] * 14
+    with pytest.raises(
+        DatasetError, match=r"episode 12 .file-003.mp4.: .* said nothing for 0.1 min"
+    ):
+        list(workers.run(hang, [1, 3], 2, str))
+
+
+def test_reading_a_long_file_gives_signs_of_life(tmp_path: Path) -> None:
+    """Also a seek that decodes from the beginning, as there is one key frame."""
+    path, told = tmp_path / "long.mp4", list[Path]()
+    encode(path, range(300))
+    with VideoReader(path, Fraction(30)) as reader:
+        tell_opened(told.append)
+        next(reader.frames(299, 1))
+    assert len(told) <= 1  # near a key frame
+    encode(path, range(300), gop=1000)
+    with VideoReader(path, Fraction(30)) as reader:
+        next(reader.frames(299, 1))
+    assert len(told) >= 4
 
 
 def test_workers_report_everything(caplog: pytest.LogCaptureFixture) -> None:

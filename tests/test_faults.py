@@ -22,7 +22,9 @@ from act.errors import OutputError
 from act.files import whole_path
 from tests.chaos.jumping_clock import COMPILER, jumping_clock
 from tests.chaos.small_job import check_result, finish, start
-from tests.conftest import DATA, SMALL, Ended
+from tests.chaos.small_job import command as small_job
+from tests.conftest import DATA, ROOT, SMALL, Ended, command_environment
+from tests.test_job import imitate, write_official
 from tests.test_resume import children
 
 Job = Callable[..., Ended]
@@ -81,6 +83,117 @@ def test_an_input_that_changes_while_converting_is_3(tmp_path: Path) -> None:
     pq.write_table(pq.read_table(table), table, compression="gzip")  # as good as before
     error = ended_with(process, 3)
     assert "changed while it was converted" in error
+
+
+# What a crash inside libhdf5 or FFmpeg is to the process that calls it.
+_CRASH = """
+import av, h5py, os, signal
+def crashing(opened):
+    def crash(*args, **kwargs):
+        paths = [str(arg) for arg in args if isinstance(arg, str | os.PathLike)]
+        if any(path.endswith(os.environ["CRASHES"]) for path in paths):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return opened(*args, **kwargs)
+    return crash
+av.open = crashing(av.open)
+h5py.File.__init__ = crashing(h5py.File.__init__)
+"""
+
+
+@pytest.fixture
+def crash_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """From now on every process of a command crashes when it opens a file of that name."""
+
+    def crash(name: str) -> None:
+        (tmp_path / "sitecustomize.py").write_text(_CRASH)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        monkeypatch.setenv("CRASHES", name)
+
+    return crash
+
+
+def named_in_one_line(ended: Ended, name: str) -> bool:
+    assert ended.code == 3, ended.err
+    return len(ended.errors) == 1 and name in ended.errors[0]
+
+
+def test_an_episode_file_that_crashes_hdf5_is_named(
+    tmp_path: Path, job: Job, crash_over: Callable[[str], None]
+) -> None:
+    """Also by a run that is finished, and by upstream's command."""
+    write_official(tmp_path / "episodes", [5, 6])
+    flags = {"input": tmp_path / "episodes", "num_epochs": 1}
+    assert job(**flags).code == 0
+    crash_over("episode_0.hdf5")
+    assert named_in_one_line(job(**flags), "episode_0.hdf5")
+    assert named_in_one_line(job(**flags, run_name="other"), "episode_0.hdf5")
+    assert named_in_one_line(imitate(tmp_path), "episode_0.hdf5")
+
+
+def test_a_video_that_crashes_its_decoder_is_named_by_a_finished_run(
+    job: Job, crash_over: Callable[[str], None]
+) -> None:
+    flags = {"input": SMALL / "v30_h264", "num_epochs": 1}
+    assert job(**flags).code == 0
+    crash_over("file-000.mp4")
+    assert named_in_one_line(job(**flags), "file-000.mp4")
+
+
+def test_a_run_removes_no_episodes_but_those_that_it_wrote(tmp_path: Path, job: Job) -> None:
+    flags = {"input": SMALL / "v21_h264", "num_epochs": 1}
+    assert job(**flags, keep_converted_hdf5=True).code == 0
+    episodes = tmp_path / "output/converted_hdf5"
+    (episodes / "episode_3.hdf5").unlink()  # the other run writes this one
+    ended = job(**flags, run_name="other")
+    assert ended.code == 0, ended.err
+    assert sorted(path.name for path in episodes.iterdir()) == [
+        f"episode_{number}.hdf5" for number in range(3)
+    ]
+
+
+# What a kill is that comes when the run is finished and its episodes are about to go.
+_KILL = """
+import os, pathlib, signal
+unlink = pathlib.Path.unlink
+def kill(self, *args, **kwargs):
+    if self.name == "episode_0.hdf5":
+        os.kill(os.getpid(), signal.SIGKILL)
+    unlink(self, *args, **kwargs)
+pathlib.Path.unlink = kill
+"""
+
+
+def test_a_finished_run_removes_what_a_kill_left(
+    tmp_path: Path, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(_KILL)
+    flags = {"input": SMALL / "v21_h264", "num_epochs": 1}
+    with monkeypatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(tmp_path))
+        assert job(**flags).code == -signal.SIGKILL
+    episodes = tmp_path / "output/converted_hdf5"
+    assert len(list(episodes.iterdir())) == 4
+    assert job(**flags, keep_converted_hdf5=True).code == 0
+    assert len(list(episodes.iterdir())) == 4
+    again = job(**flags)
+    assert again.code == 0, again.err
+    assert not episodes.exists()
+
+
+@as_root
+def test_episodes_that_cannot_be_removed_are_a_warning(tmp_path: Path, job: Job) -> None:
+    """The run is completed, as its manifest says by then."""
+    episodes = tmp_path / "output/converted_hdf5"
+    episodes.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(episodes)], check=True)
+    try:
+        ended = job(input=SMALL / "v21_h264", num_epochs=1)
+    finally:
+        subprocess.run(["umount", str(episodes)], check=True)
+    assert ended.code == 0, ended.err
+    assert ended.manifest["status"] == "completed"
+    assert "remove converted_hdf5/ by hand" in ended.err
+    assert ended.errors == []
 
 
 def ended_with(process: "subprocess.Popen[str]", code: int) -> str:
@@ -206,6 +319,24 @@ def assert_jumps(clock: dict[str, str]) -> None:
         )  # fmt: skip
         found = {round((float(word) - time.time()) / 43200) / 2 for word in done.stdout.split()}
         assert found == JUMPS_DAYS
+
+
+@pytest.mark.parametrize("gone", ["pipe", "disk"])
+def test_a_log_that_nobody_reads_or_that_is_full_ends_no_training(
+    gone: str, tmp_path: Path
+) -> None:
+    if gone == "pipe":
+        reader, writer = os.pipe()
+        os.close(reader)
+    else:
+        writer = os.open("/dev/full", os.O_WRONLY)
+    command = small_job(tmp_path / "output", num_epochs=2)
+    done = subprocess.run(
+        command, cwd=ROOT, env=command_environment(), stdout=writer, stderr=writer, check=False
+    )
+    os.close(writer)
+    assert done.returncode == 0
+    assert json.loads((tmp_path / "output/manifest.json").read_text())["status"] == "completed"
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:

@@ -17,11 +17,11 @@ from convert.info import Info
 from convert.plan import make_plan
 from tests.conftest import SMALL, make_config
 
+# JSON can hold halves of surrogate pairs, which no file's name and no other encoding can.
+TEXTS = st.text(st.characters(), max_size=20) | st.sampled_from(["", "\ud800", "a\udc80", "a\0b"])
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
-    ),
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
     max_leaves=8,
 )
 INFO = json.loads((SMALL / "v30_h264/meta/info.json").read_text())
@@ -65,13 +65,24 @@ def test_any_feature(
 
 
 @QUICK
+@given(st.sampled_from(sorted(INFO["features"])), st.sampled_from(["", "observation.images."]),
+       TEXTS)  # fmt: skip
+def test_any_name_of_a_feature(
+    root: Path, tmp_path: Path, name: str, prefix: str, new: str
+) -> None:
+    features = INFO["features"] | {prefix + new: INFO["features"][name]}
+    features.pop(name, None)
+    look_at(root, INFO | {"features": features}, tmp_path)
+
+
+@QUICK
 @given(VALUES)
 def test_any_info_at_all(root: Path, tmp_path: Path, value: Any) -> None:
     look_at(root, value, tmp_path)
 
 
 @QUICK
-@given(st.text(alphabet="{}./\\:!_aepisod0chunkvideoky ", max_size=60))
+@given(st.text(alphabet="{}./\\:!_aepisod0chunkvideoky \ud800\udc80\0", max_size=60))
 def test_any_path_template_stays_inside(root: Path, tmp_path: Path, template: str) -> None:
     look_at(root, INFO | {"data_path": template}, tmp_path)
     look_at(root, INFO | {"video_path": template}, tmp_path)
@@ -79,9 +90,11 @@ def test_any_path_template_stays_inside(root: Path, tmp_path: Path, template: st
 
 @given(
     st.sampled_from(["data_path", "video_path"]),
-    st.text(alphabet="{}./\\_:videokychunkx0", max_size=40)
+    st.text(alphabet="{}./\\_:videokychunkx0\ud800\udc80\0", max_size=40)
     | st.sampled_from(["/etc/{video_key}", "../{video_key}", "{video_key}/../../x", "{video_key}"]),
-    st.sampled_from(["observation.images.top", "..", "../../x", "/etc/passwd", "a/../../.."]),
+    st.sampled_from(
+        ["observation.images.top", "..", "../../x", "/etc/passwd", "a/../../..", "\ud800"]
+    ),
 )
 @QUICK
 def test_a_template_is_a_path_inside_the_dataset_or_refused(

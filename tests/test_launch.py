@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from act.command_line import parse
 from act.files import write_json
 from act.launch import processes_to_start, take_over_from_scheduler
 from act.torchrun import _exit_code
@@ -81,14 +83,35 @@ def test_a_killed_first_process_leaves_a_manifest_that_says_so(tmp_path: Path) -
     assert "local rank 0 was lost" in values["reason"]
 
 
-def test_the_examples_name_flags_that_exist_and_retry_on_75() -> None:
-    for path in sorted((ROOT / "examples").iterdir()):
-        text = path.read_text()
-        assert "75" in text, path
-        if path.suffix == ".json":
-            definition = json.loads(text)
-            rules = definition["retryStrategy"]["evaluateOnExit"]
-            assert {"onExitCode": "75", "action": "RETRY"} in rules
+EXAMPLES = sorted(path for path in (ROOT / "examples").iterdir() if path.suffix != ".md")
+GIVEN_UP = "[1, 2, 3, 4, 5]"  # what another try would not mend
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_the_command_of_an_example_is_understood(path: Path, tmp_path: Path) -> None:
+    """From its --run_name on, as this project's own parser reads it."""
+    text = " ".join(line for line in path.read_text().splitlines() if line.strip()[:1] != "#")
+    words = re.findall(r"--[a-z]+_[a-z_]+[=\s\",]+[\w.]+", text)
+    assert words
+    given = [word for pair in words for word in re.split(r"[=\s\",]+", pair)]
+    config = parse([*given, "--output", str(tmp_path)], {})
+    assert (config.run_name, config.task_name) == ("pick_block_act_v1", "pick_block")
+    assert config.num_epochs == 12000
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_tries_again_what_was_interrupted_and_nothing_else(path: Path) -> None:
+    text = path.read_text()
+    if path.suffix == ".json":
+        rules = json.loads(text)["retryStrategy"]["evaluateOnExit"]
+        assert {"onExitCode": "75", "action": "RETRY"} in rules
+        assert rules[-1] == {"onReason": "*", "action": "EXIT"}  # else what matches none is retried
+    elif path.suffix == ".yaml":
+        policy = text.split("podFailurePolicy:")[1].split("template:")[0]
+        assert re.search(rf"FailJob.*\n.*\n.*In\n *values: {re.escape(GIVEN_UP)}", policy)
+        assert re.search(r"Count.*\n.*\n.*In\n *values: \[75\]", policy)
+    else:  # tried below
+        assert path.name == "slurm.sbatch"
 
 
 @pytest.mark.parametrize(
@@ -118,7 +141,7 @@ def test_slurm_tries_again_what_is_worth_it(
     environment = {
         "PATH": f"{tmp_path}:{os.environ['PATH']}", "DATASET": "d", "OUTPUT": str(tmp_path),
         "SLURM_NNODES": "2", "SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "a,b",
-        "SLURM_RESTART_COUNT": str(restarts),
+        "SLURM_RESTART_COUNT": str(restarts), "SLURM_CPUS_PER_TASK": "8",
     }  # fmt: skip
     script = str(ROOT / "examples/slurm.sbatch")
     done = subprocess.run(["bash", script], env=environment, check=False)

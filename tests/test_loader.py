@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -22,6 +24,7 @@ from act.loader import Batch, Loader, Pass, passes
 from tests.conftest import ROOT
 
 CAMERAS = ("top", "wrist")
+CPU = torch.device("cpu")
 LENGTHS = (7, 4, 9)
 
 
@@ -64,7 +67,7 @@ def rechunk(path: Path) -> None:
             images.create_dataset(camera, data=frames, chunks=(1, 32, 48, 3))
 
 
-def batches(episodes: Episodes, **changes: int) -> list[Batch]:
+def batches(episodes: Episodes, device: torch.device = CPU, **changes: int) -> list[Batch]:
     changes = {"batch_size": 2, "threads": 2, "cached": 0} | changes
     sampler = Sampler(episodes, 0, chunk_size=5, latent_dim=4, batch_size=changes["batch_size"])
     todo = [Pass(epoch, train=True) for epoch in range(6)]
@@ -73,7 +76,7 @@ def batches(episodes: Episodes, **changes: int) -> list[Batch]:
         norm_stats(episodes),
         [(one, [0, 1, 2]) for one in todo],
         threads=changes["threads"],
-        device=torch.device("cpu"),
+        device=device,
         cached=bool(changes["cached"]),
     ) as loader:
         # the loader uses its buffers again
@@ -111,7 +114,9 @@ def test_threads_and_batches_change_no_sample(tmp_path: Path) -> None:
     episodes = open_episodes(write(tmp_path, "raw"), CAMERAS)
     for name in ("image", "qpos", "action", "is_pad", "eps"):
         one, other = (
-            np.concatenate([getattr(batch, name).numpy() for batch in batches(episodes, **changes)])
+            np.concatenate(
+                [getattr(batch, name).numpy() for batch in batches(episodes, CPU, **changes)]
+            )
             for changes in ({"threads": 1}, {"threads": 4, "batch_size": 3})
         )
         assert np.array_equal(one, other), name
@@ -225,6 +230,77 @@ def test_an_episode_whose_data_lie_in_another_file_is_refused(
         open_episodes([first])
 
 
+def never_written(file: h5py.File, name: str, shape: tuple[int, ...], dtype: Any) -> None:
+    del file[name]
+    chunks = (1, *shape[1:]) if len(shape) == 4 else (1 << 12, *shape[1:])
+    file.create_dataset(name, shape, dtype, chunks=chunks)
+
+
+def claim_all(file: h5py.File) -> None:
+    """A file of 200 kB with days of steps: each would be looked up in it, for each camera."""
+    for name in ("action", "observations/qpos"):
+        never_written(file, name, (20_000_000, 3), np.float32)
+    for camera in CAMERAS:
+        never_written(file, f"observations/images/{camera}", (20_000_000, 32, 48, 3), np.uint8)
+
+
+def claim_images(file: h5py.File) -> None:
+    never_written(file, "observations/images/top", (7, 32, 48, 3), np.uint8)
+
+
+def cut_short(file: h5py.File) -> None:
+    """Chunks for some of the frames, as a recording that was ended leaves it."""
+    frames = file["observations/images/top"][:3]
+    never_written(file, "observations/images/top", (7, 32, 48, 3), np.uint8)
+    file["observations/images/top"][:3] = frames
+
+
+def no_dims(file: h5py.File) -> None:
+    del file["action"]
+    file["action"] = np.zeros((7, 0), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (claim_all, r"/observations/qpos is float32 \(20000000, 3\), of which 0 of 4883 chunks"),
+        (claim_images, r"/observations/images/top .* 0 of 7 chunks were written"),
+        (cut_short, r"/observations/images/top .* 3 of 7 chunks were written"),
+        (no_dims, r"/action has shape \(7, 0\)"),
+    ],
+)
+def test_an_episode_that_claims_more_than_its_file_holds_is_refused(
+    tmp_path: Path, change: Callable[[h5py.File], None], words: str
+) -> None:
+    (path, *_) = write(tmp_path, "raw")
+    with h5py.File(path, "r+") as file:
+        change(file)
+    started = time.monotonic()
+    with pytest.raises(DatasetError, match=words):
+        FrameStore(open_episodes([path]))
+    assert time.monotonic() - started < 5
+
+
+def test_a_contiguous_claim_beyond_the_end_of_the_file_is_refused(tmp_path: Path) -> None:
+    (path, *_) = write(tmp_path, "raw")
+    os.truncate(path, path.stat().st_size - 1)
+    with pytest.raises(DatasetError, match=r"episode_0\.hdf5"):
+        open_episodes([path])
+
+
+@pytest.mark.parametrize("filters", [{}, {"compression": "gzip"}])
+def test_chunks_of_any_shape_that_are_all_there_are_read(
+    tmp_path: Path, filters: dict[str, Any]
+) -> None:
+    (path, *_) = write(tmp_path, "raw")
+    with h5py.File(path, "r+") as file:
+        for name in ("action", "observations/qpos", "observations/images/top"):
+            values = file[name][()]
+            del file[name]
+            file.create_dataset(name, data=values, chunks=(2, *values.shape[1:]), **filters)
+    assert open_episodes([path]).lengths == [7]
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8])
 def test_an_episode_that_claims_more_than_the_memory_is_refused(
     tmp_path: Path, dtype: type[np.generic]
@@ -241,7 +317,7 @@ def test_episodes_that_claim_more_than_the_memory_together_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = write(tmp_path, "raw")
-    monkeypatch.setattr("act.dataset.memory_bytes", lambda: 2 * 4 * 6 * sum(LENGTHS) - 1)
+    monkeypatch.setattr("act.dataset.memory_bytes", lambda: 4 * 4 * 6 * sum(LENGTHS) - 1)
     with pytest.raises(DatasetError, match="qpos and action of 3 episodes take"):
         open_episodes(paths)
 

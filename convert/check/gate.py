@@ -17,15 +17,17 @@ _LISTS = ("episode-count", "frame-count", "episode-row", "episode-twice")
 _LOST = ("data", "videos", "meta/episodes")  # where a file may be broken without harm to others
 
 
-def check_input(config: Config) -> LeftOut:
+def check_input(config: Config, known: LeftOut | None = None) -> LeftOut:
     """Check the input; says the warnings, raises the first error.
 
     With `--only_whole_episodes` what is broken is left out instead, and returned.
+    known: what a check before left out of this very input, whose frames need no second look
     """
-    reports = [_check(config, root, NOTHING) for root in find_datasets(config.input)]
-    left_out = NOTHING
+    # without a deep look a broken frame would end the conversion, where it should be left out
+    left_out, deep = known or NOTHING, config.only_whole_episodes and known is None
+    reports = [_check(config, root, left_out, deep) for root in find_datasets(config.input)]
     if config.only_whole_episodes:
-        reports, left_out = _leave_out(config, reports)
+        reports, left_out = _leave_out(config, reports, left_out, deep)
     for report in reports:
         for line in report.summary(report.warnings):
             logger.warning("%s", line)
@@ -52,7 +54,7 @@ def _hint(config: Config, reports: list[Report]) -> None:
         logger.warning("--only_whole_episodes would go on without the %d broken episodes", broken)
 
 
-def _check(config: Config, root: Path, left_out: LeftOut) -> Report:
+def _check(config: Config, root: Path, left_out: LeftOut, deep: bool) -> Report:
     return check_apart(
         root,
         (config, left_out),
@@ -62,13 +64,14 @@ def _check(config: Config, root: Path, left_out: LeftOut) -> Report:
         chunk_size=config.chunk_size,
         resized=config.image_size != "own",
         output=config.output,
-        deep=config.only_whole_episodes,  # else a frame that is broken would end the conversion
+        deep=deep,
     )
 
 
-def _leave_out(config: Config, reports: list[Report]) -> tuple[list[Report], LeftOut]:
+def _leave_out(
+    config: Config, reports: list[Report], left_out: LeftOut, deep: bool
+) -> tuple[list[Report], LeftOut]:
     """Leave out what is broken and look again, until nothing is or nothing can be left out."""
-    left_out = NOTHING
     # the first N are the first N whole ones
     every = replace(config, max_episodes=0)
     while True:
@@ -76,7 +79,7 @@ def _leave_out(config: Config, reports: list[Report]) -> tuple[list[Report], Lef
         if found <= left_out:
             break
         left_out |= found
-        reports = [_check(every, report.root, left_out) for report in reports]
+        reports = [_check(every, report.root, left_out, deep) for report in reports]
     for root, indices in _by_dataset(left_out):
         logger.warning(
             "--only_whole_episodes leaves out %d episodes of %s: %s",

@@ -17,10 +17,11 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from act.errors import DatasetError
-from convert.source_file import check_file
-from convert.video import open_video
+from convert.source_file import check_file, tell
+from convert.video import limit_pixels, open_video
 
 _MAX_OFF_GRID = 0.25  # frames; as in convert/video.py
+_TELL_EVERY = 1024  # packets
 _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
 
 
@@ -105,6 +106,7 @@ def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> 
     context: Any = stream.codec_context  # None when FFmpeg has no decoder
     if context is None:
         raise _no_decoder(path, "of an unknown kind")
+    limit_pixels(path, stream)
     context.thread_count = 1
     try:
         frame = next(container.decode(stream), None)
@@ -159,6 +161,8 @@ def _packet_places(
         container.seek(0, backward=True, any_frame=False)
         for packet in container.demux(stream):
             seen += packet.size > 0
+            if seen % _TELL_EVERY == 0:
+                tell(path)
             if packet.size and packet.pts is not None and not packet.is_discard:
                 shown.append(packet.pts)
     except (av.error.FFmpegError, ValueError, OSError) as problem:

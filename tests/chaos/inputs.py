@@ -31,6 +31,7 @@ import torch
 from act.checkpoint import load_stats, load_weights, save, save_stats
 from act.config import Config
 from act.dataset import Order, norm_stats, open_episodes
+from act.episode import try_episode
 from act.errors import JobError
 from act.frames import FrameStore
 from act.machine import cpu_count
@@ -45,6 +46,7 @@ TIME_LIMIT_S = 30
 _MEMORY_BYTES = 2 << 30
 DATASETS = ("v21_h264", "v30_h264", "v21_image", "v30_hevc", "v21_av1")
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE)  # of a decoder
+Apart = Callable[[bool], None]
 _SUFFIXES = (".json", ".jsonl", ".parquet", ".mp4")
 
 
@@ -89,17 +91,20 @@ class _Worker:
         """What went wrong with a case."""
         self._pipe.send(number)
         what = f"hangs for more than {TIME_LIMIT_S} s"
+        apart = False
         try:
-            if self._pipe.poll(TIME_LIMIT_S):
-                found: str | None = self._pipe.recv()
+            while self._pipe.poll(TIME_LIMIT_S):
+                found: bool | str | None = self._pipe.recv()
                 if found is None:
                     return None
-                what = found
+                if isinstance(found, str):
+                    what = found
+                    break
+                apart = found
         except EOFError:
             self._process.join()
             code = self._process.exitcode or 0
             # in a job it takes down one worker, which is reported with the file's name
-            apart = _kind(number)[1] in (_dataset, _episode)
             what = "" if apart and -code in _CRASHES else f"ended the process ({code})"
         self.end()
         self._start()
@@ -122,7 +127,7 @@ def _serve(pipe: Connection) -> None:
             place = Path(folder) / "case"
             place.mkdir()
             try:
-                try_case(number, place)
+                try_case(number, place, pipe.send)
                 pipe.send(None)
             except Exception as error:
                 pipe.send(f"{type(error).__name__}: {error}")
@@ -131,11 +136,14 @@ def _serve(pipe: Connection) -> None:
                 shutil.rmtree(place)
 
 
-def try_case(number: int, place: Path) -> None:
-    """Mutate and read one file; raises Lost, or whatever escapes our code."""
+def try_case(number: int, place: Path, apart: Apart = lambda _: None) -> None:
+    """Mutate and read one file; raises Lost, or whatever escapes our code.
+
+    apart: told whether a job does what follows in a process that may crash
+    """
     chance, kind = _kind(number)
     before = _tree(SMALL)
-    kind(chance, place)
+    kind(chance, place, apart)
     if _tree(SMALL) != before:
         raise Lost("the input was written to")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
@@ -143,12 +151,13 @@ def try_case(number: int, place: Path) -> None:
         raise Lost(f"took {peak / 1e9:.1f} GB")
 
 
-def _kind(number: int) -> tuple[random.Random, Callable[[random.Random, Path], None]]:
+def _kind(number: int) -> tuple[random.Random, Callable[[random.Random, Path, Apart], None]]:
     chance = random.Random(number)
     return chance, chance.choice([_dataset] * 7 + [_episode, _state, _weights, _stats])
 
 
-def _dataset(chance: random.Random, place: Path) -> None:
+def _dataset(chance: random.Random, place: Path, apart: Apart) -> None:
+    apart(True)
     root = place / "input"
     shutil.copytree(SMALL / chance.choice(DATASETS), root)
     files = sorted(path for path in root.rglob("*") if path.suffix in _SUFFIXES)
@@ -181,15 +190,16 @@ def _refused() -> Iterator[None]:
             raise Lost(f"not one line: {error!r}") from error
 
 
-def _episode(chance: random.Random, place: Path) -> None:
+def _episode(chance: random.Random, place: Path, apart: Apart) -> None:
     path = place / "episode_0.hdf5"
     shutil.copy(_originals() / chance.choice(["episode_0.hdf5", "jpeg/episode_0.hdf5"]), path)
     path.write_bytes(mutated(chance, path))
     with _refused():
+        apart(True)
+        try_episode(path)
+        apart(False)
         episodes = open_episodes([path])
         norm_stats(episodes)
-        if episodes.lengths[0] > 1000 or np.prod(episodes.image_size) > 1 << 24:
-            return  # a claim that the file's own size would have to bear out
         store = FrameStore(episodes)
         image = np.empty((1, *store.shape), np.uint8)
         for ts in range(episodes.lengths[0]):
@@ -197,18 +207,18 @@ def _episode(chance: random.Random, place: Path) -> None:
         store.close()
 
 
-def _state(chance: random.Random, place: Path) -> None:
+def _state(chance: random.Random, place: Path, _: Apart) -> None:
     with _refused():
         parse_state(mutated(chance, _originals() / "state.ckpt"), place)
 
 
-def _weights(chance: random.Random, place: Path) -> None:
+def _weights(chance: random.Random, place: Path, _: Apart) -> None:
     (place / "weights").write_bytes(mutated(chance, _originals() / "policy_best.ckpt"))
     with _refused():
         load_weights(place / "weights")
 
 
-def _stats(chance: random.Random, place: Path) -> None:
+def _stats(chance: random.Random, place: Path, _: Apart) -> None:
     (place / "stats").write_bytes(mutated(chance, _originals() / "dataset_stats.pkl"))
     with _refused():
         load_stats(place / "stats")

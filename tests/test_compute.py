@@ -1,0 +1,41 @@
+"""What `--compile on` needs of the machine, said before anything is converted."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from act.compute import check_compiler
+from act.errors import UsageError
+from tests.conftest import make_config
+
+CPU = torch.device("cpu")
+
+
+def test_no_compiler_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    check_compiler(make_config(tmp_path), CPU)  # nothing is compiled
+    with pytest.raises(UsageError, match=r"found no C\+\+ compiler.*install g\+\+"):
+        check_compiler(make_config(tmp_path, compile="on"), CPU)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a tmpfs")
+def test_a_folder_that_nothing_may_be_loaded_from_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As /tmp is under `docker run --read-only --tmpfs /tmp`."""
+    (tmp_path / "g++").touch(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "noexec", "tmpfs", str(disk)], check=True)
+    try:
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(disk / "torchinductor"))
+        with pytest.raises(UsageError, match=r"disk is mounted noexec.*--tmpfs .*/disk:exec"):
+            check_compiler(make_config(tmp_path, compile="on"), CPU)
+        subprocess.run(["mount", "-o", "remount,exec", str(disk)], check=True)
+        check_compiler(make_config(tmp_path, compile="on"), CPU)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)

@@ -109,8 +109,12 @@ class Manifest:
     def complete(self) -> None:
         """Write that the job is done, and do what was left for then; the last thing of a run."""
         self._end("completed", EXIT_DONE, "done")
-        for do in self._afterwards:
-            do()
+        try:
+            for do in self._afterwards:
+                do()
+        except JobError:  # it is not done yet, which `fail` is to say
+            self._ended = False
+            raise
 
     def fail(self, error: BaseException) -> None:
         """Write why the job ended, as the user was told."""

@@ -3,7 +3,8 @@
 first signal    the job goes on to where it can save, saves, and ends by itself: `check`
 GRACE_S later   it still has not, as a step takes minutes or a disk hangs: it is ended from here
 second signal   it is ended from here at once, when it comes a second later or more
-A thread listens, as Python's own handlers wait for whatever C code the main thread is in.
+A thread listens, as Python's own handlers wait for whatever C code the main thread is in. It hears
+other signals too, when a library handles them in Python (torch's DataLoader does SIGCHLD).
 """
 
 import contextlib
@@ -107,7 +108,7 @@ def _listen(pipe: int) -> None:
             timeout = max(0.0, left)
         if not select.select([pipe], [], [], timeout)[0]:
             _end(in_time=True)
-        if os.read(pipe, 1) != b"\0" and time.monotonic() - came > _REPEAT_S:
+        if os.read(pipe, 1)[0] in SIGNALS and time.monotonic() - came > _REPEAT_S:
             _end(in_time=False)
 
 
@@ -120,9 +121,9 @@ def _wait_for_first(pipe: int) -> str:
         longest = None if left is None else min(left, _LONGEST_WAIT_S)
         if not select.select([pipe], [], [], longest)[0]:
             continue
-        number = os.read(pipe, 1)
-        if number != b"\0":
-            return f"{signal.Signals(number[0]).name} received"
+        number = os.read(pipe, 1)[0]
+        if number in SIGNALS:
+            return f"{signal.Signals(number).name} received"
 
 
 def _end(in_time: bool) -> None:

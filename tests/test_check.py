@@ -332,15 +332,19 @@ def test_a_file_of_somebody_else_is_said(tmp_path: Path) -> None:
     (root / VIDEO).chmod(0o600)
     child = os.fork()
     if child == 0:
-        tmp = tmp_path
-        while tmp != tmp.parent:
-            if tmp.stat().st_mode & 0o005 != 0o005 and tmp.is_relative_to("/tmp"):
-                tmp.chmod(0o755)
-            tmp = tmp.parent
-        os.setgid(65534)
-        os.setuid(65534)
-        found = [finding.code for finding in check(root).errors]
-        os._exit(0 if found == ["file-permission"] else 1)
+        code = 2
+        try:
+            tmp = tmp_path
+            while tmp != tmp.parent:
+                if tmp.stat().st_mode & 0o005 != 0o005 and tmp.is_relative_to("/tmp"):
+                    tmp.chmod(0o755)
+                tmp = tmp.parent
+            os.setgid(65534)
+            os.setuid(65534)
+            found = [finding.code for finding in check(root).errors]
+            code = 0 if found == ["file-permission"] else 1
+        finally:  # whatever happens, it must not go on with the other tests
+            os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 

@@ -11,10 +11,12 @@ from tests.conftest import ROOT
 
 # Goes on for two seconds after a signal, unless it is ended.
 PROGRAM = """
-import sys, time
+import os, signal, sys, time
 from act import stop
 stop.install()
 stop.end_after(float(sys.argv[1]))
+signal.signal(signal.SIGCHLD, lambda *_: None)  # as torch's DataLoader does
+os.kill(os.getpid(), signal.SIGCHLD)
 print("ready", flush=True)
 while not stop.requested():
     time.sleep(0.01)

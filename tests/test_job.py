@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from act.machine import processor_name
 from act.run import log_to_terminal, run
 from entrypoint import do_job
 from tests.conftest import (
@@ -193,7 +194,7 @@ def test_plan_is_printed_before_training(done: Ended) -> None:
         "LeRobot v3.0", "4 of 4 episodes, 0 of them already", "4 of 7 to 25 frames, 62 in all",
         "3 to train on, 1 to validate on", "front, wrist; 96x128", "qpos 16, action 16",
         "2 samples a step", "3 epochs of 2 steps, 6 steps, 9 samples", "M parameters",
-        "cpu, x86_64", "checkpoints will take", "sim        True",
+        f"cpu, {processor_name()}", "checkpoints will take", "sim        True",
     ):  # fmt: skip
         assert text in done.out
 

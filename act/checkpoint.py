@@ -167,15 +167,15 @@ def _filled_array(
     return np.frombuffer(content, dtype).reshape(shape, order=order)
 
 
-def _content(*parts: Any) -> bytes:
+def _content(*parts: Any) -> bytearray:
     """The bytes of a bytearray; never as many as a number claims."""
     match parts:
         case [bytes() | bytearray() as content]:
-            return bytes(content)
+            return bytearray(content)
         case [str() as text, str()]:  # as protocol 2 has them
-            return text.encode("latin1")
+            return bytearray(text, "latin1")
         case []:
-            return b""
+            return bytearray()
     raise pickle.UnpicklingError("a bytearray of something else than bytes")
 
 

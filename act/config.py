@@ -44,11 +44,9 @@ def _multiple_of_heads(value: int) -> str | None:
 
 def _file_name(value: str) -> str | None:
     fine = _RUN_NAME.fullmatch(value) and value.strip(".") and len(value) <= _LONGEST_NAME
-    return (
-        None
-        if fine
-        else (f"letters, digits, '.', '_' and '-' only, not dots alone, at most {_LONGEST_NAME}")
-    )
+    if fine:
+        return None
+    return f"letters, digits, '.', '_' and '-' only, not dots alone, at most {_LONGEST_NAME}"
 
 
 def _some_text(value: str) -> str | None:

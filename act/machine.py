@@ -55,8 +55,10 @@ def memory_bytes() -> int:
 
 def processor_name() -> str:
     """The processor as the kernel names it."""
-    found = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
-    return found[1] if found else platform.machine()
+    with contextlib.suppress(OSError):  # not Linux
+        if found := re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text()):
+            return found[1]
+    return platform.machine()
 
 
 def free_memory_bytes() -> int:

@@ -180,9 +180,7 @@ def _train_epoch(run: Run, epoch: int) -> Row:
             _update(run, batch.step_samples, record.last)
             part = 0
         waited = time.monotonic()
-    means, norm = record.means(run), float(torch.stack(progress.norms).mean())
-    if not math.isfinite(norm):
-        raise _diverged(run, norm)
+    means, norm = record.means(run), _mean_norm(run)
     return Row(
         epoch=epoch,
         step=progress.step,
@@ -196,11 +194,16 @@ def _train_epoch(run: Run, epoch: int) -> Row:
     )
 
 
-def _diverged(run: Run, norm: float) -> DivergedError:
-    return DivergedError(
-        f"training of epoch {run.progress.epoch}: the gradient's norm is {norm}, expected a finite "
-        f"one; lower --learning_rate or set --grad_clip; the checkpoints written before are intact"
-    )
+def _mean_norm(run: Run) -> float:
+    """The gradients' mean norm in this epoch; raises DivergedError when it is not finite."""
+    norm = float(torch.stack(run.progress.norms).mean())
+    if not math.isfinite(norm):
+        raise DivergedError(
+            f"training of epoch {run.progress.epoch}: the gradient's norm is {norm}, expected a "
+            f"finite one; lower --learning_rate or set --grad_clip; the checkpoints written before "
+            f"are intact"
+        )
+    return norm
 
 
 def _heed(run: Run, record: "_Record | None" = None) -> None:
@@ -210,8 +213,8 @@ def _heed(run: Run, record: "_Record | None" = None) -> None:
         return
     if record is not None:  # a state that had diverged would be of no use
         record.check(run)
-        if not _are_finite(run.progress.norms):
-            raise _diverged(run, float("nan"))
+        if run.progress.norms:
+            _mean_norm(run)
     _save(run, beside=ask is Ask.SAVE)
     if ask is Ask.STOP:
         _leave(run)

@@ -72,22 +72,26 @@ def command_environment() -> dict[str, str]:
     return kept | {"OMP_NUM_THREADS": "2"}
 
 
+def run_python(*words: str | Path, timeout: int = 300) -> "subprocess.CompletedProcess[str]":
+    """Run Python in the checkout, as a user would, and wait for its end."""
+    return subprocess.run(
+        [sys.executable, *map(str, words)],
+        cwd=ROOT,
+        env=command_environment(),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
 @pytest.fixture
 def job(tmp_path: Path) -> Callable[..., Ended]:
     """Run the container's command as a process: `job(input=..., num_epochs=1)`."""
 
     def run(output: Path = tmp_path / "output", extra: tuple[str, ...] = (), **flags: Any) -> Ended:
         output.mkdir(exist_ok=True)
-        command = [sys.executable, "entrypoint.py", *arguments(output, **flags), *extra]
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            env=command_environment(),
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        done = run_python("entrypoint.py", *arguments(output, **flags), *extra)
         return Ended(done.returncode, done.stdout, done.stderr, output)
 
     return run

@@ -1,8 +1,6 @@
 """The benchmark of training: its yardstick reads the same samples, and the command measures."""
 
 import json
-import subprocess
-import sys
 from itertools import islice
 from pathlib import Path
 
@@ -13,7 +11,7 @@ from act.dataset import open_episodes
 from act.loader import Pass
 from benchmarks.plain import plain_loader
 from benchmarks.workload import CHUNK, make_loader
-from tests.conftest import ROOT, command_environment
+from tests.conftest import run_python
 from tests.test_loader import CAMERAS, write
 
 
@@ -35,15 +33,7 @@ def test_the_benchmark_measures_each_part_beside_the_plain_path(tmp_path: Path) 
     flags |= {"hidden_dim": "32", "dim_feedforward": "32", "precision": "fp32", "device": "cpu"}
     flags |= {"rounds": "2", "steps": "1", "json": str(report), "folder": str(tmp_path)}
     words = [word for name, value in flags.items() for word in (f"--{name}", value)]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.train", *words],
-        cwd=ROOT,
-        env=command_environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = run_python("-m", "benchmarks.train", *words)
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(report.read_text())["rows"]
     assert (row["cameras"], row["batch"]) == (2, 2)

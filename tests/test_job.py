@@ -34,6 +34,7 @@ from tests.conftest import (
     arguments,
     command_environment,
     make_config,
+    run_python,
 )
 
 Job = Callable[..., Ended]
@@ -52,15 +53,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Ended:
 
 def command(output: Path, *extra: str, **flags: Any) -> Ended:
     output.mkdir(exist_ok=True)
-    ended = subprocess.run(
-        [sys.executable, "entrypoint.py", *arguments(output, **flags), *extra],
-        cwd=ROOT,
-        env=command_environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    ended = run_python("entrypoint.py", *arguments(output, **flags), *extra)
     return Ended(ended.returncode, ended.stdout, ended.stderr, output)
 
 

@@ -7,9 +7,15 @@ from typing import Any
 
 from act.dataset import padding_share
 from act.device import describe_device
+from act.machine import local_processes, memory_bytes
 from act.setup import Run
 
 logger = logging.getLogger("act")
+
+# What a step on the CPU takes in fp32: batches of 8 with one and three cameras of 480x640 came to
+# 4.2 and 10.2 GB (benchmarks/train.py); with bf16 it is a fifth less.
+_PARAMETER_BYTES = 16  # itself, its gradient and two moments
+_PIXEL_BYTES = 1220  # of the images of a step: what the way back needs
 
 
 def describe_training(run: Run) -> dict[str, Any]:
@@ -43,6 +49,23 @@ def say_plan(run: Run) -> None:
             len(run.train_episodes),
             run.effective_batch,
         )
+    needed, there = step_bytes(run), memory_bytes()
+    if run.device.type == "cpu" and needed > there:
+        logger.warning(
+            "a step takes about %.1f GB of memory, found %.1f GB: the kernel would kill the job; "
+            "lower --batch_size, --image_size or the number of cameras, or raise --accumulate",
+            needed / 1e9,
+            there / 1e9,
+        )
+
+
+def step_bytes(run: Run) -> int:
+    """Memory that a training step on the CPU takes on this machine, roughly."""
+    height, width = run.episodes.image_size
+    samples = -(-run.effective_batch // (run.group.size * run.config.accumulate))
+    pixels = samples * len(run.episodes.camera_names) * height * width
+    parameters = sum(parameter.numel() for parameter in run.policy.parameters())
+    return local_processes() * (_PARAMETER_BYTES * parameters + _PIXEL_BYTES * pixels)
 
 
 def _plan(run: Run) -> Iterator[tuple[str, str]]:
@@ -72,6 +95,8 @@ def _plan(run: Run) -> Iterator[tuple[str, str]]:
     yield "device", f"{run.device}, {describe_device(run.device)['name']}"
     if run.continued_from is not None:
         yield "continue", f"from epoch {run.progress.epoch}, step {run.progress.step}"
+    if run.device.type == "cpu":
+        yield "memory", f"a step takes about {step_bytes(run) / 1e9:.1f} GB"
     yield "disk", f"checkpoints will take about {disk:.1f} GB"
 
 

@@ -31,18 +31,33 @@ def end_with_parent(number: signal.Signals) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
 
 
+def kill_before_others(pid: int) -> None:
+    """Have the kernel choose this process first when memory runs out."""
+    with contextlib.suppress(OSError):  # not Linux, or it has ended
+        Path(f"/proc/{pid}/oom_score_adj").write_text("1000")  # the most
+
+
 def cpu_count() -> int:
     """Cores that this process may use: its affinity and the container's quota."""
     cores = len(os.sched_getaffinity(0))
-    quota = _read_words(_CGROUP / "cpu.max")
-    if len(quota) == 2 and quota[0] != "max":
+    quota = _read_words(_CGROUP / "cpu.max") or [  # cgroup v1 has a file for each
+        word
+        for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+        for word in _read_words(_CGROUP / "cpu" / name)
+    ]
+    if len(quota) == 2 and quota[0] not in ("max", "-1"):
         cores = min(cores, max(1, int(quota[0]) // int(quota[1])))
     return cores
 
 
+def local_processes() -> int:
+    """How many processes of this run torchrun started on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def cores_each() -> int:
-    """Cores for each of the processes that torchrun started on this machine."""
-    return max(1, cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    """Cores for each of the processes of this run on this machine."""
+    return max(1, cpu_count() // local_processes())
 
 
 def memory_bytes() -> int:

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from act.augment import Augmentation
-from act.batch_norm import set_statistics
 from act.checkpoint import (
     BEST,
     Best,
@@ -67,6 +66,7 @@ class Run:
     saver: Saver
     progress: Progress
     continued_from: int | None  # the step that a run before had reached
+    is_normed: bool  # whether the frozen batch norms have their statistics
 
     @property
     def snapshots(self) -> range:
@@ -123,9 +123,6 @@ def prepare(
     if manifest.get("dataset") is None:
         manifest.set("dataset", describe_episodes(episodes))
     state = _claim(config, folder, manifest, group)
-    if digest is None and state is None:
-        set_statistics(policy, episodes, train_episodes, config.seed, device)
-        group.share(policy.buffers())  # GPUs of another kind round otherwise
     if group.is_first:
         save_stats(folder, stats)
     manifest.set("device", describe_device(device))
@@ -181,6 +178,7 @@ def prepare(
         saver=Saver(folder if group.is_first else None, config.state_interval_minutes * 60),
         progress=progress,
         continued_from=progress.step if state else None,
+        is_normed=digest is not None or state is not None,
     )
 
 

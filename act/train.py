@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from act import stop
+from act.batch_norm import set_statistics
 from act.checkpoint import (
     LAST,
     copy_weights,
@@ -79,6 +80,7 @@ def train(
     with _memory_errors(config, manifest):
         run = prepare(config, paths, folder, manifest, group or Group())
         say_plan(run)
+        _set_norms(run)
         try:
             with run.loader, stop.last_word(partial(_save_in_time, run)):
                 for epoch in _progress(run):
@@ -97,6 +99,15 @@ def train(
         "done       best validation loss %.4f at epoch %s; results in %s",
         run.best.loss, run.best.epoch, run.folder,
     )  # fmt: skip
+
+
+def _set_norms(run: Run) -> None:
+    """Give the frozen batch norms of a backbone that starts at random their statistics."""
+    if not run.is_normed:
+        seed = run.config.seed
+        set_statistics(run.policy, run.episodes, run.train_episodes, seed, run.device)
+        run.group.share(run.policy.buffers())  # GPUs of another kind round otherwise
+        run.is_normed = True
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from convert.choice import WHOLE, Shard, parse_shard
 logger = logging.getLogger("act")
 
 
-def main(argv: Sequence[str] = ()) -> int:
+def main(argv: Sequence[str]) -> int:
     """Convert as the command line says; returns the exit code."""
     stop.install()
     log_to_terminal()
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] = ()) -> int:
     from convert.describe import describe_conversion, describe_dataset
 
     try:
-        config, shard, only_check = parse(argv or sys.argv[1:])
+        config, shard, only_check = parse(argv)
     except UsageError as error:
         return tell(error)
 
@@ -126,4 +126,4 @@ def _parser() -> OneLineParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

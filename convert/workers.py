@@ -24,7 +24,7 @@ from typing import Any
 
 from act import stop
 from act.errors import DatasetError, JobError, OutputError
-from act.machine import end_with_parent
+from act.machine import end_with_parent, kill_before_others
 
 logger = logging.getLogger("act")
 
@@ -95,6 +95,8 @@ def _start(work: Work) -> _Worker:
         process.start()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if process.pid:
+        kill_before_others(process.pid)  # a worker's death is told with its episode
     theirs.close()
     return _Worker(process, ours)
 

@@ -21,7 +21,14 @@ import pytest
 from act.errors import DatasetError, OutputError, UsageError
 from act.jpeg import decode_jpeg
 from convert import workers
-from convert.convert import WORKER_BYTES, Converted, check_whole, convert, worker_bytes
+from convert.convert import (
+    WORKER_BYTES,
+    Converted,
+    check_whole,
+    convert,
+    worker_bytes,
+    worker_count,
+)
 from convert.plan import make_plan
 from convert.source_file import tell_opened
 from convert.video import VideoReader
@@ -367,6 +374,17 @@ def test_reading_a_long_file_gives_signs_of_life(tmp_path: Path) -> None:
     assert len(told) >= 4
 
 
+def vulnerability(_: int, report: workers.Report) -> None:
+    report(int(Path("/proc/self/oom_score_adj").read_text()))
+
+
+def test_the_kernel_takes_a_worker_before_the_job() -> None:
+    """A worker's death is told with its episode; the job's own would be SIGKILL without a word."""
+    ours = int(Path("/proc/self/oom_score_adj").read_text())
+    assert list(workers.run(vulnerability, [1], 1, str)) == [1000]
+    assert int(Path("/proc/self/oom_score_adj").read_text()) == ours
+
+
 def test_workers_report_everything(caplog: pytest.LogCaptureFixture) -> None:
     done = list(workers.run(die, [1, 2, 4], 2, str))
     assert sorted(done) == [1, 2, 4]
@@ -410,10 +428,16 @@ def test_memory_stays_small_on_a_long_episode(tmp_path: Path) -> None:
     assert 1 << 20 < max(peaks) < 400 << 20
 
 
-def test_large_pages_of_images_are_foreseen(tmp_path: Path) -> None:
+def test_large_pages_of_images_are_foreseen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Parquet is read by pages, and what they take decides how many workers there are."""
     config = make_config(tmp_path, input=SMALL / "v21_image")
-    assert worker_bytes(make_plan(config, tmp_path)) == WORKER_BYTES
+    plan = make_plan(config, tmp_path)
+    assert worker_bytes(plan) == WORKER_BYTES
+    monkeypatch.setattr("act.machine.memory_bytes", lambda: WORKER_BYTES - 1)
+    with pytest.raises(OutputError, match=r"takes 0.42 GB of memory; found 0.42 GB; give the con"):
+        worker_count(config, plan, 3)
     root = tmp_path / "dataset"
     shutil.copytree(SMALL / "v21_image", root)
     path = root / "data/chunk-000/episode_000001.parquet"
@@ -426,6 +450,10 @@ def test_large_pages_of_images_are_foreseen(tmp_path: Path) -> None:
     pq.write_table(table, path)
     plan = make_plan(make_config(tmp_path, input=root), tmp_path)
     assert worker_bytes(plan) > 3 * len(image) * (5 << 20)
+    with pytest.raises(
+        OutputError, match=r"images lie in large parquet pages.* fewer rows to a pa"
+    ):
+        worker_count(config, plan, 3)
 
 
 def _children(pid: int) -> list[int]:

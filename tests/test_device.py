@@ -1,5 +1,6 @@
 """A GPU that cannot be used is one sentence."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -31,25 +32,39 @@ def test_cuda_where_there_is_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "usage", "stat"),
+    "files",
     [
-        ("memory.max", "memory.current", "memory.stat"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
+        {"memory.max": "{limit}", "memory.current": "{used}", "memory.stat": "{stat}",
+         "cpu.max": "100000 100000"},
+        {"memory/memory.limit_in_bytes": "{limit}", "memory/memory.usage_in_bytes": "{used}",
+         "memory/memory.stat": "{stat}", "cpu/cpu.cfs_quota_us": "100000",
+         "cpu/cpu.cfs_period_us": "100000"},
     ],
-)
+)  # fmt: skip
 def test_the_containers_limits_count(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, usage: str, stat: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str]
 ) -> None:
     """Files as the kernel shows them in a container: cgroup v2 and v1."""
     monkeypatch.setattr("act.machine._CGROUP", tmp_path)
-    (tmp_path / "memory").mkdir()
-    (tmp_path / limit).write_text(f"{300 << 20}\n")
-    (tmp_path / usage).write_text(f"{250 << 20}\n")
-    (tmp_path / stat).write_text(f"anon 1\ninactive_file {30 << 20}\nactive_file 5\n")
-    (tmp_path / "cpu.max").write_text("100000 100000\n")
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        stat = f"anon 1\ninactive_file {30 << 20}\nactive_file 5"
+        text = content.format(limit=300 << 20, used=250 << 20, stat=stat)
+        (tmp_path / name).write_text(f"{text}\n")
     assert memory_bytes() == 300 << 20
     assert free_memory_bytes() == 80 << 20
     assert cpu_count() == 1
+
+
+@pytest.mark.parametrize("quota", ["cpu.max", "cpu/cpu.cfs_quota_us"])
+def test_no_quota_is_every_core(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str
+) -> None:
+    monkeypatch.setattr("act.machine._CGROUP", tmp_path)
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / quota).write_text("max 100000\n" if quota == "cpu.max" else "-1\n")
+    (tmp_path / "cpu/cpu.cfs_period_us").write_text("100000\n")
+    assert cpu_count() == len(os.sched_getaffinity(0))
 
 
 def test_machine_is_within_the_hosts() -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import pickletools
+import re
 import shutil
 import signal
 import subprocess
@@ -190,6 +191,23 @@ def test_plan_is_printed_before_training(done: Ended) -> None:
         f"cpu, {processor_name()}", "checkpoints will take", "sim        True",
     ):  # fmt: skip
         assert text in done.out
+
+
+def test_memory_of_a_step_is_foreseen(tmp_path: Path) -> None:
+    """Beside what the kernel saw of the whole process: four samples of two cameras, 480x640."""
+    words = arguments(tmp_path, input=DATA / "aloha_sim_v21", num_epochs=1, batch_size=8)
+    with subprocess.Popen(
+        [sys.executable, "entrypoint.py", *words, "--input", DATA / "aloha_sim_v30"],
+        cwd=ROOT, env=command_environment(), stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        out = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    told = re.search(r"^memory     a step takes about ([\d.]+) GB$", out, re.M)
+    assert told
+    assert 0.7 < float(told[1]) / (usage.ru_maxrss * 1024 / 1e9) < 1.3
 
 
 def test_kept_episodes_train_again_without_conversion(tmp_path: Path, job: Job) -> None:

@@ -14,7 +14,7 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 _OTHERS = {
     "--rm", "--gpus", "--user", "--read-only", "--tmpfs", "--cap-drop", "--network", "--build-arg",
     "--memory", "--time", "--help", "--json", "--deep", "--shard", "--check_whole", "--cameras",
-    "--batch", "--shm-size", "--rounds", "--plain_precision",
+    "--batch", "--shm-size", "--rounds", "--plain_precision", "--minutes",
 }  # fmt: skip
 _CODE = re.compile(r"`([a-z]+(?:-[a-z]+)*)`")
 _UPSTREAMS = {"--dataset_dir", "--ckpt_dir", "--lr"}

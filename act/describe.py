@@ -53,7 +53,8 @@ def say_plan(run: Run) -> None:
     if run.device.type == "cpu" and needed > there:
         logger.warning(
             "a step takes about %.1f GB of memory, found %.1f GB: the kernel would kill the job; "
-            "lower --batch_size, --image_size or the number of cameras, or raise --accumulate",
+            "under another --run_name, lower --batch_size, --image_size or the number of cameras, "
+            "or raise --accumulate",
             needed / 1e9,
             there / 1e9,
         )

@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -16,6 +17,8 @@ from act.errors import Interrupted, OutputError, UsageError
 logger = logging.getLogger("act")
 
 RECORD = "files.jsonl"  # of the files in a folder: their SHA-256, as they were written
+_MOST_JSON_BYTES = 1 << 30
+_LINE_BYTES = 4096  # of the record; what is longer is not ours
 _SAMPLE_BLOCKS, _SAMPLE_BYTES = 16, 1 << 16
 
 
@@ -30,6 +33,8 @@ def whole_path(path: Path) -> Iterator[Path]:
     with output_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if os.path.lexists(partial):  # a link would be followed
+                partial.unlink()
             yield partial
             _sync(partial)
             partial.replace(path)
@@ -56,23 +61,52 @@ def whole_file(path: Path, recorded: bool = False) -> Iterator[IO[bytes]]:
 def _record(path: Path, digest: str) -> None:
     # a kill may have left half a line at the end: each line starts with its own line break
     line = "\n" + json.dumps({"name": path.name, "sha256": digest})
-    with (path.parent / RECORD).open("ab") as file:
+    with open(path.parent / RECORD, "ab", opener=_own) as file:
         file.write(line.encode())
         file.flush()
         os.fsync(file.fileno())
 
 
 def is_recorded(path: Path, digest: str) -> bool:
-    """Whether a file with this SHA-256 was written under that name.
+    """Whether a file with this SHA-256 was written under that name; raises OSError.
 
     Each was noted before it got its name: after kills it need not be the last one noted.
     """
-    with contextlib.suppress(FileNotFoundError), (path.parent / RECORD).open("rb") as file:
-        for line in file:
-            with contextlib.suppress(ValueError):  # half a line
+    with (
+        contextlib.suppress(FileNotFoundError),
+        open(path.parent / RECORD, "rb", opener=regular) as file,
+    ):
+        while line := file.readline(_LINE_BYTES):
+            with contextlib.suppress(ValueError, RecursionError):  # half a line, or not ours
                 if json.loads(line) == {"name": path.name, "sha256": digest}:
                     return True
     return False
+
+
+def regular(path: str, flags: int) -> int:
+    """An `opener` for what must be a regular file: a pipe in its place would block for ever."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file", path)
+    return descriptor
+
+
+def _own(path: str, flags: int) -> int:
+    """An `opener` for what grows: a link would lead out of the output folder."""
+    return regular(path, flags | os.O_NOFOLLOW)
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file of the output holds; raises OSError and, for what is no JSON, ValueError."""
+    with open(path, "rb", opener=regular) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > _MOST_JSON_BYTES:
+            raise ValueError(f"it has {size} bytes")
+        try:
+            return json.loads(file.read())
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
 
 
 def write_json(path: Path, value: Any, recorded: bool = False) -> None:
@@ -121,13 +155,13 @@ def only_job(folder: Path, shared: bool = False) -> Iterator[None]:
 
 def append_lines(path: Path, lines: list[str]) -> None:
     """Append whole lines to a log that grows while the job runs, and so is not renamed."""
-    with output_errors(path), path.open("ab") as file:
+    with output_errors(path), open(path, "ab", opener=_own) as file:
         file.write("".join(f"{line}\n" for line in lines).encode())
 
 
 def sha256(path: Path) -> str:
     """The SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
+    with open(path, "rb", opener=regular) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -166,7 +200,10 @@ def _explain(path: Path, error: OSError) -> str:
         )
     if code == errno.EROFS:
         return f"{path}: the file system is read-only; mount the output folder writable"
-    return f"{path}: cannot be written: {error.strerror or error}; expected a writable folder"
+    return (
+        f"{path}: cannot be written or read back: {error.strerror or error}; "
+        f"expected a writable folder, and no link or pipe in it"
+    )
 
 
 def _sync(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 import logging
 import os
 import sys
@@ -14,13 +13,15 @@ from typing import TextIO
 from act import stop
 from act.config import Config
 from act.errors import EXIT_BUG, EXIT_DONE, AlreadyDone, Interrupted, JobError, UsageError
-from act.files import only_job, whole_file
+from act.files import only_job, read_json, whole_file
 from act.launch import rank
 from act.manifest import Manifest, WarningsToManifest
 
 logger = logging.getLogger("act")
 
 Job = Callable[[Config, Manifest], None]
+
+_IN_DOCKER = Path("/.dockerenv")
 
 
 def run(config: Config, manifest_path: Path, job: Job, beside_others: bool = False) -> int:
@@ -29,6 +30,7 @@ def run(config: Config, manifest_path: Path, job: Job, beside_others: bool = Fal
     `job` writes the manifest when it knows that there is something to do.
     beside_others: other jobs may write files of their own to the folder at the same time
     """
+    _warn_unless_mounted(manifest_path.parent)
     manifest = Manifest(manifest_path, config, shown=rank() == 0)
     alone = only_job(manifest_path.parent, beside_others)
     try:
@@ -36,6 +38,18 @@ def run(config: Config, manifest_path: Path, job: Job, beside_others: bool = Fal
             return _run(config, manifest, job)
     except JobError as error:  # of the folder itself, which is not ours
         return tell(error)
+
+
+def _warn_unless_mounted(output: Path) -> None:
+    """In Docker a forgotten mount is a folder like any other, and goes with the container."""
+    within = (output.absolute(), *output.absolute().parents[:-1])
+    if _IN_DOCKER.exists() and not any(place.is_mount() for place in within):
+        logger.warning(
+            "%s is no mount: what is written there goes with the container; expected "
+            "docker run -v FOLDER:%s",
+            output,
+            output,
+        )
 
 
 def _run(config: Config, manifest: Manifest, job: Job) -> int:
@@ -74,20 +88,19 @@ def _ended_at_once() -> Interrupted:
 
 def _read(path: Path) -> bytes | None:
     """The manifest of an earlier job; raises UsageError for a file that is not one."""
-    try:
-        content = path.read_bytes()
-    except OSError:
+    if not path.exists():
         return None
     try:
-        known = "schema_version" in json.loads(content)
+        if path.is_file() and "schema_version" in read_json(path):
+            return path.read_bytes()
+    except OSError:
+        return None
     except (ValueError, TypeError):
-        known = False
-    if not known:
-        raise UsageError(
-            f"{path}: a file that no job wrote is in the manifest's place, expected none; move it "
-            f"away, or choose another --output"
-        )
-    return content
+        pass
+    raise UsageError(
+        f"{path}: a file that no job wrote is in the manifest's place, expected none; move it "
+        f"away, or choose another --output"
+    )
 
 
 def refuse(error: UsageError, manifest_path: Path) -> int:

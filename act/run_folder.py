@@ -4,7 +4,6 @@ run.json says which flags and which dataset shape the result. It is written befo
 files of a run in a folder without it are of somebody else, and left alone.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from act.checkpoint import LAST, run_files
 from act.config import Config, knobs
 from act.errors import UsageError
-from act.files import write_json
+from act.files import read_json, write_json
 from act.state import STATE
 
 _WHICH = "run.json"
@@ -70,7 +69,7 @@ def _flags(config: Config) -> dict[str, Any]:
 def _compare(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     changed = [name for name in now if before.get(name, now[name]) != now[name]]
     if changed:
-        named = "; ".join(f"--{name} was {before[name]}, now {now[name]}" for name in changed)
+        named = "; ".join(f"--{name} was {before[name]!r}, now {now[name]!r}" for name in changed)
         raise UsageError(
             f"{folder}: the run here was started with other flags: {named}; expected the same; "
             f"choose another --run_name"
@@ -80,12 +79,13 @@ def _compare(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) ->
 def _read(folder: Path) -> Any:
     path = folder / _WHICH
     try:
-        which = json.loads(path.read_text())
+        which = read_json(path)
         if which["format"] != _FORMAT or not isinstance(which["flags"], dict):
             raise ValueError(f"format {which['format']!r}")
         if not all(isinstance(length, int) for length in which["dataset"]["lengths"]):
             raise ValueError("lengths that are no numbers")
-        str(which["dataset"]["fingerprint"])
+        if not isinstance(which["dataset"]["fingerprint"], str):
+            raise ValueError("a fingerprint that is no text")
     except (FileNotFoundError, NotADirectoryError):  # what is in the way is said when writing
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:

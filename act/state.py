@@ -22,7 +22,7 @@ from torch import Tensor
 
 from act.checkpoint import Best, Weights, copy_weights, save, to_cpu
 from act.errors import OutputError, first_line
-from act.files import is_recorded, output_errors
+from act.files import is_recorded, output_errors, regular
 from act.machine import free_memory_bytes
 
 logger = logging.getLogger("act")
@@ -182,16 +182,18 @@ def read_state(folder: Path) -> bytes | None:
     """The bytes of state.ckpt, or None where there is none; raises OutputError when damaged."""
     path = folder / STATE
     try:
-        content = path.read_bytes()
+        with open(path, "rb", opener=regular) as file:
+            content = file.read()
+        digest = hashlib.sha256(content).hexdigest()
+        recorded = is_recorded(path, digest)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise OutputError(
-            f"{path}: cannot be read ({error.strerror}), expected the state that this run goes on "
-            f"from; make it readable"
+            f"{error.filename or path}: cannot be read ({error.strerror}), expected the state that "
+            f"this run goes on from; make it readable"
         ) from error
-    digest = hashlib.sha256(content).hexdigest()
-    if not is_recorded(path, digest):
+    if not recorded:
         raise _damaged(path, f"its SHA-256 is {digest[:12]}…, which was never recorded")
     return content
 

@@ -5,7 +5,6 @@ PET_RDZV_ENDPOINT …); the same command joins the group when torchrun itself st
 """
 
 import contextlib
-import json
 import logging
 import os
 import tempfile
@@ -21,7 +20,7 @@ from torch.distributed.run import parse_args, run
 from act import stop
 from act.config import Config
 from act.errors import EXIT_BUG, EXIT_DONE, Interrupted, JobError, OutputError, first_line
-from act.files import write_json
+from act.files import read_json, write_json
 from act.launch import EXIT_FOLDER, on_several_machines
 from act.machine import cpu_count
 from act.manifest import now
@@ -90,7 +89,7 @@ def _exit_code(
 def _end_manifest(path: Path, reason: str, started_at: str) -> None:
     """Rank 0 writes the manifest; where it was killed, nobody has said so in there yet."""
     with contextlib.suppress(OSError, ValueError, KeyError, JobError):
-        values = json.loads(path.read_text())
+        values = read_json(path)
         if values["status"] == "running" and values["started_at"] >= started_at:  # not another's
             code, status = Interrupted.exit_code, Interrupted.status
             ending = {"status": status, "exit_code": code, "reason": reason, "ended_at": now()}

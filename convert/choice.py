@@ -67,12 +67,18 @@ def _scheduled(environ: Mapping[str, str]) -> Shard:
         if index_key not in environ:
             continue
         try:
+            if count_key not in environ:
+                raise UsageError(
+                    f"--shard auto: {scheduler} set {index_key}={environ[index_key]!r} but not "
+                    f"{count_key}, expected both; set {count_key} to the number of jobs, or give "
+                    f"--shard i/n"
+                )
             first = int(environ.get(first_key, "0")) if first_key else 0
             index, count = int(environ[index_key]) - first, int(environ[count_key])
-        except (KeyError, ValueError) as error:
+        except ValueError as error:
             raise UsageError(
                 f"--shard auto: {scheduler} set {index_key}={environ[index_key]!r} and {count_key} "
-                f"is {environ.get(count_key)!r}, expected whole numbers; set {count_key} to the "
+                f"is {environ[count_key]!r}, expected whole numbers; set {count_key} to the "
                 f"number of jobs, or give --shard i/n"
             ) from error
         if not 0 <= index < count:

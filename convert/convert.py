@@ -114,7 +114,8 @@ def check_whole(config: Config, folder: Path, left_out: LeftOut = NOTHING) -> Co
     if missing:
         raise OutputError(
             f"{folder}: {len(missing)} of {len(paths)} episodes are missing or from another source "
-            f"or other options, first {paths[missing[0]].name}; run the missing shards again"
+            f"or other options, first {paths[missing[0]].name}; give the flags that the "
+            f"shards had, or run the missing ones again"
         )
     if episode_path(folder, len(paths)).exists():
         raise OutputError(

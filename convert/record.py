@@ -16,7 +16,7 @@ from typing import Any
 
 from act import stop
 from act.config import Config
-from act.files import output_errors, sampled_sha256, write_json
+from act.files import output_errors, read_json, sampled_sha256, write_json
 from convert.sources import LeftOut, find_datasets
 
 _TEMPORARY, _LEFT_OUT = ".temporary_episodes.json", ".left_out.json"
@@ -93,7 +93,7 @@ def noted_left_out(config: Config, digest: str) -> LeftOut | None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text())
+        values = read_json(path)
     except (OSError, ValueError):
         return {}
     return values if isinstance(values, dict) else {}

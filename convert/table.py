@@ -174,6 +174,7 @@ def parquet_errors(path: Path) -> Iterator[None]:
         check_file(path)
         yield
     except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError) as problem:
+        check_file(path)  # it may have gone meanwhile
         what = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         raise DatasetError(
             f"{path}: not a readable parquet file ({what}); expected one written to its end; "

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 import time
@@ -106,7 +107,7 @@ def _give_task(worker: _Worker, waiting: list[Any]) -> None:
     if worker.task is not None:
         # a worker that has died is noticed, with its task's name, when it is listened to
         with contextlib.suppress(OSError):
-            worker.pipe.send(worker.task)
+            worker.pipe.send_bytes(pickle.dumps(worker.task))
 
 
 def _ready(workers: list[_Worker]) -> list[_Worker]:
@@ -205,8 +206,10 @@ class _Sender:
         self._lock = threading.Lock()
 
     def __call__(self, kind: str, value: Any) -> None:
+        # `send` pickles into a buffer of which Python 3.13 complains when the pipe is closed
+        content = pickle.dumps((kind, value))
         with self._lock:
-            self._pipe.send((kind, value))
+            self._pipe.send_bytes(content)
 
 
 class _PipeHandler(logging.Handler):

@@ -1,6 +1,7 @@
 """Going on after an interruption: the bytes of an uninterrupted run, and of this very run only."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -238,12 +239,77 @@ def test_the_state_of_another_format_is_refused(short: Short) -> None:
     assert not (short.tmp_path / "went_off").exists()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 7}', '{"format": 1, "flags": {}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "{", "[]", '{"format": 7}', '{"format": 1, "flags": {}}', "[" * 200_000,
+        '{"format": 1, "flags": {}, "dataset": {"lengths": [], "fingerprint": null}}',
+    ],
+)  # fmt: skip
 def test_a_damaged_record_of_the_run_is_refused(short: Short, text: str) -> None:
     short.folder.mkdir()
     (short.folder / "run.json").write_text(text)
     with pytest.raises(UsageError, match=r"run\.json: cannot be understood"):
         check_folder(short.config(), short.folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("run.json", UsageError), ("state.ckpt", OutputError), ("files.jsonl", OutputError)],
+)
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_pipe_or_a_folder_in_a_files_place_is_refused(
+    short: Short, monkeypatch: pytest.MonkeyPatch, name: str, kind: type[JobError], make: Any
+) -> None:
+    short.interrupted(monkeypatch)
+    (short.folder / name).unlink()
+    make(short.folder / name)
+    with pytest.raises(kind, match=f"{name}: cannot be .*it is no regular file"):
+        short.run()
+
+
+@pytest.mark.parametrize("content", ["", "[" * 200_000, "pipe"])
+def test_what_is_no_manifest_is_left_alone(job: Job, tmp_path: Path, content: str) -> None:
+    path = tmp_path / "output/manifest.json"
+    path.parent.mkdir()
+    if content == "pipe":
+        os.mkfifo(path)
+    else:
+        path.write_text(content)
+    ended = job(**FLAGS)
+    assert ended.code == 2
+    assert "a file that no job wrote is in the manifest's place" in ended.errors[0]
+    assert path.is_fifo() if content == "pipe" else path.read_text() == content
+
+
+def test_no_link_leads_writing_out_of_the_output(
+    short: Short, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short.interrupted(monkeypatch)
+    elsewhere = short.tmp_path / "elsewhere"
+    elsewhere.write_text("of somebody else")
+    (short.folder / ".state.ckpt.partial").symlink_to(elsewhere)
+    (short.folder / ".policy_last.ckpt.partial").symlink_to(elsewhere)
+    short.run()
+    assert elsewhere.read_text() == "of somebody else"
+    other = short.tmp_path / "record"
+    short.folder.rename(short.tmp_path / "done")
+    short.interrupted(monkeypatch)
+    (short.folder / "files.jsonl").rename(other)
+    (short.folder / "files.jsonl").symlink_to(other)
+    before = other.read_bytes()
+    with pytest.raises(OutputError, match="no link or pipe"):
+        short.run()
+    assert other.read_bytes() == before
+
+
+def test_a_record_that_others_have_written_to_is_read(
+    short: Short, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short.interrupted(monkeypatch)
+    record = short.folder / "files.jsonl"
+    record.write_text("[" * 200_000 + "\n7\n[]\n" + record.read_text())
+    short.run()
 
 
 def test_every_file_is_recorded_before_it_gets_its_name(

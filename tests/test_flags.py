@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 import torch
-from torchvision.ops import FrozenBatchNorm2d
 
 from act.errors import UsageError
+from act.manifest import Manifest
 from act.policy import ACTPolicy
 from act.setup import Run, _sampler
-from act.train import _begin_step
+from act.train import _begin_step, train
+from tests.conftest import make_config
+from tests.test_loader import write
 from tests.test_train import prepared
 
 
@@ -77,12 +79,14 @@ def test_a_flag_changes_what_it_says_and_nothing_else(
 
 
 def test_without_weights_the_frozen_norms_are_of_the_dataset(tmp_path: Path) -> None:
-    run = prepared(tmp_path)
-    run.loader.close()
-    norms = [m for m in run.policy.modules() if isinstance(m, FrozenBatchNorm2d)]
-    assert norms
-    assert all(bool((norm.running_var != 1).any()) for norm in norms)
-    assert run.manifest.get("policy")["network"]["batch_norm"] != "imagenet"
+    config = make_config(tmp_path, num_epochs=1, batch_size=1, chunk_size=5)
+    manifest = Manifest(tmp_path / "manifest.json", config)
+    train(config, write(tmp_path / "episodes", "raw"), tmp_path / "run", manifest)
+    weights = torch.load(tmp_path / "run/policy_last.ckpt", weights_only=True)
+    variances = [weight for name, weight in weights.items() if name.endswith("running_var")]
+    assert variances
+    assert all(bool((variance != 1).any()) for variance in variances)
+    assert manifest.get("policy")["network"]["batch_norm"] == "frames"
 
 
 def test_frames_are_kept_on_a_gpu_only(tmp_path: Path) -> None:

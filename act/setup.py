@@ -66,7 +66,7 @@ class Run:
     saver: Saver
     progress: Progress
     continued_from: int | None  # the step that a run before had reached
-    is_normed: bool  # whether the frozen batch norms have their statistics
+    is_normed: bool  # whether the weights or the state brought the frozen norms' statistics
 
     @property
     def snapshots(self) -> range:

@@ -107,7 +107,6 @@ def _set_norms(run: Run) -> None:
         seed = run.config.seed
         set_statistics(run.policy, run.episodes, run.train_episodes, seed, run.device)
         run.group.share(run.policy.buffers())  # GPUs of another kind round otherwise
-        run.is_normed = True
 
 
 @contextlib.contextmanager

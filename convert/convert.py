@@ -158,13 +158,13 @@ def worker_count(config: Config, plan: Plan, episodes: int) -> int:
     """Processes to convert with: as asked for, else what cores and memory allow."""
     needed, there = worker_bytes(plan), machine.memory_bytes()
     if needed > there:
-        large = needed > WORKER_BYTES
-        raise OutputError(
-            f"{plan.datasets[0].root}: converting takes {needed / 1e9:.2f} GB of memory"
-            f"{', its images lie in large parquet pages' if large else ''}; found "
+        what = (
+            f"{plan.datasets[0].root}: converting takes {needed / 1e9:.2f} GB of memory, found "
             f"{there / 1e9:.2f} GB; give the container more"
-            f"{', or export the dataset with fewer rows to a page' if large else ''}"
         )
+        if needed > WORKER_BYTES:
+            what += "; its images lie in large parquet pages: fewer rows to a page help too"
+        raise OutputError(what)
     fits = there // (2 * needed)  # the rest is for the page cache
     return max(1, min(config.convert_workers or min(machine.cpu_count(), fits), episodes))
 

@@ -436,7 +436,9 @@ def test_large_pages_of_images_are_foreseen(
     plan = make_plan(config, tmp_path)
     assert worker_bytes(plan) == WORKER_BYTES
     monkeypatch.setattr("act.machine.memory_bytes", lambda: WORKER_BYTES - 1)
-    with pytest.raises(OutputError, match=r"takes 0.42 GB of memory; found 0.42 GB; give the con"):
+    with pytest.raises(
+        OutputError, match=r"takes 0.42 GB of memory, found 0.42 GB; give the container more$"
+    ):
         worker_count(config, plan, 3)
     root = tmp_path / "dataset"
     shutil.copytree(SMALL / "v21_image", root)
@@ -451,7 +453,7 @@ def test_large_pages_of_images_are_foreseen(
     plan = make_plan(make_config(tmp_path, input=root), tmp_path)
     assert worker_bytes(plan) > 3 * len(image) * (5 << 20)
     with pytest.raises(
-        OutputError, match=r"images lie in large parquet pages.* fewer rows to a pa"
+        OutputError, match=r"give the container more; its images lie in large parquet pages"
     ):
         worker_count(config, plan, 3)
 

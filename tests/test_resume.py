@@ -309,7 +309,9 @@ def test_a_record_that_others_have_written_to_is_read(
     short.interrupted(monkeypatch)
     record = short.folder / "files.jsonl"
     record.write_text("[" * 200_000 + "\n7\n[]\n" + record.read_text())
+    assert read_state(short.folder) is not None
     short.run()
+    assert (short.folder / "policy_last.ckpt").exists()
 
 
 def test_every_file_is_recorded_before_it_gets_its_name(

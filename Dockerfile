@@ -79,10 +79,12 @@ ENTRYPOINT ["/opt/venv/bin/python", "-m", "pytest", "-p", "no:cacheprovider"]
 
 FROM packages AS runtime
 COPY LICENSE manifest.schema.json entrypoint.py ./
-COPY act act
+COPY job job
+COPY episodes episodes
 COPY convert convert
+COPY act act
 # a+rX: the checkout may come from a machine whose files only their owner can read.
-RUN python -m compileall -q act convert && chmod -R a+rX .
+RUN python -m compileall -q job episodes convert act && chmod -R a+rX .
 USER 1000:1000
 # No shell in between: Python is PID 1 and gets the stop signal itself.
 ENTRYPOINT ["/opt/venv/bin/python", "/opt/act/entrypoint.py"]

@@ -2,7 +2,7 @@
 
 input → converted_hdf5/episode_<i>.hdf5 → checkpoints/<run_name>/ → manifest.json
 `convert` and `check` as the first word are commands of their own. Errors and signals become exit
-codes in act/run.py.
+codes in job/command.py.
 """
 
 import signal
@@ -10,25 +10,25 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from act import stop
-from act.command_line import given_output, parse
-from act.config import Config
-from act.errors import AlreadyDone, UsageError
-from act.files import refuse_inside
-from act.launch import (
+from job import signals
+from job.command import close_terminal, log_to_terminal, refuse, run, tell
+from job.command_line import given_output, parse
+from job.config import Config
+from job.errors import AlreadyDone, UsageError
+from job.machine import end_with_parent
+from job.manifest import Manifest
+from job.ranks import (
     in_group,
     leave_exit_code,
     leave_interrupted,
     processes_to_start,
 )
-from act.machine import end_with_parent
-from act.manifest import Manifest
-from act.run import close_terminal, log_to_terminal, refuse, run, tell
+from job.whole_files import refuse_inside
 
 
 def main() -> int:
     """Run the job of the command line; returns its exit code."""
-    stop.install()
+    signals.install()
     log_to_terminal()
     command, rest = sys.argv[1:2], sys.argv[2:]
     if command == ["convert"]:
@@ -48,26 +48,26 @@ def main() -> int:
     except UsageError as error:
         return tell(error)  # a manifest would be written into the input
     if count := processes_to_start(config):
-        stop.leave_ending_to_others()
-        from act.torchrun import launch
+        signals.leave_ending_to_others()
+        from act.processes.torchrun import launch
 
         return launch(config, Path(__file__), sys.argv[1:], count)
     if in_group():
         end_with_parent(signal.SIGTERM)
     if config.max_hours:
-        stop.end_after(config.max_hours)
-    with stop.last_word(lambda _: leave_interrupted()):
+        signals.end_after(config.max_hours)
+    with signals.last_word(lambda _: leave_interrupted()):
         return leave_exit_code(run(config, config.output / "manifest.json", do_job))
 
 
 def do_job(config: Config, manifest: Manifest) -> None:
     """Convert the input unless it holds episodes already, train on them, tidy up."""
     # torch takes seconds to import: a bad command and a signal must not wait for it
-    from act.contract import describe_files
-    from act.device import choose_device
-    from act.group import joined_group
-    from act.run_folder import claim
-    from act.train import check_ready, train
+    from act.policies.contract import describe_files
+    from act.processes.device import choose_device
+    from act.processes.group import joined_group
+    from act.training.loop import check_ready, train
+    from act.training.run_folder import claim
     from convert.input import (
         convert_in_turn,
         describe_input,

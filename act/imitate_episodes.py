@@ -13,14 +13,14 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from act import stop
-from act.command_line import OneLineParser, read_names
-from act.config import Config
-from act.episode import find_episodes, try_episode
-from act.errors import AlreadyDone, DatasetError, UsageError
-from act.files import refuse_inside
-from act.manifest import Manifest
-from act.run import log_to_terminal, run, tell
+from episodes.reader import find_episodes, try_episode
+from job import signals
+from job.command import log_to_terminal, run, tell
+from job.command_line import OneLineParser, read_names
+from job.config import Config
+from job.errors import AlreadyDone, DatasetError, UsageError
+from job.manifest import Manifest
+from job.whole_files import refuse_inside
 
 _RENAMED = {"dataset_dir": "input", "ckpt_dir": "output", "lr": "learning_rate"}
 _SIMULATION_ONLY = ("eval", "onscreen_render", "temporal_agg")
@@ -28,7 +28,7 @@ _SIMULATION_ONLY = ("eval", "onscreen_render", "temporal_agg")
 
 def main() -> int:
     """Train as the command line says; returns the exit code."""
-    stop.install()
+    signals.install()
     log_to_terminal()
     try:
         config = parse(sys.argv[1:])
@@ -40,9 +40,9 @@ def main() -> int:
 
 def train_here(config: Config, manifest: Manifest) -> None:
     """Train on all episode files in `--dataset_dir`; everything lands in `--ckpt_dir`."""
-    from act.contract import describe_files
-    from act.run_folder import claim
-    from act.train import check_ready, train
+    from act.policies.contract import describe_files
+    from act.training.loop import check_ready, train
+    from act.training.run_folder import claim
 
     finished = check_ready(config, config.output)
     folder = config.input[0]
@@ -63,12 +63,12 @@ def train_here(config: Config, manifest: Manifest) -> None:
 def _open_apart(paths: Sequence[Path]) -> None:
     """Open each file in another process first: HDF5 may crash on a broken one, which is named.
 
-    `convert.workers` would do it too, but what trains does without what converts.
+    `job.workers` would do it too, but what trains does without what converts.
     """
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, spawn, initializer=_leave_signals) as apart:
         for path in paths:
-            stop.check()
+            signals.check()
             try:
                 apart.submit(try_episode, path).result()
             except BrokenProcessPool as crash:
@@ -79,7 +79,7 @@ def _open_apart(paths: Sequence[Path]) -> None:
 
 
 def _leave_signals() -> None:
-    for number in stop.SIGNALS:
+    for number in signals.SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from act.dataset import Episodes, Order
-from act.frames import FrameStore
-from act.setup import loader_threads
+from act.batches.frames import FrameStore
+from act.batches.samples import Episodes, Order
+from act.training.setup import loader_threads
 from benchmarks.workload import seconds_each
 
 

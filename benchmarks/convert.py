@@ -25,13 +25,13 @@ from pathlib import Path
 import av
 import numpy as np
 
-from act.command_line import parse
-from act.config import Config
-from act.episode_writer import open_past_cache, write_all
-from act.machine import cpu_count
-from convert.convert import convert
-from convert.frames import CameraReaders
+from convert.camera_frames import CameraReaders
+from convert.episodes import convert
 from convert.plan import Plan, make_plan
+from episodes.writer import open_past_cache, write_all
+from job.command_line import parse
+from job.config import Config
+from job.machine import cpu_count
 
 Times = dict[str, list[float]]
 

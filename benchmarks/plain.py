@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from act.backbone import Backbone
-from act.dataset import Episodes, Order, Purpose, VectorStore, epoch_order, norm_stats
-from act.episode import FloatArray
-from act.jpeg import decode_jpeg
-from act.model import ACT
-from act.policy import ACTPolicy, Policy
-from act.position import image_position
-from act.transformer import Attention, Decoder
+from act.batches.samples import Episodes, Order, Purpose, VectorStore, epoch_order, norm_stats
+from act.network.act import ACT
+from act.network.backbone import Backbone
+from act.network.position import image_position
+from act.network.transformer import Attention, Decoder
+from act.policies.policy import ACTPolicy, Policy
+from episodes.jpeg import decode_jpeg
+from episodes.reader import FloatArray
 
 
 def plain_loader(

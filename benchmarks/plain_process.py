@@ -10,14 +10,14 @@ from typing import Self
 
 import torch
 
-from act.compute import computation
-from act.config import Config
-from act.dataset import open_episodes
-from act.group import Group
-from act.loader import Pass
-from act.setup import make_policy
+from act.batches.loader import Pass
+from act.batches.samples import open_episodes
+from act.processes.computation import computation
+from act.processes.group import Group
+from act.training.setup import make_policy
 from benchmarks.plain import make_plain, plain_loader
 from benchmarks.workload import make_loader, seconds_each, step, wait_for
+from job.config import Config
 
 
 class PlainProcess:

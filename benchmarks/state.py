@@ -15,16 +15,16 @@ from pathlib import Path
 
 import torch
 
-from act.checkpoint import copy_weights
-from act.compute import computation
-from act.config import Config
-from act.device import choose_device, describe_device
-from act.group import Group
-from act.loader import Pass
-from act.machine import cpu_count, keep_freed_memory
-from act.setup import make_policy
-from act.state import Saver, State
+from act.batches.loader import Pass
+from act.policies.checkpoint import copy_weights
+from act.processes.computation import computation
+from act.processes.device import choose_device, describe_device
+from act.processes.group import Group
+from act.training.setup import make_policy
+from act.training.state import Saver, State
 from benchmarks.workload import make_config, make_loader, numbers, step, wait_for, write_episodes
+from job.config import Config
+from job.machine import cpu_count, keep_freed_memory
 
 
 def main() -> None:

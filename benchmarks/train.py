@@ -30,14 +30,12 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from act.compute import computation, losses
-from act.dataset import Episodes, open_episodes
-from act.device import choose_device, describe_device
-from act.episode import find_episodes
-from act.group import Group
-from act.loader import Batch, Pass
-from act.machine import cpu_count, keep_freed_memory
-from act.setup import make_policy
+from act.batches.loader import Batch, Pass
+from act.batches.samples import Episodes, open_episodes
+from act.processes.computation import computation, losses
+from act.processes.device import choose_device, describe_device
+from act.processes.group import Group
+from act.training.setup import make_policy
 from benchmarks.ceilings import all_frames, batch_copy_rate, frames_copy_rate, matmul_rate
 from benchmarks.plain import plain_loader
 from benchmarks.plain_process import PlainProcess
@@ -51,6 +49,8 @@ from benchmarks.workload import (
     wait_for,
     write_episodes,
 )
+from episodes.reader import find_episodes
+from job.machine import cpu_count, keep_freed_memory
 
 
 @dataclass

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from act.command_line import parse
-from act.compute import losses
-from act.config import Config
-from act.dataset import Episodes, Sampler, norm_stats, open_episodes
-from act.episode_writer import write_episode
-from act.loader import Batch, Loader, Pass
-from act.setup import LATENT_DIM, loader_threads
+from act.batches.loader import Batch, Loader, Pass
+from act.batches.samples import Episodes, Sampler, norm_stats, open_episodes
+from act.processes.computation import losses
+from act.training.setup import LATENT_DIM, loader_threads
+from episodes.writer import write_episode
+from job.command_line import parse
+from job.config import Config
 
 CHUNK, DIMS = 100, 14
 

@@ -12,26 +12,26 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from act import stop
-from act.command_line import OneLineParser, add_flags
-from act.config import CONVERSION, DATA, INPUT, OUTPUT, Config
-from act.errors import JobError, UsageError
-from act.files import only_job, refuse_inside
-from act.manifest import Manifest
-from act.run import log_to_terminal, run, tell
 from convert.choice import WHOLE, Shard, parse_shard
+from job import signals
+from job.command import log_to_terminal, run, tell
+from job.command_line import OneLineParser, add_flags
+from job.config import CONVERSION, DATA, INPUT, OUTPUT, Config
+from job.errors import JobError, UsageError
+from job.manifest import Manifest
+from job.whole_files import only_job, refuse_inside
 
 logger = logging.getLogger("act")
 
 
 def main(argv: Sequence[str]) -> int:
     """Convert as the command line says; returns the exit code."""
-    stop.install()
+    signals.install()
     log_to_terminal()
     # these take a second to import, in which a signal must not be lost
     from convert.check.gate import check_input
-    from convert.convert import check_whole, convert
-    from convert.describe import describe_conversion, describe_dataset
+    from convert.episodes import check_whole, convert
+    from convert.sections import describe_conversion, describe_dataset
 
     try:
         config, shard, only_check = parse(argv)

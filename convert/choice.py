@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from act.errors import UsageError
+from job.errors import UsageError
 
 # Where schedulers tell a job its place: (name, index, count, first index); a count of None has to
 # come from the person who wrote the job.

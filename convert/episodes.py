@@ -1,201 +1,390 @@
-"""A dataset's episodes, v2 or v3: which rows of which table, which frames of which video.
+"""The verb: LeRobot datasets in, a folder of `episode_<i>.hdf5` files out.
 
-Each reader gives what it can and says what it cannot; `refuse` makes the first error the end.
+plan (which episodes, cameras, dims) → room on the disk → episodes over worker processes. Each
+worker holds one decoded frame at a time, so memory does not grow with an episode's length.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+import contextlib
+import logging
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from act.errors import DatasetError
-from convert.findings import Say, error, found, warning
-from convert.info import Info, read_jsonl
-from convert.table import parquet_errors, read_columns, row_counts
+import numpy as np
 
-NOT_FOUND = "episode-not-found"
+from convert import quaternion
+from convert.camera_frames import Camera, CameraReaders, file_of
+from convert.choice import WHOLE, Shard
+from convert.lerobot.file import tell_opened
+from convert.lerobot.image import page_bytes
+from convert.lerobot.table import read_episode
+from convert.plan import Dims, Plan, forget_digests, make_plan, plan_fingerprint
+from convert.sources import NOTHING, LeftOut, Source
+from episodes.reader import FloatArray, episode_path, open_episode
+from episodes.writer import FrameWriter, write_episode
+from job import machine, workers
+from job.config import Config
+from job.errors import DatasetError, OutputError
+from job.progress import progress_bar
+from job.whole_files import output_errors, whole_path
 
-_MAX_NUMBER = 1 << 40
-_T = TypeVar("_T")
-_RANGE = ("dataset_from_index", "dataset_to_index")
+logger = logging.getLogger("act")
+
+WORKER_BYTES = 400 << 20  # what one worker may take, libraries included
+_LIBRARIES_BYTES = 150 << 20
+_TASKS_PER_WORKER = 4
+_REPORT_EVERY = 16  # frames
+_FINGERPRINT = "source_fingerprint"
 
 
 @dataclass(frozen=True)
-class VideoSpan:
-    """Where one camera of one episode lies: frames `first` … in `path`."""
+class Converted:
+    """What a conversion left: the files, and what there is to say of them."""
 
-    path: Path
-    first: int  # ordinal of the episode's first frame in the file
-    window: int | None  # frames the dataset says are there; None: the whole file (v2.x)
-
-
-@dataclass(frozen=True)
-class Episode:
-    """One episode as the metadata gives it."""
-
-    index: int  # the dataset's own number, which may have gaps
-    length: int
-    tasks: tuple[str, ...]
-    table_path: Path
-    videos: Mapping[str, VideoSpan]  # by camera key
+    plan: Plan
+    paths: tuple[Path, ...]  # of every episode by number, also those of other shards
+    fingerprint: str
+    frames_per_second: float | None  # None when every episode was already there
 
 
-def files_of(episode: Episode) -> list[Path]:
-    """Every data file that an episode lies in."""
-    return [episode.table_path, *(span.path for span in episode.videos.values())]
+def convert(
+    config: Config,
+    folder: Path,
+    shard: Shard = WHOLE,
+    left_out: LeftOut = NOTHING,
+    begin: Callable[[Converted], None] = lambda _: None,
+    note: Callable[[dict[str, str]], None] = lambda _: None,
+) -> Converted:
+    """Convert the datasets in `config.input`, but for `left_out`, to episode files in `folder`.
+
+    begin: told what the conversion is of, before anything is written or replaced
+    note: told which episodes will be written, by file name, with their fingerprints
+
+    Episodes already there from the same source and options are kept. Raises DatasetError for the
+    input, OutputError for the disk, Interrupted on a signal.
+    """
+    plan = _plan_apart(config, folder, left_out)
+    forget_digests()  # of a conversion before, in the same process
+    fingerprint = plan_fingerprint(plan)
+    begin(Converted(plan, episode_paths(plan), fingerprint, None))
+    with output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    paths = episode_paths(plan)
+    _refuse_foreign(paths)
+    mine = shard.numbers(len(paths))
+    todo = [number for number in mine if not _is_done(plan, number, paths[number])]
+    if shard == WHOLE:  # other shards may be writing theirs
+        _drop_stale(folder, paths)
+    _say_plan(plan, mine, todo)
+    _check_room(plan, todo)
+    rate = None
+    if todo:
+        note({paths[number].name: plan.fingerprint(number) for number in todo})
+        rate = _convert_all(plan, todo, worker_count(config, plan, len(todo)))
+        _refuse_changed(plan, fingerprint)
+    return Converted(plan, paths, fingerprint, rate)
 
 
-def read_v2(info: Info, video_keys: Sequence[str], say: Say) -> Iterator[Episode]:
-    """The episodes of meta/episodes.jsonl."""
-    path = info.root / "meta/episodes.jsonl"
-    if not path.exists() and not path.is_symlink():
-        say(error("episodes-missing", path, "no such file, expected a line for each episode; the "
-                  "recording was not finished, or the copy is not whole"))  # fmt: skip
-        return
-    chunks_size = info.chunks_size()
-    for number, row in enumerate(_attempt(say, path, partial(read_jsonl, path)) or [], start=1):
-        try:
-            index, length = _number(row["episode_index"]), _number(row["length"])
-            tasks = tuple(str(task) for task in row.get("tasks") or ())
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-            what = f"entry {number} is {row!r}, expected episode_index, length and tasks"
-            say(error("episode-row", path, f"{what}; write the metadata again"))
-            continue
-        place = {"episode_index": index, "episode_chunk": index // chunks_size}
-        videos = {
-            key: VideoSpan(info.fill("video_path", video_key=key, **place), 0, None)
-            for key in video_keys
-        }
-        yield Episode(index, length, tasks, info.fill("data_path", **place), videos)
-
-
-def read_v3(info: Info, video_keys: Sequence[str], say: Say) -> Iterator[Episode]:
-    """The episodes of meta/episodes/*/*.parquet."""
-    folder = info.root / "meta/episodes"
-    paths = sorted(folder.glob("*/*.parquet"))
-    if not paths:
-        say(error("episodes-missing", folder, "no episode tables, expected chunk-*/file-*.parquet; "
-                  "the recording was not finished, or the copy is not whole"))  # fmt: skip
-        return
-    tables = _Tables(info.root / "data", say)
-    rows = [
-        (path, row)
-        for path in paths
-        for row in _attempt(say, path, partial(_episode_rows, path, video_keys)) or []
-    ]
-    for path, row in rows:
-        episode = _episode_v3(info, path, row, video_keys, say)
-        if episode is not None:
-            yield replace(episode, table_path=tables.holder(episode))
-    _check_ranges(folder, [row for _, row in rows], say)
-
-
-def _number(value: Any) -> int:
-    number = int(value)
-    if abs(number) > _MAX_NUMBER:
-        raise ValueError(f"{number} is no number of an episode, a frame or a file")
-    return number
-
-
-def _attempt(say: Say, path: Path, read: Callable[[], _T]) -> _T | None:
-    try:
-        return read()
-    except DatasetError as problem:
-        say(found(problem, path))
-        return None
-
-
-def _episode_rows(path: Path, video_keys: Sequence[str]) -> list[dict[str, Any]]:
-    columns = ["episode_index", "length", "data/chunk_index", "data/file_index"]
-    for key in video_keys:
-        names = ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
-        columns += [f"videos/{key}/{name}" for name in names]
-    table = read_columns(path, columns, ["tasks", *_RANGE])
-    with parquet_errors(path):  # a text that is not UTF-8 shows only now
-        return table.to_pylist()
-
-
-def _episode_v3(
-    info: Info, path: Path, row: dict[str, Any], video_keys: Sequence[str], say: Say
-) -> Episode | None:
-    try:
-        index, length = _number(row["episode_index"]), _number(row["length"])
-        pointed = info.fill(
-            "data_path",
-            chunk_index=_number(row["data/chunk_index"]),
-            file_index=_number(row["data/file_index"]),
+def _refuse_changed(plan: Plan, fingerprint: str) -> None:
+    """An episode may be of the files before or after: its fingerprint says before."""
+    forget_digests()
+    if plan_fingerprint(plan) != fingerprint:
+        raise DatasetError(
+            f"{plan.datasets[0].root}: changed while it was converted, expected a dataset that "
+            f"nothing writes to; wait until it is complete and run it again, a job under another "
+            f"--run_name",
+            code="changed",
         )
-        videos = {key: _span_v3(info, row, key) for key in video_keys}
-        tasks = tuple(str(task) for task in row.get("tasks") or ())
-    except (TypeError, ValueError, OverflowError) as problem:
-        what = (
-            f"the row of episode {row.get('episode_index')!r} has a missing or unusable number "
-            f"({problem}); expected every index and timestamp; write the metadata again"
+
+
+def plan_only(config: Config, folder: Path, left_out: LeftOut = NOTHING) -> Converted:
+    """What a conversion would be of; nothing is read but metadata, nothing is written."""
+    plan = _plan_apart(config, folder, left_out)
+    return Converted(plan, episode_paths(plan), plan_fingerprint(plan), None)
+
+
+def check_whole(config: Config, folder: Path, left_out: LeftOut = NOTHING) -> Converted:
+    """Convert nothing, but raise OutputError unless every episode is in `folder`, whole."""
+    plan = _plan_apart(config, folder, left_out)
+    paths = episode_paths(plan)
+    missing = [number for number, path in enumerate(paths) if not _is_done(plan, number, path)]
+    if missing:
+        raise OutputError(
+            f"{folder}: {len(missing)} of {len(paths)} episodes are missing or from another source "
+            f"or other options, first {paths[missing[0]].name}; give the flags that the "
+            f"shards had, or run the missing ones again"
         )
-        say(error("episode-row", path, what))
-        return None
-    return Episode(index, length, tasks, pointed, videos)
+    if episode_path(folder, len(paths)).exists():
+        raise OutputError(
+            f"{folder}: {episode_path(folder, len(paths)).name} is one more than the "
+            f"{len(paths)} episodes expected; move it away"
+        )
+    return Converted(plan, paths, plan_fingerprint(plan), None)
 
 
-def _span_v3(info: Info, row: dict[str, Any], key: str) -> VideoSpan:
-    path = info.fill(
-        "video_path",
-        video_key=key,
-        chunk_index=_number(row[f"videos/{key}/chunk_index"]),
-        file_index=_number(row[f"videos/{key}/file_index"]),
+def _plan_apart(config: Config, folder: Path, left_out: LeftOut) -> Plan:
+    """The plan, made in another process: it decodes frames that the check may not have read."""
+    task = (config, folder, left_out)
+    (plan,) = workers.run(_make_plan, [task], 1, lambda _: f"{config.input[0]}: its plan")
+    return plan
+
+
+def _make_plan(task: tuple[Config, Path, LeftOut], report: workers.Report) -> None:
+    tell_opened(lambda path: report(workers.At(str(path))))
+    report(make_plan(*task))
+
+
+def episode_paths(plan: Plan) -> tuple[Path, ...]:
+    """The files of every episode, by number."""
+    return tuple(episode_path(plan.folder, number) for number in range(len(plan.sources)))
+
+
+def worker_bytes(plan: Plan) -> int:
+    """What one worker may take: more than WORKER_BYTES only where images lie in large pages."""
+    tables = {source.episode.table_path: source.dataset for source in plan.sources}
+    pages = (
+        page_bytes(path, camera.key)
+        for path, dataset in tables.items()
+        for camera in plan.cameras
+        if dataset.features[camera.key].dtype == "image"
     )
-    # from_timestamp is a float sum (27 frames at 30 fps: 0.8999999999999999): round, never floor
-    first = round(row[f"videos/{key}/from_timestamp"] * info.fps())
-    end = round(row[f"videos/{key}/to_timestamp"] * info.fps())
-    return VideoSpan(path, first, end - first)
+    return max(WORKER_BYTES, _LIBRARIES_BYTES + max(pages, default=0))
 
 
-class _Tables:
-    """Which data files hold an episode: `data/file_index` can be stale (lerobot #2401)."""
-
-    def __init__(self, folder: Path, say: Say) -> None:
-        self._say = say
-        self._unreadable: set[Path] = set()
-        self._holders: dict[int, list[Path]] = {}
-        for path in sorted(folder.glob("*/*.parquet")):
-            counts = _attempt(say, path, partial(row_counts, path))
-            if counts is None:
-                self._unreadable.add(path)
-            for index in counts or {}:
-                self._holders.setdefault(index, []).append(path)
-
-    def holder(self, episode: Episode) -> Path:
-        """The file with the episode's rows, which may not be the one that the metadata names."""
-        index, pointed = episode.index, episode.table_path
-        holders = self._holders.get(index, [])
-        if not holders:
-            if pointed.exists() and pointed not in self._unreadable and episode.length > 0:
-                what = "its rows are in no data file; copy the dataset again or leave it out"
-                self._say(error(NOT_FOUND, pointed, what, episode=index))
-            return pointed
-        table = pointed if pointed in holders else holders[0]
-        if table != pointed:
-            what = (
-                f"the metadata names {pointed.name}, but its rows are here and are read from here"
-            )
-            self._say(warning("table-pointer", table, what, episode=index))
-        if len(holders) > 1:
-            what = f"its rows are in {len(holders)} files, the others are left alone"
-            self._say(warning("table-twice", table, what, episode=index))
-        return table
-
-
-def _check_ranges(folder: Path, rows: Iterable[Mapping[str, Any]], say: Say) -> None:
-    """`dataset_from_index` and `_to_index` are read by nothing here, but by lerobot."""
-    wrong = []
-    for row in rows:
-        start, end, length = row.get(_RANGE[0]), row.get(_RANGE[1]), row["length"]
-        if isinstance(start, int) and isinstance(end, int) and end - start != length:
-            wrong.append(row["episode_index"])
-    if wrong:
+def worker_count(config: Config, plan: Plan, episodes: int) -> int:
+    """Processes to convert with: as asked for, else what cores and memory allow."""
+    needed, there = worker_bytes(plan), machine.memory_bytes()
+    if needed > there:
         what = (
-            f"{' and '.join(_RANGE)} of {len(wrong)} episodes ({wrong[:5]} …) do not span their "
-            f"length; they are not used"
+            f"{plan.datasets[0].root}: converting takes {needed / 1e9:.2f} GB of memory, found "
+            f"{there / 1e9:.2f} GB; give the container more"
         )
-        say(warning("index-range", folder, what))
+        if needed > WORKER_BYTES:
+            what += "; its images lie in large parquet pages: fewer rows to a page help too"
+        raise OutputError(what)
+    fits = there // (2 * needed)  # the rest is for the page cache
+    return max(1, min(config.convert_workers or min(machine.cpu_count(), fits), episodes))
+
+
+def _convert_all(plan: Plan, todo: list[int], count: int) -> float:
+    tasks = [(plan, numbers) for numbers in split_tasks(todo, count)]
+    frames = sum(plan.sources[number].episode.length for number in todo) * len(plan.cameras)
+    started = time.monotonic()
+    with progress_bar(frames, "convert", "frame") as bar:
+        for done in workers.run(convert_episodes, tasks, count, _task_name):
+            bar.update(done)
+    return frames / (time.monotonic() - started)
+
+
+def split_tasks(todo: list[int], workers: int) -> list[list[int]]:
+    """Neighbouring episodes together, as they share a video file; enough parts to even out."""
+    parts = min(len(todo), workers * _TASKS_PER_WORKER)
+    return [part.tolist() for part in np.array_split(np.array(todo, dtype=int), parts)]
+
+
+def _task_name(task: tuple[Plan, list[int]]) -> str:
+    plan, numbers = task
+    sources = [plan.sources[number] for number in numbers]
+    files = {str(span.path) for source in sources for span in source.episode.videos.values()}
+    shown = ", ".join(str(source) for source in sources[:3]) + (", …" if len(sources) > 3 else "")
+    return f"{shown} ({', '.join(sorted(files)[:3])})"
+
+
+def convert_episodes(task: tuple[Plan, list[int]], report: workers.Report) -> None:
+    """Write some episodes of a plan, reading each file forward; what a worker does."""
+    plan, numbers = task
+    tell_opened(lambda _: report(0))  # no frame is done, but it reads
+    readers = CameraReaders()
+    try:
+        for number in numbers:
+            _convert_episode(plan, number, readers, report)
+    finally:
+        readers.close()
+
+
+def _convert_episode(
+    plan: Plan, number: int, readers: CameraReaders, report: workers.Report
+) -> None:
+    source = plan.sources[number]
+    report(workers.At(f"{source} ({source.episode.table_path})"))
+    vectors = _read_vectors(plan, source)
+    images = {c.name: (source.episode.length, c.height, c.width) for c in plan.cameras}
+    path, attributes = episode_path(plan.folder, number), _attributes(plan, number)
+    with (
+        whole_path(path) as partial,
+        write_episode(partial, vectors, images, attributes, plan.jpeg_quality) as writer,
+    ):
+        for camera in plan.cameras:
+            _write_frames(source, camera, readers, writer, report)
+
+
+def _attributes(plan: Plan, number: int) -> dict[str, Any]:
+    return {
+        "sim": plan.sim,
+        _FINGERPRINT: plan.fingerprint(number),
+        "source_episode": plan.sources[number].episode.index,
+        "camera_names": [camera.name for camera in plan.cameras],
+        "fps": plan.fps,
+        "qpos_names": list(plan.qpos.file_names),
+        "action_names": list(plan.action.file_names),
+    }
+
+
+def _read_vectors(plan: Plan, source: Source) -> dict[str, FloatArray]:
+    optional = {"qvel": plan.velocity_key, "effort": plan.effort_key}
+    keys = [plan.qpos.key, plan.action.key, *(key for key in optional.values() if key)]
+    episode = source.episode
+    read = read_episode(episode.table_path, episode.index, keys)
+    for dims in (plan.qpos, plan.action):
+        _check_shape(source, dims, read[dims.key])
+        read[dims.key] = _orientations(plan, source, dims, read[dims.key])
+    qpos, action = plan.qpos.fit(read[plan.qpos.key]), plan.action.fit(read[plan.action.key])
+    vectors = {"action": action, "qpos": qpos, "qvel": np.zeros_like(qpos)}
+    for name, key in optional.items():
+        if key is not None:
+            vectors[name] = plan.qpos.fit(read[key])
+    return vectors
+
+
+def _check_shape(source: Source, dims: Dims, vectors: FloatArray) -> None:
+    rows, width = vectors.shape
+    where, episode = f"{source.episode.table_path}: {source}", source.episode
+    if rows != episode.length:
+        raise DatasetError(
+            f"{where} has {rows} rows, expected {episode.length} as its metadata says; rows are "
+            f"missing or the metadata is of another recording",
+            code="row-count",
+        )
+    if width != len(dims.names):
+        raise DatasetError(
+            f"{where} has {width} values in {dims.key!r}, expected {len(dims.names)} as in the "
+            f"first episode; leave the episode out",
+            code="vector-width",
+        )
+
+
+def _orientations(plan: Plan, source: Source, dims: Dims, vectors: FloatArray) -> FloatArray:
+    """Repair the quaternions where that is asked for, else warn of what should be repaired."""
+    if plan.fix_quaternions:
+        return quaternion.fix(vectors, dims.quaternions, f"{dims.key} of {source}")
+    for found in dims.quaternions:
+        q = vectors[:, list(found.where)]
+        flipped, off = len(quaternion.flips(q)), len(quaternion.off_unit(q))
+        if flipped or off:
+            logger.warning(
+                "%s: quaternion %s of %s changes its sign %d times and is not of unit length in "
+                "%d rows; --fix_quaternions mends both",
+                source, found.name, dims.key, flipped, off,
+            )  # fmt: skip
+    return vectors
+
+
+def _write_frames(
+    source: Source,
+    camera: Camera,
+    readers: CameraReaders,
+    writer: FrameWriter,
+    report: workers.Report,
+) -> None:
+    unreported = 0
+    report(workers.At(f"{source} ({file_of(source, camera.key)})"))
+    for ts, frame in enumerate(readers.frames(source, camera)):
+        writer.write_frame(camera.name, ts, frame)
+        unreported += 1
+        if unreported == _REPORT_EVERY:
+            report(unreported)
+            unreported = 0
+    report(unreported)
+
+
+def remove_episodes(folder: Path, fingerprints: Mapping[str, str]) -> None:
+    """Remove those episodes, by file name, and their folder when nothing else is in it."""
+    with output_errors(folder), contextlib.suppress(FileNotFoundError):  # of another machine
+        for path in sorted(folder.glob("episode_*.hdf5")):
+            if path.name in fingerprints and _fingerprint_in(path) == fingerprints[path.name]:
+                path.unlink(missing_ok=True)
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _is_done(plan: Plan, number: int, path: Path) -> bool:
+    """Whether a run before left this very episode: files stand under their name only when whole."""
+    return _fingerprint_in(path) == plan.fingerprint(number)
+
+
+def _fingerprint_in(path: Path) -> str | None:
+    """The fingerprint in an episode file; None where there is no file, or not one of ours."""
+    if not path.exists():
+        return None
+    try:
+        with open_episode(path) as file:
+            return file.attrs.get(_FINGERPRINT)
+    except DatasetError:
+        return None
+
+
+def _refuse_foreign(paths: tuple[Path, ...]) -> None:
+    """Nothing that a conversion did not write is ever replaced or removed."""
+    for path in paths:
+        if path.exists() and _fingerprint_in(path) is None:
+            raise OutputError(
+                f"{path}: an episode that this job did not write is in its place, expected only "
+                f"converted ones; move it away"
+            )
+
+
+def _drop_stale(folder: Path, paths: tuple[Path, ...]) -> None:
+    """Remove our own episodes beyond the last one, which upstream's loader would take for data."""
+    with output_errors(folder):
+        for partial in folder.glob(".episode_*.hdf5.partial"):  # of a run that was killed
+            partial.unlink()
+    number = len(paths)
+    while (path := episode_path(folder, number)).exists():
+        if _fingerprint_in(path) is None:
+            raise OutputError(
+                f"{path}: an episode that this job did not write stands behind its last one, "
+                f"expected only converted ones; move it away"
+            )
+        path.unlink()
+        logger.info("%s is of an earlier conversion with more episodes, and removed", path.name)
+        number += 1
+
+
+def _check_room(plan: Plan, todo: list[int]) -> None:
+    needed = sum(plan.size_bytes(number) for number in todo)
+    free = shutil.disk_usage(plan.folder).free
+    if needed > free:
+        raise OutputError(
+            f"{plan.folder}: converting needs {needed / 1e9:.2f} GB and {free / 1e9:.2f} GB are "
+            f"free; free some space, or use --image_storage jpeg, a smaller --image_size, fewer "
+            f"--camera_keys or --episodes"
+        )
+
+
+def _say_plan(plan: Plan, mine: Sequence[int], todo: list[int]) -> None:
+    listed = sum(len(dataset.episodes) for dataset in plan.datasets)
+    for dataset in plan.datasets:
+        logger.info(
+            "dataset    LeRobot %s, %s, %g fps, %s",
+            dataset.version, dataset.robot_type or "robot unknown", plan.fps, dataset.root,
+        )  # fmt: skip
+    logger.info(
+        "convert    %d of %d episodes, %d of them already converted",
+        len(mine), listed, len(mine) - len(todo),
+    )  # fmt: skip
+    for c in plan.cameras:
+        reduced = "" if c.recorded == (c.height, c.width) else f", reduced to {c.height}x{c.width}"
+        size = f"{c.recorded[0]}x{c.recorded[1]}{reduced}"
+        logger.info("camera     %s as %s, %s", c.key, c.name, size)
+    logger.info(
+        "sim        %s: ACT trains on action[%s]; qvel is %s",
+        plan.sim, "t" if plan.sim else "t-1", plan.velocity_key or "zeros",
+    )  # fmt: skip
+    needed = sum(plan.size_bytes(number) for number in todo)
+    logger.info("disk       about %.2f GB of episodes in %s", needed / 1e9, plan.folder)
+    for what, dims in (("qpos", plan.qpos), ("action", plan.action)):
+        change = f"padded to {dims.size} with zeros" if dims.padded else f"{dims.size} kept"
+        logger.info("%-10s %s: %d dims, %s", what, dims.key, len(dims.names), change)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from act.errors import DatasetError
+from job.errors import DatasetError
 
 ERROR, WARNING = "error", "warning"
 FORMAT = 1  # of the JSON; raised when a field changes its meaning

@@ -5,19 +5,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from act.config import CONVERSION, DATA, Config, knobs
-from act.episode import find_episodes, read_info, try_episode
-from act.errors import OutputError, UsageError
-from act.files import refuse_inside
-from act.launch import local_rank
-from act.machine import cpu_count
-from act.manifest import Manifest
-from convert import record, workers
+from convert import notes
 from convert.check.gate import check_input
-from convert.convert import Converted, convert, plan_only, remove_episodes, split_tasks
-from convert.describe import describe_conversion, describe_dataset
-from convert.lerobot import is_dataset
+from convert.episodes import Converted, convert, plan_only, remove_episodes, split_tasks
+from convert.lerobot.dataset import is_dataset
+from convert.sections import describe_conversion, describe_dataset
 from convert.sources import NOTHING, LeftOut
+from episodes.reader import find_episodes, read_info, try_episode
+from job import workers
+from job.config import CONVERSION, DATA, Config, knobs
+from job.errors import OutputError, UsageError
+from job.machine import cpu_count
+from job.manifest import Manifest
+from job.ranks import local_rank
+from job.whole_files import refuse_inside
 
 # Of the flags that shape a conversion, those that mean something without one.
 _ALSO_WITHOUT = {"camera_names", "max_episodes", "state_dim"}
@@ -28,7 +29,7 @@ T = TypeVar("T")
 
 
 class Turns(Protocol):
-    """What is needed of a group of processes (act/group.py), without torch."""
+    """What is needed of a group of processes (act/processes/group.py), without torch."""
 
     @property
     def is_first(self) -> bool:
@@ -53,21 +54,21 @@ def episode_files(config: Config, manifest: Manifest, begin: Begin) -> tuple[Pat
     _check_apart(config, converting=not official)
     if official:
         return _take(config, official)
-    digest = record.input_digest(config) if config.only_whole_episodes else ""
-    left_out = check_input(config, record.noted_left_out(config, digest))
+    digest = notes.input_digest(config) if config.only_whole_episodes else ""
+    left_out = check_input(config, notes.noted_left_out(config, digest))
 
     kept = config.keep_converted_hdf5
 
     def begun(planned: Converted) -> None:
         begin(describe_dataset(planned))
         if kept:
-            record.keep(config, [path.name for path in planned.paths])
+            notes.keep(config, [path.name for path in planned.paths])
         if config.only_whole_episodes:
-            record.note_left_out(config, digest, left_out)
+            notes.note_left_out(config, digest, left_out)
 
     def note(fingerprints: dict[str, str]) -> None:
         if not kept:
-            record.note_temporary(config, fingerprints)
+            notes.note_temporary(config, fingerprints)
 
     done = convert(config, _folder(config), left_out=left_out, begin=begun, note=note)
     manifest.set("dataset", describe_dataset(done))
@@ -86,7 +87,7 @@ def describe_input(config: Config) -> dict[str, Any]:
     """The manifest's dataset section of an input that needs conversion; nothing is converted."""
     left_out: LeftOut | None = NOTHING
     if config.only_whole_episodes:
-        left_out = record.noted_left_out(config, record.input_digest(config))
+        left_out = notes.noted_left_out(config, notes.input_digest(config))
     if left_out is None:
         left_out = check_input(config)
     return describe_dataset(plan_only(config, _folder(config), left_out))
@@ -118,12 +119,12 @@ def remove_converted(config: Config) -> None:
 
     A run that is found finished does so too: a kill may have come between its end and this.
     """
-    temporary = record.temporary(config)
+    temporary = notes.temporary(config)
     if local_rank() or config.keep_converted_hdf5 or not temporary:
         return
     try:
         remove_episodes(_folder(config), temporary)
-        record.forget_temporary(config)
+        notes.forget_temporary(config)
     except OutputError as error:  # the run is completed, and its manifest says so
         logger.warning("%s; the run is completed, remove converted_hdf5/ by hand", error)
 
@@ -135,7 +136,7 @@ def _folder(config: Config) -> Path:
 def _check_apart(config: Config, converting: bool) -> None:
     """The input is never written to: refuse an output inside it, or one that holds it."""
     refuse_inside(config.output, config.input)
-    written = [record.run_folder(config), *([_folder(config)] if converting else [])]
+    written = [notes.run_folder(config), *([_folder(config)] if converting else [])]
     for folder in (path.resolve() for path in config.input):
         for path in (path.resolve() for path in written):
             if path == folder or path in folder.parents:

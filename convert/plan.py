@@ -10,16 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
-from act.config import Config
-from act.episode import FloatArray
-from act.errors import DatasetError, UsageError
-from act.files import sampled_sha256
-from convert.frames import Camera, recorded_size
-from convert.lerobot import Dataset, camera_name, choose_cameras
+from convert.camera_frames import Camera, recorded_size
+from convert.lerobot.dataset import Dataset, camera_name, choose_cameras
+from convert.lerobot.file import check_file
+from convert.lerobot.table import read_episode
 from convert.quaternion import Quaternion, find_quaternions
-from convert.source_file import check_file
 from convert.sources import NOTHING, LeftOut, Source, read_sources
-from convert.table import read_episode
+from episodes.reader import FloatArray
+from job.config import Config
+from job.errors import DatasetError, UsageError
+from job.whole_files import sampled_sha256
 
 logger = logging.getLogger("act")
 

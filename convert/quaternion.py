@@ -15,8 +15,8 @@ import numpy as np
 import pyquaternion
 from numpy.typing import NDArray
 
-from act.episode import FloatArray
-from act.errors import DatasetError
+from episodes.reader import FloatArray
+from job.errors import DatasetError
 
 Rows = NDArray[np.int64]
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from act.config import Config
-from act.errors import DatasetError, UsageError
 from convert.choice import chosen, parse_ranges
 from convert.findings import Finding, Say, refuse
-from convert.lerobot import Dataset, Episode, is_dataset, read_dataset
+from convert.lerobot.dataset import Dataset, Episode, is_dataset, read_dataset
+from job.config import Config
+from job.errors import DatasetError, UsageError
 
 logger = logging.getLogger("act")
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from act.command_line import parse
-from act.config import Config
+from job.command_line import parse
+from job.config import Config
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "tests/data"

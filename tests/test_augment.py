@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from act.augment import Augmentation, kept, recoloured, shifted
+from act.batches.augmentation import Augmentation, kept, recoloured, shifted
 
 
 def images(batch: int = 3, cameras: int = 2, height: int = 12, width: int = 16) -> Tensor:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from act.dataset import open_episodes
-from act.loader import Pass
+from act.batches.loader import Pass
+from act.batches.samples import open_episodes
 from benchmarks.plain import plain_loader
 from benchmarks.workload import CHUNK, make_loader
 from tests.conftest import run_python

@@ -17,19 +17,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from act.errors import DatasetError
 from convert.check.__main__ import main
 from convert.check.apart import check_apart
-from convert.check.check import check
+from convert.check.budget import check_room
+from convert.check.dataset import check
 from convert.check.gate import check_input
-from convert.check.training import check_room
-from convert.convert import convert
+from convert.episodes import convert
 from convert.findings import Report
-from convert.lerobot import read_dataset
+from convert.lerobot.dataset import read_dataset
+from convert.lerobot.video import VideoReader
+from convert.notes import input_digest, noted_left_out
 from convert.plan import make_plan
-from convert.record import input_digest, noted_left_out
 from convert.sources import NOTHING
-from convert.video import VideoReader
+from job.errors import DatasetError
 from tests.broken import (
     BROKEN,
     FRONT,
@@ -395,7 +395,7 @@ def test_a_job_survives_a_crash_in_a_decoder(
 def test_frames_that_the_memory_does_not_bear_are_not_decoded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("convert.video.memory_bytes", lambda: 8 * 32 * (96 * 128 - 1))
+    monkeypatch.setattr("convert.lerobot.video.memory_bytes", lambda: 8 * 32 * (96 * 128 - 1))
     root = SMALL / "v21_h264"
     report = check(root, chunk_size=5)
     assert {finding.code for finding in report.errors} == {"video-size"}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.models import resnet18
 
-from act.checkpoint import (
+from act.policies.checkpoint import (
     Best,
     copy_weights,
     load_stats,
@@ -20,8 +20,8 @@ from act.checkpoint import (
     save_weights,
     snapshot_epochs,
 )
-from act.errors import UsageError
-from act.files import sha256
+from job.errors import UsageError
+from job.whole_files import sha256
 
 
 def weights(value: float) -> dict[str, torch.Tensor]:
@@ -116,7 +116,7 @@ def test_imagenet_is_read_from_the_image_and_checked(
     monkeypatch.setenv("BACKBONE_WEIGHTS_FILE", str(path))
     with pytest.raises(UsageError, match=r"SHA-256.*damaged or another one"):
         read_backbone("imagenet")
-    monkeypatch.setattr("act.checkpoint.IMAGENET_SHA256", sha256(path))
+    monkeypatch.setattr("act.policies.checkpoint.IMAGENET_SHA256", sha256(path))
     read, digest = read_backbone("imagenet")
     assert read is not None
     assert digest == sha256(path)

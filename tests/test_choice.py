@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from act.errors import UsageError
 from convert.choice import WHOLE, Shard, chosen, parse_ranges, parse_shard
+from job.errors import UsageError
 
 
 def test_ranges_are_half_open() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from act.compute import check_compiler
-from act.errors import UsageError
+from act.processes.computation import check_compiler
+from job.errors import UsageError
 from tests.conftest import make_config
 
 CPU = torch.device("cpu")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import h5py
 
-from act.contract import describe_files
+from act.policies.contract import describe_files
 from tests.conftest import make_config
 from tests.test_loader import write
 

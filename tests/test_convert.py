@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
-from act.errors import DatasetError, OutputError, UsageError
-from convert.convert import Converted, convert, split_tasks
-from convert.lerobot import read_dataset
+from convert.episodes import Converted, convert, split_tasks
+from convert.lerobot.dataset import read_dataset
+from job.errors import DatasetError, OutputError, UsageError
 from tests.barcode import read_code
 from tests.conftest import DATA, SAMPLES, SMALL, make_config
 

@@ -18,10 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from act.errors import DatasetError, OutputError, UsageError
-from act.jpeg import decode_jpeg
-from convert import workers
-from convert.convert import (
+from convert.episodes import (
     WORKER_BYTES,
     Converted,
     check_whole,
@@ -29,9 +26,12 @@ from convert.convert import (
     worker_bytes,
     worker_count,
 )
+from convert.lerobot.file import tell_opened
+from convert.lerobot.video import VideoReader
 from convert.plan import make_plan
-from convert.source_file import tell_opened
-from convert.video import VideoReader
+from episodes.jpeg import decode_jpeg
+from job import workers
+from job.errors import DatasetError, OutputError, UsageError
 from tests.barcode import read_code
 from tests.broken import encode
 from tests.conftest import ROOT, SMALL, Ended, command_environment, make_config
@@ -435,7 +435,7 @@ def test_large_pages_of_images_are_foreseen(
     config = make_config(tmp_path, input=SMALL / "v21_image")
     plan = make_plan(config, tmp_path)
     assert worker_bytes(plan) == WORKER_BYTES
-    monkeypatch.setattr("act.machine.memory_bytes", lambda: WORKER_BYTES - 1)
+    monkeypatch.setattr("job.machine.memory_bytes", lambda: WORKER_BYTES - 1)
     with pytest.raises(
         OutputError, match=r"takes 0.42 GB of memory, found 0.42 GB; give the container more$"
     ):

@@ -11,8 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from act.augment import Augmentation
-from act.dataset import (
+from act.batches.augmentation import Augmentation
+from act.batches.samples import (
     Episodes,
     Order,
     Part,
@@ -25,8 +25,8 @@ from act.dataset import (
     padding_share,
     split_episodes,
 )
-from act.episode import EpisodeInfo, FloatArray
-from act.errors import DatasetError
+from episodes.reader import EpisodeInfo, FloatArray
+from job.errors import DatasetError
 from tests.conftest import ROOT
 
 

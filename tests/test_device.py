@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from act.device import check_architecture, choose_device
-from act.errors import UsageError
-from act.machine import cpu_count, free_memory_bytes, memory_bytes
+from act.processes.device import check_architecture, choose_device
+from job.errors import UsageError
+from job.machine import cpu_count, free_memory_bytes, memory_bytes
 
 BUILT_FOR = ["sm_75", "sm_80", "sm_90", "sm_100", "compute_120"]
 
@@ -45,7 +45,7 @@ def test_the_containers_limits_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str]
 ) -> None:
     """Files as the kernel shows them in a container: cgroup v2 and v1."""
-    monkeypatch.setattr("act.machine._CGROUP", tmp_path)
+    monkeypatch.setattr("job.machine._CGROUP", tmp_path)
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         stat = f"anon 1\ninactive_file {30 << 20}\nactive_file 5"
@@ -60,7 +60,7 @@ def test_the_containers_limits_count(
 def test_no_quota_is_every_core(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str
 ) -> None:
-    monkeypatch.setattr("act.machine._CGROUP", tmp_path)
+    monkeypatch.setattr("job.machine._CGROUP", tmp_path)
     (tmp_path / "cpu").mkdir()
     (tmp_path / quota).write_text("max 100000\n" if quota == "cpu.max" else "-1\n")
     (tmp_path / "cpu/cpu.cfs_period_us").write_text("100000\n")

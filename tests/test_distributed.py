@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from act.episode_writer import write_episode
+from episodes.writer import write_episode
 from tests.conftest import ROOT, SAMPLES, SMALL, Ended, arguments, command_environment
 
 Job = Callable[..., Ended]
@@ -192,7 +192,7 @@ def test_a_rank_that_is_killed_ends_the_run_and_another_number_goes_on(
     flags: dict[str, Any] = {"input": SMALL / "v30_h264", "num_epochs": 8}
     with monkeypatch.context() as patch:  # so slow that it does not end meanwhile
         patch.setenv("PYTHONPATH", str(ROOT / "tests/signalled"))
-        patch.setenv("SIGNAL_AT", "act.train:_add_gradient")
+        patch.setenv("SIGNAL_AT", "act.training.loop:_add_gradient")
         patch.setenv("SIGNAL_CALL", "0")
         patch.setenv("SIGNAL_RANK", str(number))
         patch.setenv("SIGNAL_EACH_S", "1")
@@ -243,8 +243,8 @@ def test_a_rank_that_is_killed_while_another_converts_ends_the_run(
 EACH = """
 import sys, time
 import torch
-from act.errors import Interrupted
-from act.group import joined_group
+from job.errors import Interrupted
+from act.processes.group import joined_group
 try:
     with joined_group(torch.device("cpu"), 5) as group:
         group.each(lambda: None)

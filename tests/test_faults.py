@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from act.episode_writer import write_episode
-from act.errors import OutputError
-from act.files import whole_path
+from episodes.writer import write_episode
+from job.errors import OutputError
+from job.whole_files import whole_path
 from tests.chaos.jumping_clock import COMPILER, jumping_clock
 from tests.chaos.small_job import check_result, finish, start
 from tests.chaos.small_job import command as small_job

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from act.errors import OutputError
-from act.files import append_lines, sampled_sha256, sha256, whole_file, whole_path, write_json
+from job.errors import OutputError
+from job.whole_files import append_lines, sampled_sha256, sha256, whole_file, whole_path, write_json
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a tmpfs")
 

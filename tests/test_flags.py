@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from act.errors import UsageError
-from act.manifest import Manifest
-from act.policy import ACTPolicy
-from act.setup import Run, _sampler
-from act.train import _begin_step, train
+from act.policies.policy import ACTPolicy
+from act.training.loop import _begin_step, train
+from act.training.setup import Run, _sampler
+from job.errors import UsageError
+from job.manifest import Manifest
 from tests.conftest import make_config
 from tests.test_loader import write
 from tests.test_train import prepared

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from act.checkpoint import load_stats
-from act.errors import DatasetError, JobError, UsageError
-from convert.check.check import check
-from convert.info import Info
+from act.policies.checkpoint import load_stats
+from convert.check.dataset import check
+from convert.lerobot.info import Info
 from convert.plan import make_plan
+from job.errors import DatasetError, JobError, UsageError
 from tests.conftest import SMALL, make_config
 
 # JSON can hold halves of surrogate pairs, which no file's name and no other encoding can.

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from act.dataset import open_episodes
-from act.loader import Pass
-from act.manifest import Manifest
-from act.train import _add_gradient, _begin_step, _update, train
+from act.batches.loader import Pass
+from act.batches.samples import open_episodes
+from act.training.loop import _add_gradient, _begin_step, _update, train
+from job.manifest import Manifest
 from tests.conftest import make_config
 from tests.test_loader import CAMERAS, batches, write
 from tests.test_train import prepared, same

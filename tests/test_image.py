@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from act.episode import Frame
-from act.errors import DatasetError
-from convert.image import ImageReader, page_bytes
+from convert.lerobot.image import ImageReader, page_bytes
+from episodes.reader import Frame
+from job.errors import DatasetError
 from tests.barcode import read_code
 from tests.conftest import ROOT, SMALL
 
@@ -308,7 +308,7 @@ def test_a_damaged_table_is_named(write: Write) -> None:
 _MEASURE = r"""
 import re, sys
 from pathlib import Path
-from convert.image import ImageReader, page_bytes
+from convert.lerobot.image import ImageReader, page_bytes
 def peak():
     # not getrusage, whose peak begins with that of the parent process
     return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1])

@@ -24,9 +24,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from act.machine import processor_name
-from act.run import log_to_terminal, run
 from entrypoint import do_job
+from job.command import log_to_terminal, run
+from job.machine import processor_name
 from tests.conftest import (
     DATA,
     ROOT,
@@ -467,7 +467,10 @@ def snapshot(root: Path) -> dict[str, bytes]:
 @contextlib.contextmanager
 def as_nobody() -> Iterator[None]:
     """Files are opened as a user who owns none of them."""
-    for module in ("act.train", "convert.input"):  # this user may not read the interpreter's files
+    for module in (
+        "act.training.loop",
+        "convert.input",
+    ):  # this user may not read the interpreter's files
         importlib.import_module(module)
     was = os.geteuid()
     if was == 0:

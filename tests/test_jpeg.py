@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from act.errors import DatasetError
-from act.jpeg import Frame, decode_jpeg, encode_jpeg
+from episodes.jpeg import Frame, decode_jpeg, encode_jpeg
+from job.errors import DatasetError
 
 
 def row(data: bytes, padding: int = 0) -> Frame:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from act.command_line import parse
-from act.files import write_json
-from act.launch import processes_to_start, take_over_from_scheduler
-from act.torchrun import _exit_code
+from act.processes.torchrun import _exit_code
+from job.command_line import parse
+from job.ranks import processes_to_start, take_over_from_scheduler
+from job.whole_files import write_json
 from tests.conftest import ROOT, make_config
 
 

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import torch
 
-from act.dataset import Episodes, Order, Sampler, norm_stats, open_episodes
-from act.episode import Frame
-from act.episode_writer import write_episode
-from act.errors import DatasetError
-from act.frames import FrameStore
-from act.loader import Batch, Loader, Pass, passes
+from act.batches.frames import FrameStore
+from act.batches.loader import Batch, Loader, Pass, passes
+from act.batches.samples import Episodes, Order, Sampler, norm_stats, open_episodes
+from episodes.reader import Frame
+from episodes.writer import write_episode
+from job.errors import DatasetError
 from tests.conftest import ROOT
 
 CAMERAS = ("top", "wrist")
@@ -159,8 +159,8 @@ def test_more_episodes_than_files_may_be_open(tmp_path: Path) -> None:
 import resource, sys
 from pathlib import Path
 import numpy as np
-from act.dataset import Order, open_episodes
-from act.frames import FrameStore
+from act.batches.samples import Order, open_episodes
+from act.batches.frames import FrameStore
 paths = sorted(Path(sys.argv[1]).glob("*.hdf5"))
 episodes = open_episodes(paths * 30)
 resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
@@ -317,7 +317,7 @@ def test_episodes_that_claim_more_than_the_memory_together_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = write(tmp_path, "raw")
-    monkeypatch.setattr("act.dataset.memory_bytes", lambda: 4 * 4 * 6 * sum(LENGTHS) - 1)
+    monkeypatch.setattr("act.batches.samples.memory_bytes", lambda: 4 * 4 * 6 * sum(LENGTHS) - 1)
     with pytest.raises(DatasetError, match="qpos and action of 3 episodes take"):
         open_episodes(paths)
 

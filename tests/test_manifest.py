@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from act.errors import OutputError
-from act.manifest import Manifest
+from job.errors import OutputError
+from job.manifest import Manifest
 from tests.conftest import make_config
 
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from act.backbone import Backbone
-from act.model import ACT, CNNMLP
-from act.position import image_position, sequence_position
-from act.transformer import Attention
+from act.network.act import ACT, CNNMLP
+from act.network.backbone import Backbone
+from act.network.position import image_position, sequence_position
+from act.network.transformer import Attention
 
 SMALL: dict[str, Any] = {
     "qpos_dim": 5,

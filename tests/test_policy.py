@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from act.model import ACT, CNNMLP
-from act.policy import ACTPolicy, CNNMLPPolicy, Policy
+from act.network.act import ACT, CNNMLP
+from act.policies.policy import ACTPolicy, CNNMLPPolicy, Policy
 
 STEPS, WEIGHT_DECAY = 5, 1e-4
 

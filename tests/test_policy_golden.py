@@ -17,8 +17,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from act.model import ACT
-from act.policy import ACTPolicy
+from act.network.act import ACT
+from act.policies.policy import ACTPolicy
 from tests.test_policy import Batch
 
 GOLDEN = Path(__file__).parent / "golden"

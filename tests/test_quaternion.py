@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from act.episode import FloatArray
-from act.errors import DatasetError
 from convert.quaternion import Quaternion, find_quaternions, fix, flips, off_unit
+from episodes.reader import FloatArray
+from job.errors import DatasetError
 
 WXYZ = Quaternion((0, 1, 2, 3), "q")
 

@@ -2,9 +2,9 @@
 
 import re
 
-from act.command_line import parser, shown_default
-from act.config import knobs
 from act.imitate_episodes import parse as parse_upstream
+from job.command_line import parser, shown_default
+from job.config import knobs
 from tests.broken import BROKEN, ODD
 from tests.conftest import ROOT
 

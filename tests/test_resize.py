@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from act.episode import Frame
 from convert.resize import resize_area
+from episodes.reader import Frame
 
 
 def picture(height: int, width: int) -> Frame:

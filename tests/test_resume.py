@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 import torch
 
-from act.config import Config
-from act.errors import DivergedError, Interrupted, JobError, OutputError, UsageError
-from act.files import is_recorded, only_job, sha256
-from act.manifest import Manifest
-from act.run_folder import check_folder, claim
-from act.state import parse_state, read_state
-from act.train import train
+from act.training.loop import train
+from act.training.run_folder import check_folder, claim
+from act.training.state import parse_state, read_state
+from job.config import Config
+from job.errors import DivergedError, Interrupted, JobError, OutputError, UsageError
+from job.manifest import Manifest
+from job.whole_files import is_recorded, only_job, sha256
 from tests.conftest import ROOT, SMALL, Ended, arguments, command_environment, make_config
 from tests.test_checkpoint import Bomb
 from tests.test_loader import write
@@ -116,7 +116,7 @@ def test_max_hours_ends_a_run_that_can_be_continued(
     for seconds in (8, 16, 32, 64):
         with monkeypatch.context() as patch:
             patch.setenv("PYTHONPATH", str(ROOT / "tests/signalled"))
-            patch.setenv("SIGNAL_AT", "act.train:_update")
+            patch.setenv("SIGNAL_AT", "act.training.loop:_update")
             patch.setenv("SIGNAL_CALL", "3")
             patch.setenv("SIGNAL_RANK", "0")
             patch.setenv("SIGNAL_SENT", str(stuck))
@@ -157,7 +157,7 @@ class Short:
             raise OutputError("the disk is full")
 
         with monkeypatch.context() as patch:
-            patch.setattr("act.train.draw_curves", full)
+            patch.setattr("act.training.loop.draw_curves", full)
             with pytest.raises(OutputError):
                 self.run(**{"state_interval_minutes": 0} | flags)
         assert (self.folder / "state.ckpt").exists()
@@ -354,7 +354,7 @@ def test_the_state_is_written_beside_training_or_not(
 
     monkeypatch.setattr(threading.Thread, "start", noticed)
     for memory in (1 << 40, 0):
-        monkeypatch.setattr("act.state.free_memory_bytes", lambda memory=memory: memory)
+        monkeypatch.setattr("act.training.state.free_memory_bytes", lambda memory=memory: memory)
         beside.clear()
         short.folder = tmp_path / str(memory)
         short.interrupted(monkeypatch)
@@ -390,9 +390,9 @@ def test_a_second_job_in_the_same_output_leaves_the_first_alone(tmp_path: Path) 
 STUCK = """
 import hashlib, sys
 from pathlib import Path
-from act import stop
-stop.install()
-with stop.last_word(lambda in_time: Path(sys.argv[1]).write_text(str(in_time))):
+from job import signals
+signals.install()
+with signals.last_word(lambda in_time: Path(sys.argv[1]).write_text(str(in_time))):
     print("ready", flush=True)
     # no Python handler runs meanwhile, as in a long backward pass
     hashlib.pbkdf2_hmac("sha256", b"", b"", 1 << 30)
@@ -422,7 +422,7 @@ def test_the_last_word_of_a_long_step_is_the_state_before_it(
     short: Short, monkeypatch: pytest.MonkeyPatch, undisturbed: Path
 ) -> None:
     """What the listener saves while the main thread computes is what a step boundary has."""
-    from act import train as module
+    from act.training import loop as module
 
     seen: list[int] = []
     real = module._add_gradient
@@ -519,7 +519,7 @@ def test_running_out_of_memory_says_what_to_lower(
     def fails(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr("act.train.validate", fails)
+    monkeypatch.setattr("act.training.loop.validate", fails)
     with pytest.raises(OutputError) as told:
         short.run()
     for text in ("batch 1, 2 cameras, ", "lower --batch_size, --image_size", "--data_cache none"):

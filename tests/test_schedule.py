@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from act.schedule import kl_factor, lr_factor
+from act.training.schedule import kl_factor, lr_factor
 from tests.conftest import make_config
 
 

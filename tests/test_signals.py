@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from act.state import parse_state, read_state
+from act.training.state import parse_state, read_state
 from tests.chaos.small_job import check_files, check_result, finish, start
 from tests.conftest import ROOT, SMALL, Ended, arguments, command_environment
 from tests.test_faults import wait_for
@@ -66,14 +66,14 @@ def run_signalled(
 
 # In the order of a run: each continues what the one before left.
 PHASES = (
-    ("act.command_line:parse", TERM),
+    ("job.command_line:parse", TERM),
     ("convert.check.gate:check_input", USR1),
-    ("convert.convert:_convert_all", INT),
-    ("act.setup:prepare", TERM),
-    ("act.train:validate", USR2),
-    ("act.checkpoint:Best.write_in_turn", INT),
-    ("act.train:_add_gradient", TERM),
-    ("act.state:Saver.save", USR1),
+    ("convert.episodes:_convert_all", INT),
+    ("act.training.setup:prepare", TERM),
+    ("act.training.loop:validate", USR2),
+    ("act.policies.checkpoint:Best.write_in_turn", INT),
+    ("act.training.loop:_add_gradient", TERM),
+    ("act.training.state:Saver.save", USR1),
 )
 
 
@@ -90,7 +90,10 @@ def test_a_signal_in_each_phase(tmp_path: Path, undisturbed: Path) -> None:
 
 def test_a_signal_while_the_last_files_are_written(tmp_path: Path, undisturbed: Path) -> None:
     """Nothing is left to interrupt: they are finished."""
-    for at, number in (("act.train:_finish", TERM), ("act.manifest:Manifest.complete", USR2)):
+    for at, number in (
+        ("act.training.loop:_finish", TERM),
+        ("job.manifest:Manifest.complete", USR2),
+    ):
         output = tmp_path / at.split(":")[1]
         ended = run_signalled(output, FLAGS, at, number)
         assert ended.code == 0, ended.err
@@ -117,10 +120,10 @@ def test_a_signal_in_each_phase_on_each_process(
     output = tmp_path / "output"
     for at, number in (
         ("convert.input:convert_in_turn", TERM),
-        ("act.setup:prepare", USR1),
-        ("act.train:validate", INT),
-        ("act.train:_add_gradient", USR2),
-        ("act.state:Saver.save", TERM),
+        ("act.training.setup:prepare", USR1),
+        ("act.training.loop:validate", INT),
+        ("act.training.loop:_add_gradient", USR2),
+        ("act.training.state:Saver.save", TERM),
     ):
         ended = run_signalled(output, PAIR, at, number, rank)
         assert ended.code == 75, (at, ended.out + ended.err)
@@ -136,7 +139,7 @@ def stuck(output: Path, **flags: Any) -> "subprocess.Popen[str]":
     at = output.with_name("stuck")
     environment = {
         "PYTHONPATH": str(ROOT / "tests/signalled"),
-        "SIGNAL_AT": "act.train:_add_gradient",
+        "SIGNAL_AT": "act.training.loop:_add_gradient",
         "SIGNAL_CALL": "5",
         "SIGNAL_RANK": "0",
         "SIGNAL_SENT": str(at),

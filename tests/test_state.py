@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from act.errors import DivergedError, OutputError
-from act.state import State, parse_state
-from act.train import _heed, _Record
+from act.training.loop import _heed, _Record
+from act.training.state import State, parse_state
+from job.errors import DivergedError, OutputError
 from tests.test_train import prepared
 
 

@@ -12,15 +12,15 @@ from tests.conftest import ROOT
 # Goes on for two seconds after a signal, unless it is ended.
 PROGRAM = """
 import os, signal, sys, time
-from act import stop
-stop.install()
-stop.end_after(float(sys.argv[1]))
+from job import signals
+signals.install()
+signals.end_after(float(sys.argv[1]))
 signal.signal(signal.SIGCHLD, lambda *_: None)  # as torch's DataLoader does
 os.kill(os.getpid(), signal.SIGCHLD)
 print("ready", flush=True)
-while not stop.requested():
+while not signals.requested():
     time.sleep(0.01)
-print(stop.reason(), flush=True)
+print(signals.reason(), flush=True)
 time.sleep(2)
 sys.exit(3)
 """

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from act.compute import computation, losses
-from act.dataset import open_episodes
-from act.group import Group
-from act.loader import Batch, Pass
-from act.manifest import Manifest
-from act.policy import ACTPolicy
-from act.setup import Run, make_policy, prepare
-from act.train import _update, train
+from act.batches.loader import Batch, Pass
+from act.batches.samples import open_episodes
+from act.policies.policy import ACTPolicy
+from act.processes.computation import computation, losses
+from act.processes.group import Group
+from act.training.loop import _update, train
+from act.training.setup import Run, make_policy, prepare
 from benchmarks.plain import make_plain
+from job.manifest import Manifest
 from tests.conftest import make_config
 from tests.test_loader import write
 from tests.test_policy import tiny_batch, tiny_policy

@@ -8,8 +8,8 @@ import av
 import numpy as np
 import pytest
 
-from act.errors import DatasetError
-from convert.video import VideoReader, open_video
+from convert.lerobot.video import VideoReader, open_video
+from job.errors import DatasetError
 from tests.barcode import read_code
 from tests.conftest import SMALL
 

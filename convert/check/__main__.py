@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from act import stop
-from act.command_line import OneLineParser
-from act.config import INPUT
-from act.errors import EXIT_DONE, DatasetError, Interrupted, JobError, OutputError
-from act.files import output_errors
-from act.run import log_to_terminal, tell
 from convert.check.apart import check_apart
 from convert.findings import Report
 from convert.sources import find_datasets
+from job import signals
+from job.command import log_to_terminal, tell
+from job.command_line import OneLineParser
+from job.config import INPUT
+from job.errors import EXIT_DONE, DatasetError, Interrupted, JobError, OutputError
+from job.whole_files import output_errors
 
 logger = logging.getLogger("act")
 
@@ -27,7 +27,7 @@ BROKEN = DatasetError.exit_code
 
 def main(argv: Sequence[str]) -> int:
     """`check INPUT …`: reports on standard output; 0 fine, 3 broken, 2 a wrong command."""
-    stop.install()
+    signals.install()
     log_to_terminal()
     logger.setLevel(logging.WARNING)  # standard output is the report's alone
     try:

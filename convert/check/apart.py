@@ -10,14 +10,13 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from act import stop
-from act.config import Config
-from act.errors import DatasetError
-from convert import workers
-from convert.check.check import check
+from convert.check.dataset import check
 from convert.findings import Report, error
-from convert.source_file import tell_opened
+from convert.lerobot.file import tell_opened
 from convert.sources import LeftOut, read_sources
+from job import signals, workers
+from job.config import Config
+from job.errors import DatasetError
 
 logger = logging.getLogger("act")
 
@@ -32,7 +31,7 @@ class _Crash(Exception):  # noqa: N818  what happened to another process
 
 
 def check_apart(root: Path, job: Job | None = None, **options: Any) -> Report:
-    """`convert.check.check.check` with those options, in another process.
+    """`convert.check.dataset.check` with those options, in another process.
 
     job: look at the episodes that this job wants, alone
 
@@ -92,5 +91,5 @@ def _message(what: str) -> str:
 
 
 def _refusal(path: Path, problem: DatasetError) -> DatasetError:
-    stop.check()
+    signals.check()
     return DatasetError(f"{path}: {_message(str(problem))}", code="file-crash", where=path)

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from act.errors import DatasetError
 from convert.findings import Finding, error, found, warning
-from convert.lerobot import Dataset, Episode, VideoSpan
+from convert.lerobot.dataset import Dataset, Episode, VideoSpan
+from job.errors import DatasetError
 
 UNCODED = "dataset"  # the code of a DatasetError that names none
 

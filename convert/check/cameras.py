@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
 
-from act import stop
-from act.errors import DatasetError
 from convert.check.camera_file import CameraFile, camera_files
 from convert.check.probe import Probe, probe
 from convert.check.spans import check_spans
 from convert.findings import Report, error, warning
-from convert.image import ImageReader
-from convert.lerobot import Dataset
+from convert.lerobot.dataset import Dataset
+from convert.lerobot.image import ImageReader
+from job import signals
+from job.errors import DatasetError
 
 Size = tuple[int, int]  # height and width in pixels
 
@@ -49,7 +49,7 @@ def check_cameras(
 
 
 def _probe(dataset: Dataset, report: Report, file: CameraFile) -> Probe | None:
-    stop.check()
+    signals.check()
     try:
         return probe(file.path, dataset.fps, dataset.file_firsts[file.path])
     except DatasetError as problem:

@@ -6,14 +6,14 @@ from functools import partial
 
 import numpy as np
 
-from act import stop
-from act.episode import Frame
-from act.errors import DatasetError
 from convert.check.camera_file import CameraFile, camera_files
 from convert.findings import Report
-from convert.image import ImageReader
-from convert.lerobot import Dataset, Episode
-from convert.video import VideoReader
+from convert.lerobot.dataset import Dataset, Episode
+from convert.lerobot.image import ImageReader
+from convert.lerobot.video import VideoReader
+from episodes.reader import Frame
+from job import signals
+from job.errors import DatasetError
 
 _NOISE = 8  # levels by which a codec may make copies of one picture differ
 
@@ -60,7 +60,7 @@ def _count(
             index = episode.index
             first, frozen = None, episode.length > 1
             for frame in frames:
-                stop.check()
+                signals.check()
                 first = np.array(frame, np.int16) if first is None else first
                 frozen = frozen and int(np.abs(first - frame).max()) <= _NOISE
                 count += 1

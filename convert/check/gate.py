@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from act.config import Config
 from convert.check.apart import check_apart
 from convert.findings import WARNING, Finding, Report, refuse
 from convert.sources import NOTHING, LeftOut, find_datasets
+from job.config import Config
 
 logger = logging.getLogger("act")
 

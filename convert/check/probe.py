@@ -1,7 +1,7 @@
 """One look at a video file: its frames' places without decoding them, and one decoded frame.
 
 Places come from the container's index when it is regular, else from the packets; no pixel but
-those of the first frame is touched. Decoding them all is `convert/video.py`.
+those of the first frame is touched. Decoding them all is `convert/lerobot/video.py`.
 """
 
 from collections.abc import Iterable
@@ -16,11 +16,11 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from act.errors import DatasetError
-from convert.source_file import check_file, tell
-from convert.video import limit_pixels, open_video
+from convert.lerobot.file import check_file, tell
+from convert.lerobot.video import limit_pixels, open_video
+from job.errors import DatasetError
 
-_MAX_OFF_GRID = 0.25  # frames; as in convert/video.py
+_MAX_OFF_GRID = 0.25  # frames; as in convert/lerobot/video.py
 _TELL_EVERY = 1024  # packets
 _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
 

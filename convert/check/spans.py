@@ -3,7 +3,7 @@
 from convert.check.camera_file import CameraFile, leftover_folder
 from convert.check.probe import Probe
 from convert.findings import Report
-from convert.lerobot import Dataset, Episode, VideoSpan
+from convert.lerobot.dataset import Dataset, Episode, VideoSpan
 
 
 def check_spans(dataset: Dataset, file: CameraFile, seen: Probe, report: Report) -> None:

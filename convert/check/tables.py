@@ -13,12 +13,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from act import stop
-from act.errors import DatasetError
-from convert.episodes import NOT_FOUND
 from convert.findings import Report, error, warning
-from convert.lerobot import Dataset, Episode
-from convert.table import episode_vectors, read_columns, split_episodes
+from convert.lerobot.dataset import Dataset, Episode
+from convert.lerobot.episode_list import NOT_FOUND
+from convert.lerobot.table import episode_vectors, read_columns, split_episodes
+from job import signals
+from job.errors import DatasetError
 
 _MAX_DEVIATION = 0.5  # frames
 
@@ -56,7 +56,7 @@ def _check_table(
     report: Report,
     item: tuple[Path, list[Episode]],
 ) -> list[Rows]:
-    stop.check()
+    signals.check()
     path, episodes = item
     columns = ["episode_index", "frame_index", *keys]
     try:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from convert.check.tables import Rows
 from convert.findings import Report, error, warning
-from convert.info import Feature
+from convert.lerobot.info import Feature
 from convert.quaternion import find_quaternions, flips, off_unit
 
 _STILL = 1e-6

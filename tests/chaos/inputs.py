@@ -28,17 +28,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from act.checkpoint import load_stats, load_weights, save, save_stats
-from act.config import Config
-from act.dataset import Order, norm_stats, open_episodes
-from act.episode import try_episode
-from act.errors import JobError
-from act.frames import FrameStore
-from act.machine import cpu_count
-from act.state import State, parse_state
-from convert.check.check import check
-from convert.convert import convert_episodes
+from act.batches.frames import FrameStore
+from act.batches.samples import Order, norm_stats, open_episodes
+from act.policies.checkpoint import load_stats, load_weights, save, save_stats
+from act.training.state import State, parse_state
+from convert.check.dataset import check
+from convert.episodes import convert_episodes
 from convert.plan import make_plan
+from episodes.reader import try_episode
+from job.config import Config
+from job.errors import JobError
+from job.machine import cpu_count
 from tests.chaos.small_job import Lost, Results
 from tests.conftest import SMALL, make_config
 

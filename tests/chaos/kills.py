@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from queue import SimpleQueue
 
-from act.machine import cpu_count
+from job.machine import cpu_count
 from tests.chaos.small_job import (
     Results,
     check_files,

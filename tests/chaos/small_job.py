@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from act.files import is_recorded, sha256
+from job.whole_files import is_recorded, sha256
 from tests.conftest import ROOT, SMALL, arguments, command_environment
 
 _LOGS = {"files.jsonl", "metrics.jsonl"}  # they grow; each line stands for itself

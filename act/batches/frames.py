@@ -1,0 +1,173 @@
+"""The frames that samples are made of: read from the episode files, or all on the GPU.
+
+B batch   C cameras   H, W pixels
+"""
+
+import contextlib
+import os
+import resource
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from act.batches.samples import Episodes, Order
+from episodes.jpeg import decode_jpeg
+from episodes.reader import Frame, Rows, find_rows, read_row
+from job.errors import DatasetError
+from job.machine import cores_each
+
+_OTHER_FILES = 256  # that a process has open besides the episodes
+_CACHE_SHARE = 0.5  # of the GPU's free memory, for --data_cache auto
+
+
+class FrameStore:
+    """Frames by episode, camera and time step, read straight from where they lie in the file.
+
+    Raw frames are (T, H, W, 3), compressed ones JPEG rows (T, L), decoded here. Reading into memory
+    that is there already is as fast as copying from a map of the file, and faster the first time; a
+    file that was cut off meanwhile is an error, where a map would end the process.
+    """
+
+    def __init__(self, episodes: Episodes) -> None:
+        self._episodes = episodes
+        self._rows = [
+            [find_rows(info.path, camera) for camera in episodes.camera_names]
+            for info in episodes.infos
+        ]
+        self._files = _open_all([info.path for info in episodes.infos])
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(C, H, W, 3), what one sample has."""
+        return len(self._episodes.camera_names), *self._episodes.image_size, 3
+
+    def copy_into(self, order: Order, out: Frame) -> None:
+        """Read the images of some samples into `out` (B, C, H, W, 3), contiguous.
+
+        Raises DatasetError when a file has changed since it was opened.
+        """
+        pairs = zip(order.episode.tolist(), order.start_ts.tolist(), strict=True)
+        for sample, (episode, ts) in zip(out, pairs, strict=True):
+            for camera, image in enumerate(sample):
+                self._read_frame(episode, camera, ts, image)
+
+    def _read_frame(self, episode: int, camera: int, ts: int, out: Frame) -> None:
+        rows, info = self._rows[episode][camera], self._episodes.infos[episode]
+        name = self._episodes.camera_names[camera]
+        if rows is None:
+            row = read_row(info.path, name, ts)
+        else:
+            row = np.empty(rows.shape, np.uint8) if info.compressed else out
+            self._read_row(episode, rows, ts, row)
+        if info.compressed:
+            row = decode_jpeg(row, f"{info.path}: frame {ts} of {name}")
+        if row is out:
+            return
+        if row.shape != out.shape or row.dtype != out.dtype:
+            raise DatasetError(
+                f"{info.path}: frame {ts} of {name} is {row.dtype} {row.shape}, expected "
+                f"{out.dtype} {out.shape} as the first one; convert the dataset again"
+            )
+        np.copyto(out, row)
+
+    def _read_row(self, episode: int, rows: Rows, ts: int, out: Frame) -> None:
+        path, descriptor = self._episodes.infos[episode].path, self._files[episode]
+        place = int(rows.offsets[ts])
+        try:
+            if descriptor is None:
+                with path.open("rb") as file:
+                    count = os.preadv(file.fileno(), [out.data], place)
+            else:
+                count = os.preadv(descriptor, [out.data], place)  # without Python's lock
+        except OSError as error:
+            raise DatasetError(
+                f"{path}: cannot be read any more ({error.strerror}), expected frame {ts} as "
+                f"before; is its disk still there? run it again"
+            ) from error
+        if count != rows.size_bytes:
+            raise DatasetError(
+                f"{path}: ends within frame {ts} ({count} of {rows.size_bytes} bytes), expected "
+                f"the file as it was when training began; convert the dataset again"
+            )
+
+    def close(self) -> None:
+        """Close the files."""
+        for descriptor in filter(None, self._files):
+            os.close(descriptor)
+        self._files = [None] * len(self._files)
+
+
+def _open_all(paths: list[Path]) -> list[int | None]:
+    """A descriptor for each file; None beyond what may be open: those are opened for each frame."""
+    kept = max(0, _allow_open_files(len(paths) + _OTHER_FILES) - _OTHER_FILES)
+    try:
+        return [os.open(path, os.O_RDONLY) if n < kept else None for n, path in enumerate(paths)]
+    except OSError as error:
+        raise DatasetError(
+            f"{error.filename}: cannot be read ({error.strerror}), expected an episode file that "
+            f"can; make it readable"
+        ) from error
+
+
+def _allow_open_files(wanted: int) -> int:
+    """Raise the limit if need be and possible; returns how many files may be open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted:
+        soft = min(wanted, hard)
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+class DeviceFrames:
+    """Every frame in the device's memory as uint8; a batch is gathered there."""
+
+    def __init__(self, store: FrameStore, lengths: list[int], device: torch.device) -> None:
+        """Read all frames, episode by episode."""
+        self._firsts = np.cumsum([0, *lengths])
+        self._frames = torch.empty((sum(lengths), *store.shape), dtype=torch.uint8, device=device)
+
+        def read(part: Order) -> Frame:
+            host = np.empty((len(part.episode), *store.shape), np.uint8)
+            store.copy_into(part, host)
+            return host
+
+        parts = list(_episode_parts(lengths))
+        threads = cores_each()  # a JPEG takes milliseconds
+        with ThreadPoolExecutor(threads) as pool:
+            for at in range(0, len(parts), threads):  # the host's memory holds no more than these
+                some = parts[at : at + threads]
+                hosts = pool.map(read, [part for _, part in some])
+                for (first, _), host in zip(some, hosts, strict=True):
+                    self._frames[first : first + len(host)] = torch.from_numpy(host).to(device)
+
+    def rows(self, order: Order) -> Tensor:
+        """Where the frames of some samples lie: (B,) on the host."""
+        return torch.from_numpy(self._firsts[order.episode] + order.start_ts)
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """The images of some samples: (B, C, H, W, 3) uint8."""
+        return self._frames[rows]
+
+
+def _episode_parts(lengths: list[int], most: int = 64) -> Iterator[tuple[int, Order]]:
+    first = 0
+    for episode, length in enumerate(lengths):
+        for start in range(0, length, most):
+            ts = np.arange(start, min(start + most, length))
+            yield first + start, Order(np.full(len(ts), episode), ts)
+        first += length
+
+
+def fits_device(episodes: Episodes, device: torch.device) -> bool:
+    """Whether all frames take less than half of the GPU's free memory."""
+    if device.type != "cuda":
+        return False
+    height, width = episodes.image_size
+    sample_bytes = len(episodes.camera_names) * height * width * 3
+    free, _ = torch.cuda.mem_get_info(device)
+    return sum(episodes.lengths) * sample_bytes <= _CACHE_SHARE * free

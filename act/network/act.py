@@ -1,0 +1,209 @@
+"""The networks: tensors in, tensors out.
+
+B batch   C cameras   H, W pixels   K chunk   A action dims   Q qpos dims   D hidden   Z latent
+h, w size of a feature map
+
+Attribute names are upstream's (tonyzhaozh/act), so that state dicts fit in both directions.
+"""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from act.network.backbone import FEATURE_DIM, STRIDE, Backbone, feature_size, joined
+from act.network.position import image_position, sequence_position
+from act.network.transformer import Decoder, DecoderLayer, Encoder, EncoderLayer, Transformer
+
+DecoderOutput = Literal["first", "last"]
+
+_CONV_KERNEL = 5
+_CONV_DIMS = (FEATURE_DIM, 128, 64, 32)
+_CONV_SHRINK = (len(_CONV_DIMS) - 1) * (_CONV_KERNEL - 1)
+
+
+class ACT(nn.Module):
+    """Action chunking with transformers: a CVAE that predicts the next K actions at once.
+
+    `decoder_output` is the decoder layer whose output reaches the heads. "first" is upstream's
+    network: of its decoder layers only the first one counts, the others stand in the checkpoint.
+    """
+
+    pos_table: Tensor
+
+    def __init__(  # noqa: PLR0913  each is a knob of the paper
+        self,
+        *,
+        qpos_dim: int,
+        action_dim: int,
+        chunk_size: int,
+        hidden_dim: int = 512,
+        dim_feedforward: int = 3200,
+        num_heads: int = 8,
+        enc_layers: int = 4,
+        dec_layers: int = 7,
+        dropout: float = 0.1,
+        latent_dim: int = 32,
+        decoder_output: DecoderOutput = "first",
+    ) -> None:
+        super().__init__()
+        _check_hidden_dim(hidden_dim, num_heads)
+        self.chunk_size = chunk_size
+        self.latent_dim = latent_dim
+        sizes = (hidden_dim, num_heads, dim_feedforward, dropout)
+
+        # The CVAE's encoder; the transformer owns another.
+        self.encoder = Encoder(EncoderLayer(*sizes), enc_layers)
+        self.register_buffer("pos_table", sequence_position(2 + chunk_size, hidden_dim)[None])
+        self.cls_embed = nn.Embedding(1, hidden_dim)
+        self.encoder_joint_proj = nn.Linear(qpos_dim, hidden_dim)
+        self.encoder_action_proj = nn.Linear(action_dim, hidden_dim)
+        self.latent_proj = nn.Linear(hidden_dim, 2 * latent_dim)
+        self.latent_out_proj = nn.Linear(latent_dim, hidden_dim)
+
+        self.backbones = nn.ModuleList([joined(Backbone())])
+        self.input_proj = nn.Conv2d(FEATURE_DIM, hidden_dim, kernel_size=1)
+        self.input_proj_robot_state = nn.Linear(qpos_dim, hidden_dim)
+        self.additional_pos_embed = nn.Embedding(2, hidden_dim)
+
+        num_computed = {"first": 1, "last": dec_layers}[decoder_output]
+        norm = nn.LayerNorm(hidden_dim)
+        self.transformer = Transformer(
+            Encoder(EncoderLayer(*sizes), enc_layers),
+            Decoder(DecoderLayer(*sizes), norm, dec_layers, num_computed),
+        )
+        for parameter in self.transformer.decoder.uncomputed_parameters():
+            parameter.requires_grad_(False)
+        self.query_embed = nn.Embedding(chunk_size, hidden_dim)
+        self.action_head = nn.Linear(hidden_dim, action_dim)
+        # No loss of upstream's reads it, so it keeps its first weights there too.
+        self.is_pad_head = nn.Linear(hidden_dim, 1).requires_grad_(False)
+
+    def forward(
+        self,
+        qpos: Tensor,
+        image: Tensor,
+        actions: Tensor | None = None,
+        is_pad: Tensor | None = None,
+        eps: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """Predict the chunk, from the latent of the given actions or, without them, from latent 0.
+
+        qpos (B, Q), image (B, C, 3, H, W), both normalised; any memory format
+        actions (B, K, A) normalised, is_pad (B, K) bool, eps (B, Z) standard normal: all or none
+        returns: a_hat (B, K, A), is_pad_hat (B, K, 1), and mu, logvar (B, Z) or None
+        """
+        mu = logvar = None
+        if actions is None:
+            latent = qpos.new_zeros(qpos.shape[0], self.latent_dim)
+        else:
+            assert is_pad is not None
+            assert eps is not None
+            mu, logvar = self.posterior(qpos, actions, is_pad)
+            latent = mu + (logvar / 2).exp() * eps
+        tokens, pos = self._observation(latent, qpos, image)
+        decoded = self.transformer(tokens, pos, self.query_embed.weight)
+        return self.action_head(decoded), self.is_pad_head(decoded), mu, logvar
+
+    def posterior(self, qpos: Tensor, actions: Tensor, is_pad: Tensor) -> tuple[Tensor, Tensor]:
+        """The CVAE encoder: qpos (B, Q), actions (B, K, A), is_pad (B, K) -> mu, logvar (B, Z)."""
+        batch_size = qpos.shape[0]
+        cls = self.cls_embed.weight.expand(batch_size, 1, -1)
+        joints = self.encoder_joint_proj(qpos)[:, None]
+        tokens = torch.cat([cls, joints, self.encoder_action_proj(actions)], dim=1)
+        never_padded = is_pad.new_ones(batch_size, 2)  # CLS and qpos
+        mask = torch.cat([never_padded, ~is_pad], dim=1)[:, None, None]
+        encoded = self.encoder(tokens, self.pos_table[0], mask)
+        mu, logvar = self.latent_proj(encoded[:, 0]).chunk(2, dim=-1)
+        return mu, logvar
+
+    def load_backbone(self, state_dict: Mapping[str, Any]) -> None:
+        """Take the backbone's weights from a torchvision ResNet-18; ValueError if it is not one."""
+        _load_backbones(self.backbones, state_dict)
+
+    def uncomputed_parameters(self) -> list[Tensor]:
+        """The parameters that no forward pass reaches."""
+        return self.transformer.decoder.uncomputed_parameters()
+
+    def _observation(self, latent: Tensor, qpos: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+        """The transformer's tokens (B, 2 + h C w, D) and their positions (2 + h C w, D)."""
+        pair = torch.stack([self.latent_out_proj(latent), self.input_proj_robot_state(qpos)], dim=1)
+        tokens, pos = self.image_tokens(image)
+        return torch.cat([pair, tokens], dim=1), torch.cat([self.additional_pos_embed.weight, pos])
+
+    def image_tokens(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, 3, H, W) -> tokens (B, h C w, D), pos (h C w, D): the cameras side by side."""
+        num_cameras = image.shape[1]
+        # One call for all cameras, where upstream makes one each: the frozen norm mixes nothing.
+        features = self.input_proj(self.backbones[0](image.flatten(0, 1)))
+        hidden_dim, height, width = features.shape[1:]
+        tokens = features.permute(0, 2, 3, 1).unflatten(0, (-1, num_cameras)).transpose(1, 2)
+        pos = image_position(height, width, hidden_dim, features.device)
+        pos = pos[:, None].expand(-1, num_cameras, -1, -1)
+        return tokens.flatten(1, 3), pos.flatten(0, 2)
+
+
+class CNNMLP(nn.Module):
+    """Upstream's baseline: a backbone per camera and an MLP that predicts the next action."""
+
+    def __init__(
+        self, *, qpos_dim: int, action_dim: int, num_cameras: int, image_size: tuple[int, int]
+    ) -> None:
+        """image_size: (H, W), at least 385 each; raises ValueError below that."""
+        super().__init__()
+        num_features = num_cameras * _flattened_size(image_size)
+        self.backbones = nn.ModuleList(joined(Backbone()) for _ in range(num_cameras))
+        self.backbone_down_projs = nn.ModuleList(_down_proj() for _ in range(num_cameras))
+        self.mlp = nn.Sequential(
+            nn.Linear(num_features + qpos_dim, 1024),
+            nn.ReLU(),
+            nn.Linear(1024, 1024),
+            nn.ReLU(),
+            nn.Linear(1024, action_dim),
+        )
+        # never used, but upstream's checkpoints hold it; processes would wait for its gradient
+        self.action_head = nn.Linear(1000, action_dim).requires_grad_(False)
+
+    def forward(self, qpos: Tensor, image: Tensor) -> Tensor:
+        """qpos (B, Q), image (B, C, 3, H, W), both normalised -> a_hat (B, A)."""
+        cameras = zip(self.backbones, self.backbone_down_projs, image.unbind(1), strict=True)
+        features = [down_proj(backbone(frame)).flatten(1) for backbone, down_proj, frame in cameras]
+        return self.mlp(torch.cat([*features, qpos], dim=1))
+
+    def load_backbone(self, state_dict: Mapping[str, Any]) -> None:
+        """Take all backbones' weights from a torchvision ResNet-18; ValueError if it is not one."""
+        _load_backbones(self.backbones, state_dict)
+
+
+def _load_backbones(backbones: nn.ModuleList, state_dict: Mapping[str, Any]) -> None:
+    for module in backbones.modules():
+        if isinstance(module, Backbone):
+            module.load(state_dict)
+
+
+def _check_hidden_dim(hidden_dim: int, num_heads: int) -> None:
+    """Raise ValueError unless heads and position features divide the hidden size."""
+    if hidden_dim % num_heads or hidden_dim % 4:
+        raise ValueError(
+            f"hidden_dim is {hidden_dim}, expected a multiple of num_heads ({num_heads}) and of 4"
+        )
+
+
+def _down_proj() -> nn.Sequential:
+    """Three 5x5 convolutions, with nothing between them, as upstream."""
+    dims = pairwise(_CONV_DIMS)
+    return nn.Sequential(*(nn.Conv2d(before, after, _CONV_KERNEL) for before, after in dims))
+
+
+def _flattened_size(image_size: tuple[int, int]) -> int:
+    """How many features one camera gives the MLP: 768 at 480x640."""
+    height, width = (size - _CONV_SHRINK for size in feature_size(*image_size))
+    if height < 1 or width < 1:
+        least = _CONV_SHRINK * STRIDE + 1
+        raise ValueError(
+            f"images are {image_size[0]}x{image_size[1]} (height x width), "
+            f"expected at least {least}x{least} for CNNMLP; use ACT or larger images"
+        )
+    return _CONV_DIMS[-1] * height * width

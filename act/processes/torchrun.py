@@ -1,0 +1,96 @@
+"""Run the processes of a group under torchrun, and make one exit code of how they ended.
+
+On several machines torchrun finds its peers by its own variables (PET_NNODES, PET_NODE_RANK,
+PET_RDZV_ENDPOINT …); the same command joins the group when torchrun itself starts entrypoint.py.
+"""
+
+import contextlib
+import logging
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch.distributed import DistError
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.elastic.rendezvous import RendezvousError
+from torch.distributed.run import parse_args, run
+
+from job import signals
+from job.config import Config
+from job.errors import EXIT_BUG, EXIT_DONE, Interrupted, JobError, OutputError, first_line
+from job.machine import cpu_count
+from job.manifest import now
+from job.ranks import EXIT_FOLDER, on_several_machines
+from job.signals import SIGNALS
+from job.whole_files import read_json, write_json
+
+logger = logging.getLogger("act")
+
+_SIGNALS = ",".join(number.name for number in SIGNALS)
+
+
+def launch(config: Config, program: Path, argv: Sequence[str], count: int) -> int:
+    """Run `program` with `argv` as `count` processes of a group; returns the exit code of them."""
+    flags = ["--nproc-per-node", str(count), "--signals-to-handle", _SIGNALS]
+    # by address: a container without a network cannot look up its own name
+    flags += [] if on_several_machines() else ["--standalone", "--local-addr", "127.0.0.1"]
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cpu_count() // count)))
+    started_at = now()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ[EXIT_FOLDER] = folder
+            code = _run([*flags, str(program), *argv])
+            texts = {int(path.name): path.read_text() for path in Path(folder).iterdir()}
+    except OSError as error:
+        logger.error("%s: cannot be used (%s); make room there", error.filename, error.strerror)
+        return OutputError.exit_code
+    ended = {number: int(text) for number, text in texts.items() if text}  # else killed writing
+    return _exit_code(config, code, ended, count, started_at)
+
+
+def _run(argv: list[str]) -> int:
+    try:
+        signals.check()
+        run(parse_args(argv))
+    except (SignalException, Interrupted):  # it has passed it on, and the processes have ended
+        return Interrupted.exit_code
+    except ChildFailedError:  # each has said why
+        return EXIT_BUG
+    except (RendezvousError, DistError) as error:
+        logger.error("the other machines were not reached (%s); try again", first_line(error))
+        return Interrupted.exit_code
+    return EXIT_DONE
+
+
+def _exit_code(
+    config: Config, code: int, ended: dict[int, int], count: int, started_at: str
+) -> int:
+    """One code of all: a reason not to try again counts more than the interruption it caused."""
+    codes = [ended.get(number) for number in range(count)]
+    if code == EXIT_DONE or set(codes) == {EXIT_DONE}:  # a signal may come as they end
+        return EXIT_DONE
+    reasons = set(codes) - {None, EXIT_DONE, Interrupted.exit_code}
+    if reasons:
+        return min(filter(None, reasons))
+    if code == EXIT_BUG and None in codes:
+        lost = codes.index(None)
+        reason = (
+            f"the process with local rank {lost} was lost: it ended without a word, killed most "
+            f"likely (for memory?); the same command goes on from its last state"
+        )
+        logger.error("%s", reason)
+        if lost == 0:
+            _end_manifest(config.output / "manifest.json", reason, started_at)
+    return Interrupted.exit_code
+
+
+def _end_manifest(path: Path, reason: str, started_at: str) -> None:
+    """Rank 0 writes the manifest; where it was killed, nobody has said so in there yet."""
+    with contextlib.suppress(OSError, ValueError, KeyError, JobError):
+        values = read_json(path)
+        if values["status"] == "running" and values["started_at"] >= started_at:  # not another's
+            code, status = Interrupted.exit_code, Interrupted.status
+            ending = {"status": status, "exit_code": code, "reason": reason, "ended_at": now()}
+            write_json(path, values | ending)

@@ -1,0 +1,76 @@
+"""metrics.jsonl, one line per epoch, and the history that the curves are drawn from."""
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from job.whole_files import append_lines, whole_file
+
+_WRITE_INTERVAL_S = 1.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One epoch. Losses are means over its batches; validation comes before training."""
+
+    epoch: int
+    step: int  # optimizer updates so far
+    samples: int  # training samples so far
+    train: dict[str, float]
+    val: dict[str, float]
+    lr: float
+    grad_norm: float  # mean over the epoch's steps
+    wait_s: float  # waiting for data
+    compute_s: float
+
+
+class Metrics:
+    """The epochs so far; the file gets the new lines at most once a second."""
+
+    def __init__(self, path: Path | None, before: str = "") -> None:
+        """Start the log anew, with the lines that a state has.
+
+        path: None on processes that write no files
+        """
+        self._path = path
+        self._waiting: list[str] = []
+        self._written_at = time.monotonic()
+        self._lines = before.splitlines()
+        self.rows = [Row(**json.loads(line)) for line in self._lines]
+        if path is not None:
+            with whole_file(path) as file:
+                file.write(self.text.encode())
+
+    @property
+    def text(self) -> str:
+        """All lines so far."""
+        return "".join(f"{line}\n" for line in self._lines)
+
+    def add(self, row: Row) -> None:
+        """Take the line of an epoch."""
+        self.rows.append(row)
+        self._lines.append(json.dumps(asdict(row)))
+        self._waiting.append(self._lines[-1])
+        if time.monotonic() - self._written_at >= _WRITE_INTERVAL_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the lines that wait."""
+        if self._path is not None and self._waiting:
+            append_lines(self._path, self._waiting)
+        self._waiting = []
+        self._written_at = time.monotonic()
+
+    @property
+    def wait_share(self) -> float:
+        """The share of the training time spent waiting for data."""
+        wait = sum(row.wait_s for row in self.rows)
+        total = wait + sum(row.compute_s for row in self.rows)
+        return wait / total if total else 0.0
+
+    @property
+    def samples_per_second(self) -> float:
+        """Training samples per second of the time spent training, not validating."""
+        total = sum(row.wait_s + row.compute_s for row in self.rows)
+        return self.rows[-1].samples / total if self.rows and total else 0.0

@@ -1,0 +1,105 @@
+"""The folder of a run: whose it is, whether this job may go on in it, whether it is finished.
+
+run.json says which flags and which dataset shape the result. It is written before anything else, so
+files of a run in a folder without it are of somebody else, and left alone.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from act.policies.checkpoint import LAST, run_files
+from act.training.state import STATE
+from job.config import Config, knobs
+from job.errors import UsageError
+from job.whole_files import read_json, write_json
+
+_WHICH = "run.json"
+_FORMAT = 1
+
+
+def check_folder(config: Config, folder: Path) -> bool:
+    """Whether the run that was asked for is finished there.
+
+    Raises UsageError when the folder holds another run, or one that must not be gone on with.
+    """
+    found = sorted(path.name for path in folder.glob("[!.]*") if path.name != "manifest.json")
+    if config.resume == "never" and found:
+        raise UsageError(
+            f"--resume never: {folder} holds {found[0]}{' and more' * (len(found) > 1)}, expected "
+            f"an empty run folder; choose another --run_name, or go on with --resume auto"
+        )
+    which = _read(folder)
+    if which is None:
+        _refuse_foreign(folder)
+        return False
+    _compare(folder, which["flags"], _flags(config))
+    # the state goes when all else is done: until then a run is gone on with, if only to its end
+    return (folder / LAST).exists() and not (folder / STATE).exists()
+
+
+def claim(config: Config, folder: Path, dataset: Mapping[str, Any]) -> None:
+    """Say whose the folder is; raises UsageError when its run is of another dataset.
+
+    dataset: the manifest's section
+    """
+    lengths = [episode["length"] for episode in dataset["episodes"]]
+    which = _read(folder)
+    if which is None:
+        episodes = {"fingerprint": dataset["fingerprint"], "lengths": lengths}
+        values = {"format": _FORMAT, "flags": _flags(config), "dataset": episodes}
+        write_json(folder / _WHICH, values)
+    elif which["dataset"]["fingerprint"] != dataset["fingerprint"]:
+        before, now = which["dataset"]["lengths"], lengths
+        change = f"{len(before)} episodes with {sum(before)} frames, now {len(now)} with {sum(now)}"
+        raise UsageError(
+            f"{folder}: the run here was started on another dataset ({change}; fingerprint "
+            f"{which['dataset']['fingerprint'][:12]}…, now {dataset['fingerprint'][:12]}…), "
+            f"expected the same; choose another --run_name"
+        )
+
+
+def _flags(config: Config) -> dict[str, Any]:
+    """The flags that shape the result, as they were asked for."""
+    values = config.resolved()
+    shaping = {knob.name: values[knob.name] for knob in knobs() if not knob.metadata["same_run"]}
+    return shaping | {"sim": config.is_sim}  # by the task's name, where it is auto
+
+
+def _compare(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    changed = [name for name in now if before.get(name, now[name]) != now[name]]
+    if changed:
+        named = "; ".join(f"--{name} was {before[name]!r}, now {now[name]!r}" for name in changed)
+        raise UsageError(
+            f"{folder}: the run here was started with other flags: {named}; expected the same; "
+            f"choose another --run_name"
+        )
+
+
+def _read(folder: Path) -> Any:
+    path = folder / _WHICH
+    try:
+        which = read_json(path)
+        if which["format"] != _FORMAT or not isinstance(which["flags"], dict):
+            raise ValueError(f"format {which['format']!r}")
+        if not all(isinstance(length, int) for length in which["dataset"]["lengths"]):
+            raise ValueError("lengths that are no numbers")
+        if not isinstance(which["dataset"]["fingerprint"], str):
+            raise ValueError("a fingerprint that is no text")
+    except (FileNotFoundError, NotADirectoryError):  # what is in the way is said when writing
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{path}: cannot be understood ({error}), expected what this job wrote; choose another "
+            f"--run_name"
+        ) from error
+    return which
+
+
+def _refuse_foreign(folder: Path) -> None:
+    foreign = [path for path in (*run_files(folder), folder / STATE) if path.exists()]
+    if foreign:
+        raise UsageError(
+            f"{foreign[0]}: a file of a run that this job did not start, expected none in its "
+            f"folder; choose another --run_name, or move it away"
+        )

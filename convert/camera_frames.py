@@ -1,0 +1,123 @@
+"""The frames of an episode's cameras, wherever they lie, in the size that is wanted."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from convert.lerobot.image import ImageReader
+from convert.lerobot.video import VideoReader
+from convert.resize import resize_area
+from convert.sources import Source
+from episodes.reader import Frame
+from job.errors import DatasetError
+
+logger = logging.getLogger("act")
+
+
+@dataclass(frozen=True)
+class Camera:
+    """One camera: its LeRobot key, its name in the files and the policy, its size in pixels."""
+
+    key: str
+    name: str
+    recorded: tuple[int, int]  # H, W as the dataset has it
+    height: int
+    width: int
+
+
+class CameraReaders:
+    """One open file per camera; it stays open while episodes follow each other in it."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, VideoReader | ImageReader] = {}
+
+    def frames(self, source: Source, camera: Camera) -> Iterator[Frame]:
+        """Every frame of a camera in an episode, each (H, W, 3) uint8 as the plan has it."""
+        recorded = _recorded_frames(source, camera, self)
+        for ts, frame in enumerate(recorded):
+            if frame.shape[:2] != camera.recorded:
+                raise DatasetError(
+                    f"{file_of(source, camera.key)}: frame {ts} of {source} is "
+                    f"{frame.shape[0]}x{frame.shape[1]}, expected {camera.recorded[0]}x"
+                    f"{camera.recorded[1]} as in the first episode; leave the episode out",
+                    code="image-size-changes",
+                )
+            yield resize_area(frame, camera.height, camera.width)
+
+    def video(self, source: Source, key: str) -> VideoReader:
+        """The video reader of a camera, at the episode's file."""
+        dataset, path = source.dataset, source.episode.videos[key].path
+        reader = self._open.get(key)
+        if not isinstance(reader, VideoReader) or reader.path != path:
+            self._close(key)
+            reader = VideoReader(path, dataset.fps, dataset.file_firsts[path])
+            self._open[key] = reader
+        return reader
+
+    def images(self, source: Source, key: str) -> ImageReader:
+        """The image reader of a camera, at the episode's table."""
+        path, reader = source.episode.table_path, self._open.get(key)
+        if not isinstance(reader, ImageReader) or reader.path != path:
+            self._close(key)
+            reader = ImageReader(path, key)
+            self._open[key] = reader
+        return reader
+
+    def _close(self, key: str) -> None:
+        if key in self._open:
+            self._open.pop(key).close()
+
+    def close(self) -> None:
+        """Close every file."""
+        for key in list(self._open):
+            self._close(key)
+
+
+def file_of(source: Source, key: str) -> Path:
+    """The file that holds a camera's frames of an episode."""
+    span = source.episode.videos.get(key)
+    return source.episode.table_path if span is None else span.path
+
+
+def recorded_size(source: Source, key: str) -> tuple[int, int]:
+    """H, W as decoded: what info.json says is of the recording's first file and can be stale."""
+    readers = CameraReaders()
+    try:
+        frame = next(iter(_first_frame(source, key, readers)))
+    finally:
+        readers.close()
+    return frame.shape[0], frame.shape[1]
+
+
+def _first_frame(source: Source, key: str, readers: CameraReaders) -> Iterator[Frame]:
+    span = source.episode.videos.get(key)
+    if span is None:
+        return readers.images(source, key).frames(source.episode.index, 1)
+    return readers.video(source, key).frames(span.first, 1)
+
+
+def _recorded_frames(source: Source, camera: Camera, readers: CameraReaders) -> Iterator[Frame]:
+    episode, span = source.episode, source.episode.videos.get(camera.key)
+    if span is None:
+        yield from readers.images(source, camera.key).frames(episode.index, episode.length)
+        return
+    where = f"{span.path}: camera {camera.key!r} of {source}"
+    if span.window is not None and span.window < episode.length:
+        raise DatasetError(
+            f"{where} has {span.window} frames in its window and {episode.length} rows in the "
+            f"table, expected as many; frames were dropped while recording, and which ones cannot "
+            f"be known; leave the episode out or record it again",
+            code="video-window-short",
+        )
+    reader = readers.video(source, camera.key)
+    yield from reader.frames(span.first, episode.length)
+    longer = reader.has_more() if span.window is None else span.window > episode.length
+    if longer:
+        logger.warning(
+            "%s has more frames than its table has rows (%d); the first %d are the recorded take, "
+            "the rest is left out",
+            where,
+            episode.length,
+            episode.length,
+        )

@@ -1,0 +1,188 @@
+"""The verb: everything that is wrong with a dataset, in one report, in seconds.
+
+metadata → files → rows → cameras → what training will make of it. Nothing is decoded but the first
+frame of each video; `--deep` decodes them all.
+Each problem has a stable code; an error is what a conversion would refuse or get silently wrong.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from convert.check.budget import check_room, check_training
+from convert.check.cameras import check_cameras
+from convert.check.deep import check_deep
+from convert.check.loose_files import check_all_files, check_leftovers, check_unlisted
+from convert.check.tables import Rows, check_tables
+from convert.check.vectors import Vector, check_pair, check_vector, gather
+from convert.findings import Report, error, warning
+from convert.lerobot.dataset import EFFORT_KEY, VELOCITY_KEY, Dataset, choose_cameras, read_dataset
+from convert.lerobot.episode_list import Episode, files_of
+from job import machine
+from job.errors import DatasetError
+
+_STATES = ("observation.state", "state", "observation.qpos")
+_ACTIONS = ("action", "actions")
+_FPS_OFF = 0.01  # of the rate
+_FPS_ROUNDED = 1.0
+
+
+def check(  # noqa: PLR0913  one keyword per flag
+    root: Path,
+    *,
+    camera_keys: tuple[str, ...] = (),
+    state_key: str = "auto",
+    action_key: str = "auto",
+    chunk_size: int = 100,
+    state_dim: int = 0,
+    resized: bool = False,
+    deep: bool = False,
+    output: Path | None = None,
+    only: frozenset[int] | None = None,
+    unread: frozenset[Path] = frozenset(),
+    threads: int = 0,
+) -> Report:
+    """Look at the dataset in `root` and say everything that is wrong with it.
+
+    resized: images will be brought to one size, so sizes may differ
+    output: where it would be converted to, for the room on that disk
+    only: the episodes to be used (None = all); the others are checked in the metadata alone
+    unread: files that must not be opened, which leaves out the episodes in them
+    threads: 0 = by cores
+    """
+    report = Report(root)
+    try:
+        dataset = read_dataset(root, report.say)
+    except DatasetError as problem:
+        report.catch(problem, root / "meta/info.json")
+        check_all_files(root, report)
+        return report.finish()
+    check_unlisted(dataset, report)
+    listed = {episode.index for episode in dataset.episodes}
+    wanted = [e for e in dataset.episodes if only is None or e.index in only]
+    report.users = _users(wanted)
+    readable = tuple(episode for episode in wanted if unread.isdisjoint(files_of(episode)))
+    dataset = replace(dataset, episodes=readable)
+    _check_list(dataset, report)
+    cameras = choose_cameras(dataset, camera_keys, report.say)
+    vectors = [
+        _vector_key(dataset, "state", state_key, _STATES, report),
+        _vector_key(dataset, "action", action_key, _ACTIONS, report),
+    ]
+    _say_facts(dataset, report)
+    # threads wait on files and on FFmpeg, so a few more than cores
+    with ThreadPoolExecutor(threads or 2 * machine.cpu_count()) as pool:
+        rows = _check_rows(dataset, [key for key in vectors if key], listed, report, pool)
+        sizes = check_cameras(dataset, cameras, resized, report, pool)
+        if deep:
+            report.facts["decoded"] = f"{check_deep(dataset, cameras, report, pool)} frames"
+    check_leftovers(dataset, report)
+    report.facts["cameras"] = {key: f"{h}x{w}" for key, (h, w) in sizes.items()}
+    _check_values(dataset, rows, vectors, state_dim, report)
+    check_training(dataset, chunk_size, report)
+    check_room(dataset, sizes, output, report)
+    return report.finish()
+
+
+def _users(episodes: Sequence[Episode]) -> dict[str, frozenset[int]]:
+    users: dict[str, set[int]] = {}
+    for episode in episodes:
+        for path in files_of(episode):
+            users.setdefault(str(path), set()).add(episode.index)
+    return {path: frozenset(indices) for path, indices in users.items()}
+
+
+def _check_rows(
+    dataset: Dataset,
+    vectors: list[str],
+    listed: set[int],
+    report: Report,
+    pool: ThreadPoolExecutor,
+) -> list[Rows]:
+    others = [key for key in (VELOCITY_KEY, EFFORT_KEY) if key in dataset.features]
+    keys = list(dict.fromkeys([*vectors, *others]))
+    return check_tables(dataset, keys, listed, report, pool)
+
+
+def _check_list(dataset: Dataset, report: Report) -> None:
+    empty = [episode for episode in dataset.episodes if episode.length < 1]
+    for episode in empty:
+        what = f"has length {episode.length} and is skipped"
+        report.say(warning("episode-empty", dataset.root / "meta", what, episode=episode.index))
+    if dataset.episodes and len(empty) == len(dataset.episodes):
+        what = "every episode is empty, expected at least one frame; record the dataset again"
+        report.say(error("episodes-empty", dataset.root / "meta", what))
+    counts = Counter(task for episode in dataset.episodes for task in episode.tasks)
+    if len(counts) > 1:
+        named = "; ".join(f"{text!r} in {count}" for text, count in counts.most_common(5))
+        what = f"{len(counts)} tasks: {named}; ACT is told none of them and learns one behaviour"
+        report.say(warning("tasks", dataset.root / "meta", what))
+    info_path = dataset.root / "meta/info.json"
+    for key, feature in dataset.features.items():
+        if feature.is_depth:
+            what = "is marked, shaped or named as depth, or as a mask, and is left out"
+            report.say(warning("depth-left-out", info_path, what, camera=key))
+        rate, fps = feature.video_fps, float(dataset.fps)
+        rounded = rate is not None and 0 <= fps - rate < _FPS_ROUNDED  # 29.97 is written as 29
+        if rate is not None and abs(rate - fps) > _FPS_OFF * fps and not rounded:
+            what = f"video.fps is {rate:g}, the dataset's fps {fps:g}; the frames' own times count"
+            report.say(warning("video-fps", info_path, what, camera=key))
+
+
+def _vector_key(
+    dataset: Dataset, what: str, asked: str, candidates: Sequence[str], report: Report
+) -> str:
+    """Which feature is the state or the action; "" and an error when there is none."""
+    names = candidates if asked == "auto" else (asked,)
+    found = next((name for name in names if name in dataset.features), "")
+    if not found:
+        vectors = {
+            key: list(feature.shape)
+            for key, feature in dataset.features.items()
+            if feature.dtype.startswith(("float", "int")) and key not in _INDEX_KEYS
+        }
+        said = (
+            f"no feature {' or '.join(map(repr, names))} for the {what}; found {vectors}; name it "
+            f"with --{what}_key"
+        )
+        report.say(error(f"{what}-missing", dataset.root / "meta/info.json", said))
+    return found
+
+
+_INDEX_KEYS = {"timestamp", "frame_index", "episode_index", "index", "task_index"}
+
+
+def _check_values(
+    dataset: Dataset, rows: list[Rows], keys: list[str], state_dim: int, report: Report
+) -> None:
+    vectors: list[Vector | None] = []
+    for name, key in zip(("state", "action"), keys, strict=True):
+        feature = dataset.features.get(key)
+        vector = gather(feature, rows, dataset.root, report) if feature else None
+        vectors.append(vector)
+        if vector is None:
+            continue
+        report.facts[name] = f"{key}, {len(vector.names)} dims"
+        check_vector(vector, dataset.root, report)
+        if 0 < state_dim < len(vector.names):
+            cut = ", ".join(vector.names[state_dim:])
+            what = f"--state_dim {state_dim} cuts away dims of {key!r}: {cut}"
+            report.say(warning("dims-cut", dataset.root / "meta/info.json", what))
+    if vectors[0] is not None and vectors[1] is not None:
+        check_pair(vectors[0], vectors[1], dataset.root, report)
+    worst = max((row.deviation_s for row in rows), default=0.0)
+    report.facts["timestamps"] = f"off frame_index / fps by up to {worst * 1e3:.3f} ms"
+
+
+def _say_facts(dataset: Dataset, report: Report) -> None:
+    lengths = [episode.length for episode in dataset.episodes]
+    report.facts |= {
+        "version": dataset.version,
+        "robot": dataset.robot_type or "unknown",
+        "episodes": len(lengths),
+        "frames": sum(lengths),
+        "fps": float(dataset.fps),
+        "lengths": f"{min(lengths, default=0)} to {max(lengths, default=0)}",
+    }

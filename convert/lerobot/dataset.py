@@ -1,0 +1,166 @@
+"""What a LeRobot dataset says about itself, v2.0 to v3.0, as one small record.
+
+LeRobot's keys appear here, in `info.py` and `episode_list.py` beside it, nowhere else.
+Nothing here opens a video or reads a vector: the tables are `table.py`, the frames `video.py`.
+Source of the format: lerobot 0.3.3 (v2.1) and 0.4.4 (v3.0), and the files they write.
+"""
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from convert.findings import ERROR, Finding, Say, error, refuse, warning
+from convert.lerobot.episode_list import Episode, VideoSpan, read_v2, read_v3
+from convert.lerobot.info import VERSIONS, Feature, Info
+
+__all__ = [
+    "ACTION_KEY", "EFFORT_KEY", "STATE_KEY", "VELOCITY_KEY", "Dataset", "Episode", "VideoSpan",
+    "camera_name", "choose_cameras", "is_dataset", "read_dataset",
+]  # fmt: skip
+
+STATE_KEY, ACTION_KEY = "observation.state", "action"
+VELOCITY_KEY, EFFORT_KEY = "observation.velocity", "observation.effort"
+_IMAGE_PREFIXES = ("observation.images.", "observation.image.", "observation.")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A LeRobot dataset's metadata."""
+
+    root: Path
+    version: str
+    fps: Fraction
+    robot_type: str | None
+    features: Mapping[str, Feature]  # in the order of info.json
+    episodes: tuple[Episode, ...]
+    total_episodes: int  # as info.json says; more than are listed where a recording was cut off
+    file_firsts: Mapping[Path, int]  # the lowest ordinal that any episode has in a video file
+
+    @property
+    def cameras(self) -> list[str]:
+        """Keys of the image and video features that are not depth, in the dataset's order."""
+        return [
+            key
+            for key, feature in self.features.items()
+            if feature.dtype in ("video", "image") and not feature.is_depth
+        ]
+
+    @property
+    def tasks(self) -> list[str]:
+        """The task texts of all episodes, each once."""
+        return list(dict.fromkeys(task for episode in self.episodes for task in episode.tasks))
+
+
+def is_dataset(folder: Path) -> bool:
+    """Whether `folder` looks like a LeRobot dataset of any version."""
+    info = folder / "meta/info.json"
+    return info.exists() or info.is_symlink() or (folder / "meta_data").exists()
+
+
+def read_dataset(root: Path, say: Say = refuse) -> Dataset:
+    """Read the metadata in `root`; raises DatasetError with the file that is at fault.
+
+    say: hears of each problem after which reading can go on; by default an error is the end
+    """
+    info = Info(root)
+    said: list[Finding] = []
+
+    def tell(finding: Finding) -> None:
+        said.append(finding)
+        say(finding)
+
+    for problem in info.problems():
+        tell(problem)
+    if said:
+        refuse(said[0])
+    version, features = info.version(), info.features()
+    if version not in VERSIONS:
+        what = f"codebase_version is {version!r}; it is read as {', '.join(VERSIONS)} are"
+        say(warning("version-minor", info.path, what))
+    video_keys = [key for key, feature in features.items() if feature.dtype == "video"]
+    read = read_v3 if version.startswith("v3") else read_v2
+    episodes = _each_once(info, list(read(info, video_keys, tell)), tell)
+    if not any(finding.severity == ERROR for finding in said):  # else the counts must differ
+        _check_totals(info, episodes, tell)
+    if not episodes and not said:
+        tell(error("episodes-missing", info.root / "meta", "no episodes, expected at least one"))
+    file_firsts: dict[Path, int] = {}
+    for span in (span for episode in episodes for span in episode.videos.values()):
+        file_firsts[span.path] = min(span.first, file_firsts.get(span.path, span.first))
+    return Dataset(
+        root,
+        version,
+        info.fps(),
+        info.robot_type(),
+        features,
+        tuple(episodes),
+        info.total("total_episodes") or 0,
+        file_firsts,
+    )
+
+
+def camera_name(key: str) -> str:
+    """The HDF5 name of a camera key: what follows the prefix, in characters a link can hold."""
+    short = next((key[len(p) :] for p in _IMAGE_PREFIXES if key.startswith(p)), key)
+    return re.sub(r"[^A-Za-z0-9_-]", "_", short) or key
+
+
+def choose_cameras(dataset: Dataset, keys: tuple[str, ...], say: Say = refuse) -> list[str]:
+    """The camera keys asked for, else all; what cannot be had is an error, with the nearest."""
+    info_path = dataset.root / "meta/info.json"
+    chosen = list(keys) or dataset.cameras
+    if not chosen:
+        what = (
+            f"no camera among the features {list(dataset.features)}; expected one of dtype video "
+            f"or image that is not depth"
+        )
+        say(error("camera-none", info_path, what))
+    for key in chosen:
+        if key not in dataset.cameras:
+            feature = dataset.features.get(key)
+            code = "camera-depth" if feature is not None and feature.is_depth else "camera-unknown"
+            say(error(code, info_path, _unknown_camera(dataset, key)))
+    return [key for key in chosen if key in dataset.cameras]
+
+
+def _unknown_camera(dataset: Dataset, key: str) -> str:
+    feature = dataset.features.get(key)
+    if feature is not None and feature.is_depth:
+        return (
+            f"--camera_keys: {key!r} is a depth stream, which the network cannot use; leave it out"
+        )
+    near = difflib.get_close_matches(key, dataset.cameras, n=1, cutoff=0.4)
+    return f"--camera_keys: {key!r} is not a camera of {dataset.root}; it has {dataset.cameras}" + (
+        f"; the nearest is {near[0]!r}" if near else ""
+    )
+
+
+def _each_once(info: Info, episodes: list[Episode], say: Say) -> list[Episode]:
+    """The episodes by number; one that is listed twice is an error, a hole is none."""
+    by_index = {episode.index: episode for episode in reversed(episodes)}
+    for index, count in Counter(episode.index for episode in episodes).items():
+        if count > 1:
+            what = f"listed {count} times (listed more than once), expected each index once"
+            say(error("episode-twice", info.root / "meta", what, episode=index))
+    holes = max(by_index, default=-1) + 1 - len(by_index)
+    if holes > 0:
+        first = next(number for number in range(len(by_index) + 1) if number not in by_index)
+        say(warning("episode-gap", info.root / "meta", f"episode_index has {holes} holes, the "
+                    f"first at {first}; the output is numbered without holes"))  # fmt: skip
+    return [by_index[index] for index in sorted(by_index)]
+
+
+def _check_totals(info: Info, episodes: list[Episode], say: Say) -> None:
+    for code, key, number in (
+        ("episode-count", "total_episodes", len(episodes)),
+        ("frame-count", "total_frames", sum(episode.length for episode in episodes)),
+    ):
+        said = info.total(key)
+        if said is not None and said != number:
+            say(error(code, info.path, f"{key} is {said}, but the episode list has {number}; "
+                      f"expected the same number; the recording was not finished, or the copy is "
+                      f"not whole"))  # fmt: skip

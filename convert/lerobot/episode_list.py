@@ -1,0 +1,201 @@
+"""A dataset's episodes, v2 or v3: which rows of which table, which frames of which video.
+
+Each reader gives what it can and says what it cannot; `refuse` makes the first error the end.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from convert.findings import Say, error, found, warning
+from convert.lerobot.info import Info, read_jsonl
+from convert.lerobot.table import parquet_errors, read_columns, row_counts
+from job.errors import DatasetError
+
+NOT_FOUND = "episode-not-found"
+
+_MAX_NUMBER = 1 << 40
+_T = TypeVar("_T")
+_RANGE = ("dataset_from_index", "dataset_to_index")
+
+
+@dataclass(frozen=True)
+class VideoSpan:
+    """Where one camera of one episode lies: frames `first` … in `path`."""
+
+    path: Path
+    first: int  # ordinal of the episode's first frame in the file
+    window: int | None  # frames the dataset says are there; None: the whole file (v2.x)
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One episode as the metadata gives it."""
+
+    index: int  # the dataset's own number, which may have gaps
+    length: int
+    tasks: tuple[str, ...]
+    table_path: Path
+    videos: Mapping[str, VideoSpan]  # by camera key
+
+
+def files_of(episode: Episode) -> list[Path]:
+    """Every data file that an episode lies in."""
+    return [episode.table_path, *(span.path for span in episode.videos.values())]
+
+
+def read_v2(info: Info, video_keys: Sequence[str], say: Say) -> Iterator[Episode]:
+    """The episodes of meta/episodes.jsonl."""
+    path = info.root / "meta/episodes.jsonl"
+    if not path.exists() and not path.is_symlink():
+        say(error("episodes-missing", path, "no such file, expected a line for each episode; the "
+                  "recording was not finished, or the copy is not whole"))  # fmt: skip
+        return
+    chunks_size = info.chunks_size()
+    for number, row in enumerate(_attempt(say, path, partial(read_jsonl, path)) or [], start=1):
+        try:
+            index, length = _number(row["episode_index"]), _number(row["length"])
+            tasks = tuple(str(task) for task in row.get("tasks") or ())
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+            what = f"entry {number} is {row!r}, expected episode_index, length and tasks"
+            say(error("episode-row", path, f"{what}; write the metadata again"))
+            continue
+        place = {"episode_index": index, "episode_chunk": index // chunks_size}
+        videos = {
+            key: VideoSpan(info.fill("video_path", video_key=key, **place), 0, None)
+            for key in video_keys
+        }
+        yield Episode(index, length, tasks, info.fill("data_path", **place), videos)
+
+
+def read_v3(info: Info, video_keys: Sequence[str], say: Say) -> Iterator[Episode]:
+    """The episodes of meta/episodes/*/*.parquet."""
+    folder = info.root / "meta/episodes"
+    paths = sorted(folder.glob("*/*.parquet"))
+    if not paths:
+        say(error("episodes-missing", folder, "no episode tables, expected chunk-*/file-*.parquet; "
+                  "the recording was not finished, or the copy is not whole"))  # fmt: skip
+        return
+    tables = _Tables(info.root / "data", say)
+    rows = [
+        (path, row)
+        for path in paths
+        for row in _attempt(say, path, partial(_episode_rows, path, video_keys)) or []
+    ]
+    for path, row in rows:
+        episode = _episode_v3(info, path, row, video_keys, say)
+        if episode is not None:
+            yield replace(episode, table_path=tables.holder(episode))
+    _check_ranges(folder, [row for _, row in rows], say)
+
+
+def _number(value: Any) -> int:
+    number = int(value)
+    if abs(number) > _MAX_NUMBER:
+        raise ValueError(f"{number} is no number of an episode, a frame or a file")
+    return number
+
+
+def _attempt(say: Say, path: Path, read: Callable[[], _T]) -> _T | None:
+    try:
+        return read()
+    except DatasetError as problem:
+        say(found(problem, path))
+        return None
+
+
+def _episode_rows(path: Path, video_keys: Sequence[str]) -> list[dict[str, Any]]:
+    columns = ["episode_index", "length", "data/chunk_index", "data/file_index"]
+    for key in video_keys:
+        names = ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
+        columns += [f"videos/{key}/{name}" for name in names]
+    table = read_columns(path, columns, ["tasks", *_RANGE])
+    with parquet_errors(path):  # a text that is not UTF-8 shows only now
+        return table.to_pylist()
+
+
+def _episode_v3(
+    info: Info, path: Path, row: dict[str, Any], video_keys: Sequence[str], say: Say
+) -> Episode | None:
+    try:
+        index, length = _number(row["episode_index"]), _number(row["length"])
+        pointed = info.fill(
+            "data_path",
+            chunk_index=_number(row["data/chunk_index"]),
+            file_index=_number(row["data/file_index"]),
+        )
+        videos = {key: _span_v3(info, row, key) for key in video_keys}
+        tasks = tuple(str(task) for task in row.get("tasks") or ())
+    except (TypeError, ValueError, OverflowError) as problem:
+        what = (
+            f"the row of episode {row.get('episode_index')!r} has a missing or unusable number "
+            f"({problem}); expected every index and timestamp; write the metadata again"
+        )
+        say(error("episode-row", path, what))
+        return None
+    return Episode(index, length, tasks, pointed, videos)
+
+
+def _span_v3(info: Info, row: dict[str, Any], key: str) -> VideoSpan:
+    path = info.fill(
+        "video_path",
+        video_key=key,
+        chunk_index=_number(row[f"videos/{key}/chunk_index"]),
+        file_index=_number(row[f"videos/{key}/file_index"]),
+    )
+    # from_timestamp is a float sum (27 frames at 30 fps: 0.8999999999999999): round, never floor
+    first = round(row[f"videos/{key}/from_timestamp"] * info.fps())
+    end = round(row[f"videos/{key}/to_timestamp"] * info.fps())
+    return VideoSpan(path, first, end - first)
+
+
+class _Tables:
+    """Which data files hold an episode: `data/file_index` can be stale (lerobot #2401)."""
+
+    def __init__(self, folder: Path, say: Say) -> None:
+        self._say = say
+        self._unreadable: set[Path] = set()
+        self._holders: dict[int, list[Path]] = {}
+        for path in sorted(folder.glob("*/*.parquet")):
+            counts = _attempt(say, path, partial(row_counts, path))
+            if counts is None:
+                self._unreadable.add(path)
+            for index in counts or {}:
+                self._holders.setdefault(index, []).append(path)
+
+    def holder(self, episode: Episode) -> Path:
+        """The file with the episode's rows, which may not be the one that the metadata names."""
+        index, pointed = episode.index, episode.table_path
+        holders = self._holders.get(index, [])
+        if not holders:
+            if pointed.exists() and pointed not in self._unreadable and episode.length > 0:
+                what = "its rows are in no data file; copy the dataset again or leave it out"
+                self._say(error(NOT_FOUND, pointed, what, episode=index))
+            return pointed
+        table = pointed if pointed in holders else holders[0]
+        if table != pointed:
+            what = (
+                f"the metadata names {pointed.name}, but its rows are here and are read from here"
+            )
+            self._say(warning("table-pointer", table, what, episode=index))
+        if len(holders) > 1:
+            what = f"its rows are in {len(holders)} files, the others are left alone"
+            self._say(warning("table-twice", table, what, episode=index))
+        return table
+
+
+def _check_ranges(folder: Path, rows: Iterable[Mapping[str, Any]], say: Say) -> None:
+    """`dataset_from_index` and `_to_index` are read by nothing here, but by lerobot."""
+    wrong = []
+    for row in rows:
+        start, end, length = row.get(_RANGE[0]), row.get(_RANGE[1]), row["length"]
+        if isinstance(start, int) and isinstance(end, int) and end - start != length:
+            wrong.append(row["episode_index"])
+    if wrong:
+        what = (
+            f"{' and '.join(_RANGE)} of {len(wrong)} episodes ({wrong[:5]} …) do not span their "
+            f"length; they are not used"
+        )
+        say(warning("index-range", folder, what))

@@ -1,0 +1,126 @@
+"""A file of the input, before it is opened: refused when it cannot be whole, and known by name.
+
+A crash inside a native decoder leaves no trace but which file was opened last (`tell_opened`).
+"""
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from job.errors import DatasetError
+
+_LFS_POINTER = b"version https://git-lfs"
+_KINDS = {".parquet": "table", ".mp4": "video"}
+_PARQUET = b"PAR1"  # at both ends; the one at the end is written last
+_MP4_BOXES = {b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide"}
+
+_listeners: list[Callable[[Path], None]] = []
+
+
+def tell_opened(listener: Callable[[Path], None]) -> None:
+    """From now on tell `listener`, and no other, of each file of the input that is opened or read.
+
+    Before this process opens it, and again while it reads on in a long one.
+    """
+    _listeners[:] = [listener]
+
+
+def tell(path: Path) -> None:
+    """Say that a file is about to be opened, or still read."""
+    for listener in _listeners:
+        listener(path)
+
+
+def check_file(path: Path) -> None:
+    """Refuse a file that cannot be whole: absent, empty, a dead link, an LFS pointer, no end.
+
+    What is not a regular file is not opened: reading a pipe would wait for ever.
+    """
+    tell(path)
+    kind = _KINDS.get(path.suffix, "file")
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as problem:
+        raise _absent(path, kind, problem) from problem
+    if not stat.S_ISREG(status.st_mode):
+        what = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
+        raise _refusal(path, "file-kind", f"{what}, expected a regular file; copy it again")
+    if not os.access(path, os.R_OK):
+        raise _refusal(
+            path, "file-permission",
+            f"not readable by user {os.getuid()}:{os.getgid()}; chmod -R a+rX the dataset",
+        )  # fmt: skip
+    head, tail = _ends(path, status.st_size)
+    if head.startswith(_LFS_POINTER):
+        raise _refusal(path, "lfs-pointer", "a Git LFS pointer, not the file; run git lfs pull")
+    if not head:
+        raise _refusal(path, "file-empty", "empty, expected a whole file; copy it again")
+    _check_format(path, kind, head, tail)
+
+
+def _check_format(path: Path, kind: str, head: bytes, tail: bytes) -> None:
+    if kind == "table" and not head.startswith(_PARQUET):
+        raise _refusal(
+            path, "table-unreadable",
+            f"not a parquet file (magic bytes not found): it begins with {head[:8]!r}, expected "
+            f"{_PARQUET!r}; copy it again",
+        )  # fmt: skip
+    if kind == "table" and not tail.endswith(_PARQUET):
+        raise _refusal(
+            path, "table-truncated",
+            f"a parquet file without its end: found {tail[-4:]!r}, expected {_PARQUET!r}; the "
+            f"recording was not finished or the copy is cut off; copy it again, or use only the "
+            f"episodes that are whole",
+        )  # fmt: skip
+    if kind == "video" and head[4:8] not in _MP4_BOXES:
+        raise _refusal(
+            path, "video-unreadable",
+            f"cannot be decoded: it begins with {head[:12]!r}, expected an MP4 header (ftyp); "
+            f"copy it again",
+        )  # fmt: skip
+
+
+def _ends(path: Path, size: int) -> tuple[bytes, bytes]:
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(_LFS_POINTER))
+            file.seek(max(0, size - 4))
+            return head, file.read(4)
+    except OSError as problem:
+        raise _refusal(path, "file-permission", f"not readable ({problem.strerror})") from problem
+
+
+def _absent(path: Path, kind: str, problem: Exception) -> DatasetError:
+    if isinstance(problem, PermissionError):
+        return _refusal(
+            path, "file-permission",
+            f"its folder is not readable by user {os.getuid()}:{os.getgid()}; chmod -R a+rX the "
+            f"dataset",
+        )  # fmt: skip
+    link = next((place for place in (path, *path.parents) if _is_dead_link(place)), None)
+    if link is None:
+        return _refusal(
+            path, f"{kind}-missing", "no such file, expected it as the metadata says; copy it again"
+        )
+    target = str(link.readlink())
+    cache = "blobs/" in target
+    return _refusal(
+        path, "link-dangling",
+        f"a link to {target!r}, which is not there, expected its file; "
+        + ("this is a snapshot of the Hugging Face cache: mount the cache root (the folder that "
+           "holds blobs/ and snapshots/)" if cache else
+           "mount the folder that holds the link's target too")
+        + ", or copy the dataset with its links resolved (cp -rL)",
+    )  # fmt: skip
+
+
+def _is_dead_link(path: Path) -> bool:
+    try:
+        return path.is_symlink() and not path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _refusal(path: Path, code: str, what: str) -> DatasetError:
+    return DatasetError(f"{path}: {what}", code=code, where=path)

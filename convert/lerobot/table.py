@@ -1,0 +1,189 @@
+"""The parquet files of a LeRobot dataset: rows of one episode as float32 arrays.
+
+T rows (time steps) of an episode, D values in a vector.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from convert.findings import Finding, Say, error, refuse
+from convert.lerobot.file import check_file
+from job.errors import DatasetError
+
+
+def read_columns(
+    path: Path, columns: Sequence[str], optional: Sequence[str] = (), code: str = "column-missing"
+) -> pa.Table:
+    """Some columns of a parquet file, `optional` ones if they are there; raises DatasetError."""
+    with parquet_errors(path), pq.ParquetFile(path, pre_buffer=True) as file:
+        present = file.schema_arrow.names
+        _require(path, present, columns)
+        names = [*columns, *(name for name in optional if name in present)]
+        # a name also takes the columns that it prefixes, hence the select
+        return file.read(columns=names, use_threads=False).select(names)
+
+
+def row_counts(path: Path) -> dict[int, int]:
+    """How many rows of which episode a data file holds; raises DatasetError."""
+    column = read_columns(path, ["episode_index"])["episode_index"]
+    if not _has_numbers(column):
+        refuse(_no_numbers(path, "episode_index", column))
+    counts = pc.value_counts(column)
+    return {entry["values"]: entry["counts"] for entry in counts.to_pylist()}
+
+
+def read_episode(path: Path, episode: int, keys: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    """The vectors `keys` of one episode, each (T, D) float32, in the order of `frame_index`.
+
+    Raises DatasetError when rows are missing, a value is not a finite number, or widths differ.
+    """
+    return episode_vectors(path, episode, _episode_table(path, episode, keys), keys, refuse)
+
+
+def _episode_table(path: Path, episode: int, keys: Sequence[str]) -> pa.Table:
+    with parquet_errors(path):
+        columns = ["frame_index", *keys]
+        _require(path, pq.read_schema(path).names, ["episode_index", *columns])
+        return pq.read_table(
+            path,
+            columns=columns,
+            filters=[("episode_index", "=", episode)],
+            partitioning=None,
+        )
+
+
+def split_episodes(path: Path, table: pa.Table, say: Say) -> Iterator[tuple[int, pa.Table]]:
+    """The rows of each episode in a table that has `episode_index`."""
+    column = table["episode_index"]
+    if not _has_numbers(column):
+        say(_no_numbers(path, "episode_index", column))
+    if not _has_numbers(column) or not len(column):
+        return
+    indices = column.to_numpy()
+    starts = np.flatnonzero(np.diff(indices, prepend=indices[:1] - 1))
+    if len(starts) == len(np.unique(indices)):  # contiguous, as lerobot writes them
+        ends = np.append(starts[1:], len(indices))
+        for start, end in zip(starts, ends, strict=True):
+            yield int(indices[start]), table.slice(start, end - start)
+    else:
+        for index in np.unique(indices):
+            yield int(index), table.take(np.flatnonzero(indices == index))
+
+
+def episode_vectors(
+    path: Path, episode: int, table: pa.Table, keys: Sequence[str], say: Say
+) -> dict[str, NDArray[np.float32]]:
+    """The vectors `keys` in an episode's rows; those with a problem are said and left out."""
+    if not _has_numbers(table["frame_index"]):
+        say(_no_numbers(path, "frame_index", table["frame_index"], episode))
+        return {}
+    order = table["frame_index"].to_numpy()
+    rank = np.argsort(order, kind="stable")
+    if not np.array_equal(order[rank], np.arange(len(order))):
+        say(error("frame-index", path, f"frame_index is {_short(order)}, expected 0 to "
+                  f"{len(order) - 1}, each once; rows are missing or doubled; leave the episode "
+                  f"out or record it again", episode=episode))  # fmt: skip
+        return {}
+    vectors = {key: _vectors(path, episode, key, table[key], say) for key in keys}
+    return {key: values[rank] for key, values in vectors.items() if values is not None}
+
+
+def _vectors(
+    path: Path, episode: int, key: str, column: pa.ChunkedArray, say: Say
+) -> NDArray[np.float32] | None:
+    rows = len(column)
+    if not rows:
+        say(error("table-rows", path, "no rows, expected some; copy it again", episode=episode))
+        return None
+    values = column.combine_chunks()
+    if isinstance(values, pa.ChunkedArray):
+        values = pa.concat_arrays(values.chunks)
+    empty = values.null_count
+    ragged = False
+    while _is_list(values.type):
+        ragged = ragged or len(pc.unique(pc.list_value_length(values))) > 1
+        values = values.flatten()  # unlike .values, this honours the offset of a slice
+        empty = empty or values.null_count
+    if empty:
+        what = f"column {key!r} has {empty} empty values, expected a number in each"
+        say(error("value-missing", path, what, episode=episode))
+        return None
+    if not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type)):
+        what = f"column {key!r} holds {values.type}, expected numbers; choose another column"
+        say(error("column-type", path, what, episode=episode))
+        return None
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, and is said below
+        flat = values.to_numpy(zero_copy_only=False).astype(np.float32)
+    if ragged or len(flat) == 0 or len(flat) % rows:
+        what = f"column {key!r} has {len(flat)} values in {rows} rows, expected equal widths"
+        say(error("vector-width", path, what, episode=episode))
+        return None
+    vectors = flat.reshape(rows, -1)
+    bad = np.argwhere(~np.isfinite(vectors))
+    if len(bad):
+        row, dim = bad[0]
+        say(error("not-finite", path, f"column {key!r} is {vectors[row, dim]} at row {row}, dim "
+                  f"{dim} ({len(bad)} such values), expected finite numbers; leave the episode out "
+                  f"or record it again", episode=episode))  # fmt: skip
+        return None
+    return vectors
+
+
+def _has_numbers(column: pa.ChunkedArray) -> bool:
+    return bool(pa.types.is_integer(column.type) and not column.null_count)
+
+
+def _no_numbers(
+    path: Path, name: str, column: pa.ChunkedArray, episode: int | None = None
+) -> Finding:
+    what = (
+        f"{name} is {column.type} with {column.null_count} empty rows, expected a whole number in "
+        f"each; export the dataset again"
+    )
+    return error("frame-index", path, what, episode=episode)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
+
+
+def _require(path: Path, present: Sequence[str], columns: Sequence[str]) -> None:
+    missing = [column for column in columns if column not in present]
+    if missing:
+        raise DatasetError(
+            f"{path}: column {missing[0]!r} is missing; found {list(present)}; expected it as "
+            f"meta/info.json says",
+            code="column-missing",
+            where=path,
+        )
+
+
+@contextlib.contextmanager
+def parquet_errors(path: Path) -> Iterator[None]:
+    """Translate pyarrow's errors, at the one border where it is used."""
+    try:
+        check_file(path)
+        yield
+    except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError) as problem:
+        check_file(path)  # it may have gone meanwhile
+        what = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
+        raise DatasetError(
+            f"{path}: not a readable parquet file ({what}); expected one written to its end; "
+            f"copy or export the dataset again",
+            code="table-unreadable",
+            where=path,
+        ) from problem
+
+
+def _short(values: NDArray[np.int64]) -> str:
+    shown = ", ".join(str(value) for value in values[:5])
+    return f"[{shown}{', …' if len(values) > 5 else ''}] ({len(values)} rows)"

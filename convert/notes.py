@@ -1,0 +1,116 @@
+"""What a run notes of its conversion, hidden in its folder, for the same command's next time.
+
+.temporary_episodes.json   the episodes that the run wrote for itself and removes in the end; others
+                           that it finds and uses were kept on purpose, or are of another run
+.left_out.json             what a check that decoded everything left out, and of which input
+
+Both may be missing or lost: then nothing is removed, and everything is checked again.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from convert.sources import LeftOut, find_datasets
+from job import signals
+from job.config import Config
+from job.whole_files import output_errors, read_json, sampled_sha256, write_json
+
+_TEMPORARY, _LEFT_OUT = ".temporary_episodes.json", ".left_out.json"
+# of the flags, those that the check is told
+_CHECKED = (
+    "camera_keys", "state_key", "action_key", "episodes", "exclude_episodes", "max_episodes",
+    "image_size",
+)  # fmt: skip
+
+
+def run_folder(config: Config) -> Path:
+    """The folder of a job's run."""
+    return config.output / "checkpoints" / config.run_name
+
+
+def note_temporary(config: Config, fingerprints: Mapping[str, str]) -> None:
+    """Note episodes before the run writes them: file name to fingerprint."""
+    path = run_folder(config) / _TEMPORARY
+    write_json(path, _read(path) | dict(fingerprints))
+
+
+def temporary(config: Config) -> dict[str, str]:
+    """The episodes that the run wrote for itself: file name to fingerprint."""
+    return _read(run_folder(config) / _TEMPORARY)
+
+
+def forget_temporary(config: Config) -> None:
+    """They are removed."""
+    path = run_folder(config) / _TEMPORARY
+    with output_errors(path):
+        path.unlink(missing_ok=True)
+
+
+def keep(config: Config, names: Iterable[str]) -> None:
+    """Episodes are kept on purpose from now on, whichever run wrote them."""
+    names = set(names)
+    for path in (config.output / "checkpoints").glob(f"*/{_TEMPORARY}"):
+        noted = _read(path)
+        if names & set(noted):
+            write_json(path, {name: noted[name] for name in noted if name not in names})
+
+
+def input_digest(config: Config) -> str:
+    """A digest of every file in the input and of what a check of it is told."""
+    told = [str(getattr(config, name)) for name in _CHECKED]
+    digest = hashlib.sha256(json.dumps(told).encode())
+    for number, root in enumerate(find_datasets(config.input)):
+        for path in _files(root):
+            signals.check()
+            name = os.fsencode(path.relative_to(root))
+            digest.update(b"%d %s\0%s\0" % (number, name, _content(path).encode()))
+    return digest.hexdigest()
+
+
+def note_left_out(config: Config, digest: str, left_out: LeftOut) -> None:
+    """Note what a check of the input with that digest left out."""
+    roots = find_datasets(config.input)
+    pairs = sorted([roots.index(root), index] for root, index in left_out)
+    path, values = run_folder(config) / _LEFT_OUT, {"input": digest, "left_out": pairs}
+    if _read(path) != values:
+        write_json(path, values)
+
+
+def noted_left_out(config: Config, digest: str) -> LeftOut | None:
+    """What a check of this very input left out; None when there is no telling."""
+    noted, roots = _read(run_folder(config) / _LEFT_OUT), find_datasets(config.input)
+    if noted.get("input") != digest:
+        return None
+    try:
+        return frozenset((roots[number], int(index)) for number, index in noted["left_out"])
+    except (KeyError, TypeError, ValueError, IndexError):
+        return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _files(root: Path) -> Iterator[Path]:
+    """Every file below a folder, in order; links are followed, each folder once."""
+    seen = set()
+    for folder, below, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        below[:] = [] if real in seen else sorted(below)
+        yield from (Path(folder, name) for name in sorted(names) if real not in seen)
+        seen.add(real)
+
+
+def _content(path: Path) -> str:
+    try:
+        return sampled_sha256(path) if path.is_file() else "no file"
+    except OSError as error:
+        return str(error.strerror)

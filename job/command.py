@@ -1,0 +1,170 @@
+"""Around every job: its manifest, its log, and how errors and signals become an exit code."""
+
+import contextlib
+import io
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+from job import signals
+from job.config import Config
+from job.errors import EXIT_BUG, EXIT_DONE, AlreadyDone, Interrupted, JobError, UsageError
+from job.manifest import Manifest, WarningsToManifest
+from job.ranks import rank
+from job.whole_files import only_job, read_json, whole_file
+
+logger = logging.getLogger("act")
+
+Job = Callable[[Config, Manifest], None]
+
+_IN_DOCKER = Path("/.dockerenv")
+
+
+def run(config: Config, manifest_path: Path, job: Job, beside_others: bool = False) -> int:
+    """Do `job` and return its exit code; the manifest says the same.
+
+    `job` writes the manifest when it knows that there is something to do.
+    beside_others: other jobs may write files of their own to the folder at the same time
+    """
+    _warn_unless_mounted(manifest_path.parent)
+    manifest = Manifest(manifest_path, config, shown=rank() == 0)
+    alone = only_job(manifest_path.parent, beside_others)
+    try:
+        with alone if rank() == 0 else contextlib.nullcontext():
+            return _run(config, manifest, job)
+    except JobError as error:  # of the folder itself, which is not ours
+        return tell(error)
+
+
+def _warn_unless_mounted(output: Path) -> None:
+    """In Docker a forgotten mount is a folder like any other, and goes with the container."""
+    within = (output.absolute(), *output.absolute().parents[:-1])
+    if _IN_DOCKER.exists() and not any(place.is_mount() for place in within):
+        logger.warning(
+            "%s is no mount: what is written there goes with the container; expected "
+            "docker run -v FOLDER:%s",
+            output,
+            output,
+        )
+
+
+def _run(config: Config, manifest: Manifest, job: Job) -> int:
+    before = _read(manifest.path)
+    keeper = WarningsToManifest(manifest)
+    logger.addHandler(keeper)
+
+    def end_at_once(_: bool) -> None:
+        if manifest.begun:
+            manifest.fail(_ended_at_once())
+
+    try:
+        with signals.last_word(end_at_once):
+            job(config, manifest)
+            manifest.complete()
+    except AlreadyDone as done:
+        logger.info("done       %s", done)
+        if before is None:
+            manifest.complete()
+    except BaseException as error:
+        if before is not None and not manifest.begun:
+            return tell(error)  # what an earlier run left is still what the folder holds
+        code = _end(manifest, error)
+        if isinstance(error, UsageError) and before is not None and rank() == 0:
+            with contextlib.suppress(JobError), whole_file(manifest.path) as file:
+                file.write(before)  # nothing was done
+        return code
+    finally:
+        logger.removeHandler(keeper)
+    return EXIT_DONE
+
+
+def _ended_at_once() -> Interrupted:
+    return Interrupted(f"{signals.reason()}, and ended at once; the same command goes on from here")
+
+
+def _read(path: Path) -> bytes | None:
+    """The manifest of an earlier job; raises UsageError for a file that is not one."""
+    if not path.exists():
+        return None
+    try:
+        if path.is_file() and "schema_version" in read_json(path):
+            return path.read_bytes()
+    except OSError:
+        return None
+    except (ValueError, TypeError):
+        pass
+    raise UsageError(
+        f"{path}: a file that no job wrote is in the manifest's place, expected none; move it "
+        f"away, or choose another --output"
+    )
+
+
+def refuse(error: UsageError, manifest_path: Path) -> int:
+    """Turn away a command line; the manifest of an earlier run stays, a missing one is written."""
+    if manifest_path.parent.is_dir() and not manifest_path.exists():
+        with contextlib.suppress(JobError):
+            Manifest(manifest_path, None).fail(error)
+    return tell(error)
+
+
+def _end(manifest: Manifest, error: BaseException) -> int:
+    code = tell(error)
+    try:
+        manifest.fail(error)
+    except Exception as unwritable:  # the code of the first error is the one that counts
+        if str(unwritable) != str(error):
+            tell(unwritable)
+    return code
+
+
+def tell(error: BaseException) -> int:
+    """Show an error: one line when the user can mend it, a traceback when it is our bug."""
+    if isinstance(error, JobError):
+        logger.error("%s", error)
+        return error.exit_code
+    with contextlib.suppress(OSError, ValueError):  # nobody listens any more
+        traceback.print_exception(error)
+    logger.error("this is a bug of ours; please report the lines above")
+    return EXIT_BUG
+
+
+def log_to_terminal() -> None:
+    """What happens goes to standard output, warnings and errors to standard error, a line each."""
+    logger.setLevel(logging.INFO if rank() == 0 else logging.ERROR)
+    logger.propagate = False
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a text of the dataset that cannot be shown
+            stream.reconfigure(errors="backslashreplace")
+    story, trouble = _Terminal(sys.stdout), _Terminal(sys.stderr)
+    story.addFilter(lambda record: record.levelno < logging.WARNING)
+    story.setFormatter(logging.Formatter("%(message)s"))
+    trouble.setLevel(logging.WARNING)
+    trouble.setFormatter(_LevelFormatter("%(level)s: %(message)s"))
+    logger.handlers = [story, trouble]
+
+
+class _Terminal(logging.StreamHandler[TextIO]):
+    """A log whose reader may leave, or whose disk may fill: training goes on without it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's name
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
+
+
+def close_terminal() -> None:
+    """Write what waits; where nobody reads it any more, the exit code stays what it is."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+class _LevelFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        record.level = record.levelname.lower()
+        return super().format(record)

@@ -1,0 +1,159 @@
+"""manifest.json: what a person or a scheduler needs to know of a run, now and a year later.
+
+Written first when the job starts and last when it ends; manifest.schema.json describes every field.
+"""
+
+import logging
+import platform
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from job.config import DEPARTURES, Config
+from job.errors import EXIT_DONE, JobError
+from job.whole_files import output_errors, sha256, write_json
+
+SCHEMA_VERSION = "1.0"
+PROJECT_VERSION = "0.1.0"
+_PACKAGES = (
+    "torch", "torchvision", "numpy", "h5py", "pyarrow", "av", "pyquaternion", "tqdm", "matplotlib",
+)  # fmt: skip
+_MAX_WARNINGS = 100
+
+
+class Manifest:
+    """The manifest of one run; sections are set as they become known."""
+
+    def __init__(self, path: Path, config: Config | None, shown: bool = True) -> None:
+        """`config` is None when the command line could not be understood.
+
+        shown: False on the processes of a group that write no files
+        """
+        self.path = path
+        self._shown = shown
+        self._folder = path.parent
+        self._values: dict[str, Any] = {
+            "schema_version": SCHEMA_VERSION,
+            "status": "running",
+            "exit_code": None,
+            "reason": None,
+            "run_name": config.run_name if config else None,
+            "task_name": config.task_name if config else None,
+            "started_at": now(),
+            "ended_at": None,
+            "flags": config.resolved() if config else {},
+            "versions": _versions(),
+            "departures": list(DEPARTURES),
+            "warnings": [],
+            "device": None,
+            "dataset": None,
+            "conversion": None,
+            "split": None,
+            "training": None,
+            "policy": None,
+            "artifacts": [],
+        }
+        self._artifacts: dict[Path, dict[str, Any]] = {}
+        self._afterwards: list[Callable[[], None]] = []
+        self._writing = threading.RLock()  # the last words of a job come from another thread
+        self._ended = False
+        self.begun = False  # from then on the file is this job's
+        self._seen: dict[Path, tuple[int, int, int]] = {}
+
+    def set(self, section: str, value: Any) -> None:
+        """Fill a section; it is on disk after the next `write`."""
+        self._values[section] = value
+
+    def get(self, section: str) -> Any:
+        """A section as it stands."""
+        return self._values[section]
+
+    def resolve(self, **flags: Any) -> None:
+        """Put what was decided in place of an `auto` or 0 among the flags."""
+        self._values["flags"].update(flags)
+
+    def warn(self, message: str) -> None:
+        """Keep a warning that the user was shown."""
+        warnings = self._values["warnings"]
+        if message not in warnings and len(warnings) < _MAX_WARNINGS:
+            warnings.append(message)
+
+    def add_artifact(self, path: Path) -> None:
+        """List a file of the output with its size and SHA-256, as it is now."""
+        with output_errors(path):
+            found = path.stat()
+            state = (found.st_ino, found.st_size, found.st_mtime_ns)
+            if self._seen.get(path) != state:  # not hashed yet, or written again since
+                self._artifacts[path] = {
+                    "path": path.relative_to(self._folder).as_posix(),
+                    "size_bytes": found.st_size,
+                    "sha256": sha256(path),
+                }
+                self._seen[path] = state
+        self._values["artifacts"] = list(self._artifacts.values())
+
+    def write(self) -> None:
+        """Put the manifest on disk as it stands."""
+        with self._writing:
+            self.begun = True
+            if self._shown:
+                write_json(self.path, self._values)
+
+    def afterwards(self, do: Callable[[], None]) -> None:
+        """Have something done once the manifest says that the job is done."""
+        self._afterwards.append(do)
+
+    def complete(self) -> None:
+        """Write that the job is done, and do what was left for then; the last thing of a run."""
+        self._end("completed", EXIT_DONE, "done")
+        try:
+            for do in self._afterwards:
+                do()
+        except JobError:  # it is not done yet, which `fail` is to say
+            self._ended = False
+            raise
+
+    def fail(self, error: BaseException) -> None:
+        """Write why the job ended, as the user was told."""
+        code = error.exit_code if isinstance(error, JobError) else 1
+        status = error.status if isinstance(error, JobError) else "failed"
+        self._end(status, code, str(error) or type(error).__name__)
+
+    def _end(self, status: str, exit_code: int, reason: str) -> None:
+        line = reason.strip().splitlines()[0]
+        ending = {"status": status, "exit_code": exit_code, "reason": line, "ended_at": now()}
+        with self._writing:
+            if not self._ended:
+                self._values.update(ending)
+                self.write()
+                self._ended = True
+
+
+class WarningsToManifest(logging.Handler):
+    """Everything the user was warned of stands in the manifest too."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        super().__init__(logging.WARNING)
+        self._manifest = manifest
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the message."""
+        self._manifest.warn(record.getMessage())
+
+
+def now() -> str:
+    """The time, as the manifest has it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {"project": PROJECT_VERSION, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found

@@ -1,0 +1,214 @@
+"""Write-beside, fsync, rename: the only way this project puts a file under its final name."""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from job.errors import Interrupted, OutputError, UsageError
+
+logger = logging.getLogger("act")
+
+RECORD = "files.jsonl"  # of the files in a folder: their SHA-256, as they were written
+_MOST_JSON_BYTES = 1 << 30
+_LINE_BYTES = 4096  # of the record; what is longer is not ours
+_SAMPLE_BLOCKS, _SAMPLE_BYTES = 16, 1 << 16
+
+
+@contextlib.contextmanager
+def whole_path(path: Path) -> Iterator[Path]:
+    """Give a name beside `path` to write to; on success it is synced and becomes `path`.
+
+    For writers that want a name rather than a file object (HDF5). The file that was at `path`
+    stays until the new one is whole. Raises OutputError when the disk or the folder refuses.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    with output_errors(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if os.path.lexists(partial):  # a link would be followed
+                partial.unlink()
+            yield partial
+            _sync(partial)
+            partial.replace(path)
+            _sync(path.parent)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, recorded: bool = False) -> Iterator[IO[bytes]]:
+    """Like `whole_path`, as a binary file object.
+
+    recorded: note the file's SHA-256 in the folder's record before it gets its name
+    """
+    with whole_path(path) as partial:
+        with partial.open("wb") as file:
+            yield file
+        if recorded:
+            _record(path, sha256(partial))
+
+
+def _record(path: Path, digest: str) -> None:
+    # a kill may have left half a line at the end: each line starts with its own line break
+    line = "\n" + json.dumps({"name": path.name, "sha256": digest})
+    with open(path.parent / RECORD, "ab", opener=_own) as file:
+        file.write(line.encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def is_recorded(path: Path, digest: str) -> bool:
+    """Whether a file with this SHA-256 was written under that name; raises OSError.
+
+    Each was noted before it got its name: after kills it need not be the last one noted.
+    """
+    with (
+        contextlib.suppress(FileNotFoundError),
+        open(path.parent / RECORD, "rb", opener=regular) as file,
+    ):
+        while line := file.readline(_LINE_BYTES):
+            with contextlib.suppress(ValueError, RecursionError):  # half a line, or not ours
+                if json.loads(line) == {"name": path.name, "sha256": digest}:
+                    return True
+    return False
+
+
+def regular(path: str, flags: int) -> int:
+    """An `opener` for what must be a regular file: a pipe in its place would block for ever."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file", path)
+    return descriptor
+
+
+def _own(path: str, flags: int) -> int:
+    """An `opener` for what grows: a link would lead out of the output folder."""
+    return regular(path, flags | os.O_NOFOLLOW)
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file of the output holds; raises OSError and, for what is no JSON, ValueError."""
+    with open(path, "rb", opener=regular) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > _MOST_JSON_BYTES:
+            raise ValueError(f"it has {size} bytes")
+        try:
+            return json.loads(file.read())
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
+
+
+def write_json(path: Path, value: Any, recorded: bool = False) -> None:
+    """Write `value` as readable JSON; a float that is not finite is our bug, not JSON's."""
+    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    with whole_file(path, recorded) as file:
+        file.write(text.encode())
+
+
+def refuse_inside(output: Path, inputs: Sequence[Path]) -> None:
+    """The input is never written to: raise UsageError for an output that is an input or in one."""
+    place = output.resolve()
+    for folder in (path.resolve() for path in inputs):
+        if place == folder or folder in place.parents:
+            raise UsageError(
+                f"--output {output} is inside --input {folder}, expected another folder, as the "
+                f"input is never written to"
+            )
+
+
+@contextlib.contextmanager
+def only_job(folder: Path, shared: bool = False) -> Iterator[None]:
+    """Hold a folder against other jobs that write to it, for as long as the context lasts.
+
+    shared: jobs that write files of their own there may hold it together
+    Raises Interrupted while another job holds it: the same command is worth trying later.
+    """
+    with output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(held)
+        raise Interrupted(
+            f"{folder}: another job is writing here, expected to be the only one; wait until it "
+            f"has ended, or choose another --output"
+        ) from error
+    except OSError:  # a network file system that cannot: the user has to see to it
+        logger.info("%s cannot be locked: start no second job there meanwhile", folder)
+    try:
+        yield
+    finally:
+        os.close(held)
+
+
+def append_lines(path: Path, lines: list[str]) -> None:
+    """Append whole lines to a log that grows while the job runs, and so is not renamed."""
+    with output_errors(path), open(path, "ab", opener=_own) as file:
+        file.write("".join(f"{line}\n" for line in lines).encode())
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hex."""
+    with open(path, "rb", opener=regular) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sampled_sha256(path: Path) -> str:
+    """The SHA-256 of a file's size and sixteen blocks of it.
+
+    Enough to recognise a file among terabytes of video, which must not all be read for that.
+    """
+    size = path.stat().st_size
+    last = max(0, size - _SAMPLE_BYTES)
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        for start in sorted({last * i // (_SAMPLE_BLOCKS - 1) for i in range(_SAMPLE_BLOCKS)}):
+            file.seek(start)
+            digest.update(file.read(_SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Translate what the operating system says of writing `path` into one line."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(_explain(path, error)) from error
+
+
+def _explain(path: Path, error: OSError) -> str:
+    code = error.errno
+    if code in (errno.ENOSPC, errno.EDQUOT):
+        return f"{path}: the disk is full ({error.strerror}); free some space and run it again"
+    if code in (errno.EACCES, errno.EPERM):
+        return (
+            f"{path}: user {os.getuid()}:{os.getgid()} may not write here ({error.strerror}); "
+            f"give that user the folder, or run as its owner (docker run --user UID:GID)"
+        )
+    if code == errno.EROFS:
+        return f"{path}: the file system is read-only; mount the output folder writable"
+    return (
+        f"{path}: cannot be written or read back: {error.strerror or error}; "
+        f"expected a writable folder, and no link or pipe in it"
+    )
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -8,9 +8,10 @@ import torch
 from numpy.typing import NDArray
 
 from act.batches.frames import FrameStore
-from act.batches.samples import Episodes, Order
+from act.batches.order import Order
 from act.training.setup import loader_threads
 from benchmarks.workload import seconds_each
+from episodes.episode_set import Episodes
 
 
 def all_frames(episodes: Episodes) -> NDArray[np.uint8]:

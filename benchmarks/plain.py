@@ -14,12 +14,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from act.batches.samples import Episodes, Order, Purpose, VectorStore, epoch_order, norm_stats
+from act.batches.order import Order, Purpose, epoch_order
+from act.batches.vectors import VectorStore
 from act.network.act import ACT
 from act.network.backbone import Backbone
 from act.network.position import image_position
 from act.network.transformer import Attention, Decoder
-from act.policies.policy import ACTPolicy, Policy
+from act.policies.act import ACTPolicy
+from act.policies.policy import Policy
+from act.policies.statistics import norm_stats
+from episodes.episode_set import Episodes
 from episodes.jpeg import decode_jpeg
 from episodes.reader import FloatArray
 

@@ -11,12 +11,12 @@ from typing import Self
 import torch
 
 from act.batches.loader import Pass
-from act.batches.samples import open_episodes
 from act.processes.computation import computation
 from act.processes.group import Group
 from act.training.setup import make_policy
 from benchmarks.plain import make_plain, plain_loader
 from benchmarks.workload import make_loader, seconds_each, step, wait_for
+from episodes.episode_set import open_episodes
 from job.config import Config
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from act.batches.loader import Pass
-from act.policies.checkpoint import copy_weights
+from act.policies.weights import copy_weights
 from act.processes.computation import computation
 from act.processes.device import choose_device, describe_device
 from act.processes.group import Group

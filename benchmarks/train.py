@@ -31,7 +31,6 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from act.batches.loader import Batch, Pass
-from act.batches.samples import Episodes, open_episodes
 from act.processes.computation import computation, losses
 from act.processes.device import choose_device, describe_device
 from act.processes.group import Group
@@ -49,6 +48,7 @@ from benchmarks.workload import (
     wait_for,
     write_episodes,
 )
+from episodes.episode_set import Episodes, open_episodes
 from episodes.reader import find_episodes
 from job.machine import cpu_count, keep_freed_memory
 

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from act.batches.loader import Batch, Loader, Pass
-from act.batches.samples import Episodes, Sampler, norm_stats, open_episodes
+from act.batches.sampler import Sampler
+from act.policies.statistics import norm_stats
 from act.processes.computation import losses
 from act.training.setup import LATENT_DIM, loader_threads
+from episodes.episode_set import Episodes, open_episodes
 from episodes.writer import write_episode
 from job.command_line import parse
 from job.config import Config

@@ -5,10 +5,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from act.batches.samples import open_episodes
 from act.network.backbone import FrozenNorm
 from act.policies.frozen_norms import FRAMES, _frames, set_statistics
 from act.training.setup import make_policy
+from episodes.episode_set import open_episodes
 from tests.conftest import make_config
 from tests.test_loader import CAMERAS, write
 

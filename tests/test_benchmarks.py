@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from act.batches.loader import Pass
-from act.batches.samples import open_episodes
 from benchmarks.plain import plain_loader
 from benchmarks.workload import CHUNK, make_loader
+from episodes.episode_set import open_episodes
 from tests.conftest import run_python
 from tests.test_loader import CAMERAS, write
 

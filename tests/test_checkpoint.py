@@ -10,16 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.models import resnet18
 
-from act.policies.checkpoint import (
-    Best,
-    copy_weights,
-    load_stats,
-    load_weights,
-    read_backbone,
-    save_stats,
-    save_weights,
-    snapshot_epochs,
-)
+from act.policies.statistics import load_stats, save_stats
+from act.policies.weights import copy_weights, load_weights, read_backbone, save_weights
+from act.training.best import Best
+from act.training.checkpoints import snapshot_epochs
 from job.errors import UsageError
 from job.whole_files import sha256
 
@@ -116,7 +110,7 @@ def test_imagenet_is_read_from_the_image_and_checked(
     monkeypatch.setenv("BACKBONE_WEIGHTS_FILE", str(path))
     with pytest.raises(UsageError, match=r"SHA-256.*damaged or another one"):
         read_backbone("imagenet")
-    monkeypatch.setattr("act.policies.checkpoint.IMAGENET_SHA256", sha256(path))
+    monkeypatch.setattr("act.policies.weights.IMAGENET_SHA256", sha256(path))
     read, digest = read_backbone("imagenet")
     assert read is not None
     assert digest == sha256(path)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from act.processes.computation import check_compiler
+from act.processes.compilation import check_compiler
 from job.errors import UsageError
 from tests.conftest import make_config
 

@@ -12,19 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from act.batches.augmentation import Augmentation
-from act.batches.samples import (
-    Episodes,
-    Order,
-    Part,
-    Purpose,
-    Sampler,
-    Vectors,
-    VectorStore,
-    epoch_order,
-    norm_stats,
-    padding_share,
-    split_episodes,
-)
+from act.batches.order import Order, Purpose, epoch_order, padding_share
+from act.batches.sampler import Part, Sampler
+from act.batches.split import split_episodes
+from act.batches.vectors import Vectors, VectorStore
+from act.policies.statistics import norm_stats
+from episodes.episode_set import Episodes
 from episodes.reader import EpisodeInfo, FloatArray
 from job.errors import DatasetError
 from tests.conftest import ROOT

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from act.policies.policy import ACTPolicy
+from act.policies.act import ACTPolicy
 from act.training.loop import _begin_step, train
 from act.training.setup import Run, _sampler
 from job.errors import UsageError

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from act.policies.checkpoint import load_stats
+from act.policies.statistics import load_stats
 from convert.check.dataset import check
 from convert.lerobot.info import Info
 from convert.plan import make_plan

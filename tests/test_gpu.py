@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from act.batches.loader import Pass
-from act.batches.samples import open_episodes
 from act.training.loop import _add_gradient, _begin_step, _update, train
+from episodes.episode_set import open_episodes
 from job.manifest import Manifest
 from tests.conftest import make_config
 from tests.test_loader import CAMERAS, batches, write

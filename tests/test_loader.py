@@ -17,7 +17,10 @@ import torch
 
 from act.batches.frames import FrameStore
 from act.batches.loader import Batch, Loader, Pass, passes
-from act.batches.samples import Episodes, Order, Sampler, norm_stats, open_episodes
+from act.batches.order import Order
+from act.batches.sampler import Sampler
+from act.policies.statistics import norm_stats
+from episodes.episode_set import Episodes, open_episodes
 from episodes.reader import Frame
 from episodes.writer import write_episode
 from job.errors import DatasetError
@@ -159,7 +162,8 @@ def test_more_episodes_than_files_may_be_open(tmp_path: Path) -> None:
 import resource, sys
 from pathlib import Path
 import numpy as np
-from act.batches.samples import Order, open_episodes
+from act.batches.order import Order
+from episodes.episode_set import open_episodes
 from act.batches.frames import FrameStore
 paths = sorted(Path(sys.argv[1]).glob("*.hdf5"))
 episodes = open_episodes(paths * 30)
@@ -317,7 +321,7 @@ def test_episodes_that_claim_more_than_the_memory_together_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = write(tmp_path, "raw")
-    monkeypatch.setattr("act.batches.samples.memory_bytes", lambda: 4 * 4 * 6 * sum(LENGTHS) - 1)
+    monkeypatch.setattr("episodes.episode_set.memory_bytes", lambda: 4 * 4 * 6 * sum(LENGTHS) - 1)
     with pytest.raises(DatasetError, match="qpos and action of 3 episodes take"):
         open_episodes(paths)
 

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from act.network.act import ACT, CNNMLP
+from act.network.act import ACT
 from act.network.backbone import Backbone
+from act.network.cnnmlp import CNNMLP
 from act.network.position import image_position, sequence_position
 from act.network.transformer import Attention
 

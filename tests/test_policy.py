@@ -12,8 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from act.network.act import ACT, CNNMLP
-from act.policies.policy import ACTPolicy, CNNMLPPolicy, Policy
+from act.network.act import ACT
+from act.network.cnnmlp import CNNMLP
+from act.policies.act import ACTPolicy
+from act.policies.cnnmlp import CNNMLPPolicy
+from act.policies.policy import Policy
 
 STEPS, WEIGHT_DECAY = 5, 1e-4
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from act.network.act import ACT
-from act.policies.policy import ACTPolicy
+from act.policies.act import ACTPolicy
 from tests.test_policy import Batch
 
 GOLDEN = Path(__file__).parent / "golden"

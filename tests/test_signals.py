@@ -71,7 +71,7 @@ PHASES = (
     ("convert.episodes:_convert_all", INT),
     ("act.training.setup:prepare", TERM),
     ("act.training.loop:validate", USR2),
-    ("act.policies.checkpoint:Best.write_in_turn", INT),
+    ("act.training.best:Best.write_in_turn", INT),
     ("act.training.loop:_add_gradient", TERM),
     ("act.training.state:Saver.save", USR1),
 )

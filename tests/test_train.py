@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from act.batches.loader import Batch, Pass
-from act.batches.samples import open_episodes
-from act.policies.policy import ACTPolicy
+from act.policies.act import ACTPolicy
 from act.processes.computation import computation, losses
 from act.processes.group import Group
 from act.training.loop import _update, train
 from act.training.setup import Run, make_policy, prepare
 from benchmarks.plain import make_plain
+from episodes.episode_set import open_episodes
 from job.manifest import Manifest
 from tests.conftest import make_config
 from tests.test_loader import write

@@ -1,4 +1,4 @@
-"""The frames that samples are made of: read from the episode files, or all on the GPU.
+"""The frames that samples are made of, read from the episode files.
 
 B batch   C cameras   H, W pixels
 """
@@ -6,22 +6,17 @@ B batch   C cameras   H, W pixels
 import contextlib
 import os
 import resource
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from act.batches.samples import Episodes, Order
+from act.batches.order import Order
+from episodes.episode_set import Episodes
 from episodes.jpeg import decode_jpeg
 from episodes.reader import Frame, Rows, find_rows, read_row
 from job.errors import DatasetError
-from job.machine import cores_each
 
 _OTHER_FILES = 256  # that a process has open besides the episodes
-_CACHE_SHARE = 0.5  # of the GPU's free memory, for --data_cache auto
 
 
 class FrameStore:
@@ -121,53 +116,3 @@ def _allow_open_files(wanted: int) -> int:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-
-
-class DeviceFrames:
-    """Every frame in the device's memory as uint8; a batch is gathered there."""
-
-    def __init__(self, store: FrameStore, lengths: list[int], device: torch.device) -> None:
-        """Read all frames, episode by episode."""
-        self._firsts = np.cumsum([0, *lengths])
-        self._frames = torch.empty((sum(lengths), *store.shape), dtype=torch.uint8, device=device)
-
-        def read(part: Order) -> Frame:
-            host = np.empty((len(part.episode), *store.shape), np.uint8)
-            store.copy_into(part, host)
-            return host
-
-        parts = list(_episode_parts(lengths))
-        threads = cores_each()  # a JPEG takes milliseconds
-        with ThreadPoolExecutor(threads) as pool:
-            for at in range(0, len(parts), threads):  # the host's memory holds no more than these
-                some = parts[at : at + threads]
-                hosts = pool.map(read, [part for _, part in some])
-                for (first, _), host in zip(some, hosts, strict=True):
-                    self._frames[first : first + len(host)] = torch.from_numpy(host).to(device)
-
-    def rows(self, order: Order) -> Tensor:
-        """Where the frames of some samples lie: (B,) on the host."""
-        return torch.from_numpy(self._firsts[order.episode] + order.start_ts)
-
-    def gather(self, rows: Tensor) -> Tensor:
-        """The images of some samples: (B, C, H, W, 3) uint8."""
-        return self._frames[rows]
-
-
-def _episode_parts(lengths: list[int], most: int = 64) -> Iterator[tuple[int, Order]]:
-    first = 0
-    for episode, length in enumerate(lengths):
-        for start in range(0, length, most):
-            ts = np.arange(start, min(start + most, length))
-            yield first + start, Order(np.full(len(ts), episode), ts)
-        first += length
-
-
-def fits_device(episodes: Episodes, device: torch.device) -> bool:
-    """Whether all frames take less than half of the GPU's free memory."""
-    if device.type != "cuda":
-        return False
-    height, width = episodes.image_size
-    sample_bytes = len(episodes.camera_names) * height * width * 3
-    free, _ = torch.cuda.mem_get_info(device)
-    return sum(episodes.lengths) * sample_bytes <= _CACHE_SHARE * free

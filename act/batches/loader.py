@@ -16,8 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from act.batches.frames import DeviceFrames, FrameStore
-from act.batches.samples import Order, Part, Sampler, VectorStore
+from act.batches.device_frames import DeviceFrames
+from act.batches.frames import FrameStore
+from act.batches.order import Order
+from act.batches.sampler import Part, Sampler
+from act.batches.vectors import VectorStore
 from episodes.reader import FloatArray
 
 AHEAD = 1  # batches that wait, besides those in the making: more would fall out of the caches

@@ -1,4 +1,4 @@
-"""The networks: tensors in, tensors out.
+"""ACT: action chunking with transformers, a CVAE that predicts the next K actions at once.
 
 B batch   C cameras   H, W pixels   K chunk   A action dims   Q qpos dims   D hidden   Z latent
 h, w size of a feature map
@@ -7,21 +7,16 @@ Attribute names are upstream's (tonyzhaozh/act), so that state dicts fit in both
 """
 
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from act.network.backbone import FEATURE_DIM, STRIDE, Backbone, feature_size, joined
+from act.network.backbone import FEATURE_DIM, Backbone, joined, load_backbones
 from act.network.position import image_position, sequence_position
 from act.network.transformer import Decoder, DecoderLayer, Encoder, EncoderLayer, Transformer
 
 DecoderOutput = Literal["first", "last"]
-
-_CONV_KERNEL = 5
-_CONV_DIMS = (FEATURE_DIM, 128, 64, 32)
-_CONV_SHRINK = (len(_CONV_DIMS) - 1) * (_CONV_KERNEL - 1)
 
 
 class ACT(nn.Module):
@@ -121,7 +116,7 @@ class ACT(nn.Module):
 
     def load_backbone(self, state_dict: Mapping[str, Any]) -> None:
         """Take the backbone's weights from a torchvision ResNet-18; ValueError if it is not one."""
-        _load_backbones(self.backbones, state_dict)
+        load_backbones(self.backbones, state_dict)
 
     def uncomputed_parameters(self) -> list[Tensor]:
         """The parameters that no forward pass reaches."""
@@ -145,65 +140,9 @@ class ACT(nn.Module):
         return tokens.flatten(1, 3), pos.flatten(0, 2)
 
 
-class CNNMLP(nn.Module):
-    """Upstream's baseline: a backbone per camera and an MLP that predicts the next action."""
-
-    def __init__(
-        self, *, qpos_dim: int, action_dim: int, num_cameras: int, image_size: tuple[int, int]
-    ) -> None:
-        """image_size: (H, W), at least 385 each; raises ValueError below that."""
-        super().__init__()
-        num_features = num_cameras * _flattened_size(image_size)
-        self.backbones = nn.ModuleList(joined(Backbone()) for _ in range(num_cameras))
-        self.backbone_down_projs = nn.ModuleList(_down_proj() for _ in range(num_cameras))
-        self.mlp = nn.Sequential(
-            nn.Linear(num_features + qpos_dim, 1024),
-            nn.ReLU(),
-            nn.Linear(1024, 1024),
-            nn.ReLU(),
-            nn.Linear(1024, action_dim),
-        )
-        # never used, but upstream's checkpoints hold it; processes would wait for its gradient
-        self.action_head = nn.Linear(1000, action_dim).requires_grad_(False)
-
-    def forward(self, qpos: Tensor, image: Tensor) -> Tensor:
-        """qpos (B, Q), image (B, C, 3, H, W), both normalised -> a_hat (B, A)."""
-        cameras = zip(self.backbones, self.backbone_down_projs, image.unbind(1), strict=True)
-        features = [down_proj(backbone(frame)).flatten(1) for backbone, down_proj, frame in cameras]
-        return self.mlp(torch.cat([*features, qpos], dim=1))
-
-    def load_backbone(self, state_dict: Mapping[str, Any]) -> None:
-        """Take all backbones' weights from a torchvision ResNet-18; ValueError if it is not one."""
-        _load_backbones(self.backbones, state_dict)
-
-
-def _load_backbones(backbones: nn.ModuleList, state_dict: Mapping[str, Any]) -> None:
-    for module in backbones.modules():
-        if isinstance(module, Backbone):
-            module.load(state_dict)
-
-
 def _check_hidden_dim(hidden_dim: int, num_heads: int) -> None:
     """Raise ValueError unless heads and position features divide the hidden size."""
     if hidden_dim % num_heads or hidden_dim % 4:
         raise ValueError(
             f"hidden_dim is {hidden_dim}, expected a multiple of num_heads ({num_heads}) and of 4"
         )
-
-
-def _down_proj() -> nn.Sequential:
-    """Three 5x5 convolutions, with nothing between them, as upstream."""
-    dims = pairwise(_CONV_DIMS)
-    return nn.Sequential(*(nn.Conv2d(before, after, _CONV_KERNEL) for before, after in dims))
-
-
-def _flattened_size(image_size: tuple[int, int]) -> int:
-    """How many features one camera gives the MLP: 768 at 480x640."""
-    height, width = (size - _CONV_SHRINK for size in feature_size(*image_size))
-    if height < 1 or width < 1:
-        least = _CONV_SHRINK * STRIDE + 1
-        raise ValueError(
-            f"images are {image_size[0]}x{image_size[1]} (height x width), "
-            f"expected at least {least}x{least} for CNNMLP; use ACT or larger images"
-        )
-    return _CONV_DIMS[-1] * height * width

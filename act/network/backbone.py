@@ -140,3 +140,10 @@ def _some(names: list[str]) -> str:
     """The first of some names and how many more there are."""
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     return f"{names[0]!r}{more}"
+
+
+def load_backbones(backbones: nn.ModuleList, state_dict: Mapping[str, Any]) -> None:
+    """Load a torchvision ResNet-18 into each backbone; ValueError if it is not one."""
+    for module in backbones.modules():
+        if isinstance(module, Backbone):
+            module.load(state_dict)

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from act.batches.samples import Episodes, describe, open_episodes
 from act.policies.policy import IMAGENET_MEAN, IMAGENET_STD
+from act.policies.statistics import describe
+from episodes.episode_set import Episodes, open_episodes
 from episodes.reader import FloatArray
 from job.config import Config
 from job.whole_files import sampled_sha256

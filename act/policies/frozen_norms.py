@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from act.batches.frames import FrameStore
-from act.batches.samples import Episodes, Order, Purpose, rng
+from act.batches.order import Order, Purpose, rng
 from act.network.backbone import Backbone, FrozenNorm
 from act.policies.policy import Policy
+from episodes.episode_set import Episodes
 
 FRAMES = 256
 _WINDOW_PX = 160  # larger images are seen through a window of this size, for memory

@@ -1,11 +1,5 @@
-"""How the network is computed: in which precision, compiled or not, on how many processes."""
+"""A policy's losses as one module: in a precision, compiled or not, on one or more processes."""
 
-import logging
-import os
-import shutil
-import sysconfig
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,10 +9,8 @@ from torch.nn.parallel import DistributedDataParallel
 from act.batches.loader import Batch
 from act.policies.policy import Policy
 from act.processes.group import Group
+from act.processes.precision import resolved_precision
 from job.config import Config
-from job.errors import UsageError
-
-logger = logging.getLogger("act")
 
 
 class Computation(nn.Module):
@@ -64,44 +56,6 @@ def losses(module: nn.Module, batch: Batch) -> dict[str, Tensor]:
     return module(
         batch.qpos, batch.image, batch.action, batch.is_pad, batch.eps, batch.share, batch.augment
     )
-
-
-def resolved_precision(config: Config, device: torch.device) -> str:
-    """What `--precision auto` is: TF32 on a GPU; a CPU knows none."""
-    if config.precision == "tf32" and device.type != "cuda":
-        raise UsageError(
-            f"--precision tf32 cannot apply: training is on {device}, which has none; choose fp32, "
-            f"bf16 or auto"
-        )
-    if config.precision == "auto":
-        return "tf32" if device.type == "cuda" else "fp32"
-    return config.precision
-
-
-def check_compiler(config: Config, device: torch.device) -> None:
-    """Refuse `--compile on` where torch.compile has nothing to work with."""
-    if config.compile != "on":
-        return
-    if not any(map(shutil.which, ("g++", "clang++", "c++", "gcc"))):
-        raise UsageError(
-            "--compile on: found no C++ compiler, which torch.compile needs; install g++, or leave "
-            "--compile auto"
-        )
-    headers = Path(sysconfig.get_path("include"))
-    if device.type == "cuda" and not (headers / "Python.h").exists():
-        raise UsageError(
-            f"--compile on: found no Python.h in {headers}, which Triton needs; install Python's "
-            f"headers (python3-dev), or leave --compile auto"
-        )
-    folder = Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR", tempfile.gettempdir()))
-    while not folder.exists():
-        folder = folder.parent
-    if os.statvfs(folder).f_flag & os.ST_NOEXEC:
-        raise UsageError(
-            f"--compile on: {folder} is mounted noexec, and torch.compile loads from there what it "
-            f"has compiled; mount it with exec (docker run --tmpfs {folder}:exec), or leave "
-            f"--compile auto"
-        )
 
 
 def describe(config: Config, device: torch.device) -> dict[str, Any]:

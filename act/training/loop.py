@@ -19,20 +19,16 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from act.batches.loader import Batch, Pass
-from act.batches.samples import Order
-from act.policies.checkpoint import (
-    LAST,
-    copy_weights,
-    epoch_path,
-    read_backbone,
-    run_files,
-    save_weights,
-)
+from act.batches.order import Order
+from act.policies.act import ACTPolicy
 from act.policies.frozen_norms import set_statistics
-from act.policies.policy import ACTPolicy
-from act.processes.computation import check_compiler, losses, resolved_precision
+from act.policies.weights import copy_weights, read_backbone, save_weights
+from act.processes.compilation import check_compiler
+from act.processes.computation import losses
 from act.processes.device import choose_device
 from act.processes.group import Ask, Group
+from act.processes.precision import resolved_precision
+from act.training.checkpoints import LAST, epoch_path, run_files
 from act.training.curves import draw_curves
 from act.training.metrics import Row
 from act.training.plan import describe_training, say_plan

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from act.batches.samples import padding_share
+from act.batches.order import padding_share
 from act.processes.device import describe_device
 from act.training.setup import Run
 from job.machine import local_processes, memory_bytes

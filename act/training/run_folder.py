@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from act.policies.checkpoint import LAST, run_files
+from act.training.checkpoints import LAST, run_files
 from act.training.state import STATE
 from job.config import Config, knobs
 from job.errors import UsageError

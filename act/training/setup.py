@@ -9,22 +9,23 @@ import torch
 from torch import nn
 
 from act.batches.augmentation import Augmentation
-from act.batches.frames import fits_device
+from act.batches.device_frames import fits_device
 from act.batches.loader import Loader, Pass, passes
-from act.batches.samples import Episodes, Sampler, norm_stats, open_episodes, split_episodes
-from act.network.act import ACT, CNNMLP
-from act.policies.checkpoint import (
-    BEST,
-    Best,
-    read_backbone,
-    save_stats,
-    snapshot_epochs,
-)
+from act.batches.sampler import Sampler
+from act.batches.split import split_episodes
+from act.network.act import ACT
+from act.network.cnnmlp import CNNMLP
+from act.policies.act import ACTPolicy
+from act.policies.cnnmlp import CNNMLPPolicy
 from act.policies.contract import describe_episodes, describe_policy
-from act.policies.policy import ACTPolicy, CNNMLPPolicy, Policy
+from act.policies.policy import Policy
+from act.policies.statistics import norm_stats, save_stats
+from act.policies.weights import read_backbone
 from act.processes.computation import computation, describe
 from act.processes.device import choose_device, describe_device
 from act.processes.group import Group
+from act.training.best import Best
+from act.training.checkpoints import BEST, snapshot_epochs
 from act.training.metrics import Metrics
 from act.training.run_folder import claim
 from act.training.state import (
@@ -36,6 +37,7 @@ from act.training.state import (
     restored,
     state_errors,
 )
+from episodes.episode_set import Episodes, open_episodes
 from job.config import NUM_HEADS, Config
 from job.errors import UsageError
 from job.machine import cores_each, keep_freed_memory

@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from act.policies.checkpoint import Best, Weights, copy_weights, save, to_cpu
+from act.policies.weights import Weights, copy_weights, save, to_cpu
+from act.training.best import Best
 from job.errors import OutputError, first_line
 from job.machine import free_memory_bytes
 from job.whole_files import is_recorded, output_errors, regular

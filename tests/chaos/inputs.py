@@ -29,12 +29,14 @@ import numpy as np
 import torch
 
 from act.batches.frames import FrameStore
-from act.batches.samples import Order, norm_stats, open_episodes
-from act.policies.checkpoint import load_stats, load_weights, save, save_stats
+from act.batches.order import Order
+from act.policies.statistics import load_stats, norm_stats, save_stats
+from act.policies.weights import load_weights, save
 from act.training.state import State, parse_state
 from convert.check.dataset import check
 from convert.episodes import convert_episodes
 from convert.plan import make_plan
+from episodes.episode_set import open_episodes
 from episodes.reader import try_episode
 from job.config import Config
 from job.errors import JobError

@@ -1,0 +1,69 @@
+"""All frames of a run in the device's memory.
+
+B batch   C cameras   H, W pixels
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from act.batches.frames import FrameStore
+from act.batches.order import Order
+from episodes.episode_set import Episodes
+from episodes.reader import Frame
+from job.machine import cores_each
+
+_CACHE_SHARE = 0.5  # of the GPU's free memory, for --data_cache auto
+
+
+class DeviceFrames:
+    """Every frame in the device's memory as uint8; a batch is gathered there."""
+
+    def __init__(self, store: FrameStore, lengths: list[int], device: torch.device) -> None:
+        """Read all frames, episode by episode."""
+        self._firsts = np.cumsum([0, *lengths])
+        self._frames = torch.empty((sum(lengths), *store.shape), dtype=torch.uint8, device=device)
+
+        def read(part: Order) -> Frame:
+            host = np.empty((len(part.episode), *store.shape), np.uint8)
+            store.copy_into(part, host)
+            return host
+
+        parts = list(_episode_parts(lengths))
+        threads = cores_each()  # a JPEG takes milliseconds
+        with ThreadPoolExecutor(threads) as pool:
+            for at in range(0, len(parts), threads):  # the host's memory holds no more than these
+                some = parts[at : at + threads]
+                hosts = pool.map(read, [part for _, part in some])
+                for (first, _), host in zip(some, hosts, strict=True):
+                    self._frames[first : first + len(host)] = torch.from_numpy(host).to(device)
+
+    def rows(self, order: Order) -> Tensor:
+        """Where the frames of some samples lie: (B,) on the host."""
+        return torch.from_numpy(self._firsts[order.episode] + order.start_ts)
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """The images of some samples: (B, C, H, W, 3) uint8."""
+        return self._frames[rows]
+
+
+def _episode_parts(lengths: list[int], most: int = 64) -> Iterator[tuple[int, Order]]:
+    first = 0
+    for episode, length in enumerate(lengths):
+        for start in range(0, length, most):
+            ts = np.arange(start, min(start + most, length))
+            yield first + start, Order(np.full(len(ts), episode), ts)
+        first += length
+
+
+def fits_device(episodes: Episodes, device: torch.device) -> bool:
+    """Whether all frames take less than half of the GPU's free memory."""
+    if device.type != "cuda":
+        return False
+    height, width = episodes.image_size
+    sample_bytes = len(episodes.camera_names) * height * width * 3
+    free, _ = torch.cuda.mem_get_info(device)
+    return sum(episodes.lengths) * sample_bytes <= _CACHE_SHARE * free

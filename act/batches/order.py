@@ -1,0 +1,67 @@
+"""Which time steps an epoch visits, in which order.
+
+Everything random here is a pure function of (seed, epoch), so a run can resume at any epoch and
+any number of processes sees the same order. B batch. Source of the rules: upstream's utils.py.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from episodes.episode_set import Episodes
+
+IntArray = NDArray[np.int64]
+
+
+class Purpose(IntEnum):
+    """What a stream of random numbers is for, so that no two uses share one."""
+
+    TRAIN_ORDER = 0
+    VAL_ORDER = 1
+    TRAIN_LATENT = 2
+    VAL_LATENT = 3
+    AUGMENTATION = 4
+    BATCH_NORM = 5
+
+
+def rng(seed: int, epoch: int, purpose: Purpose) -> np.random.Generator:
+    """The random numbers of one epoch for one purpose."""
+    return np.random.default_rng([seed, epoch, purpose])
+
+
+@dataclass(frozen=True)
+class Order:
+    """Samples in order, of an epoch or a part of it: which episode, from which time step."""
+
+    episode: IntArray  # (B,)
+    start_ts: IntArray  # (B,)
+
+
+def epoch_order(
+    chosen: Sequence[int], lengths: Sequence[int], seed: int, epoch: int, purpose: Purpose
+) -> Order:
+    """One random time step of each chosen episode, the episodes shuffled."""
+    random = rng(seed, epoch, purpose)
+    episode = random.permutation(np.asarray(chosen, dtype=np.int64))
+    return Order(episode, random.integers(0, np.asarray(lengths, dtype=np.int64)[episode]))
+
+
+def first_action(episodes: Episodes, order: Order) -> IntArray:
+    """The time step whose action answers each sample's observation first: (B,).
+
+    Recorders of real robots stored actions one step late, so upstream starts one step earlier
+    there (`sim` False).
+    """
+    late = np.asarray([not episodes.infos[episode].sim for episode in order.episode])
+    return np.maximum(0, order.start_ts - late)
+
+
+def padding_share(episodes: Episodes, chosen: Sequence[int], chunk_size: int) -> float:
+    """The share of a chunk's steps that are padding, on average over all start steps."""
+    lengths = np.asarray([episodes.lengths[e] for e in chosen], dtype=np.float64)
+    short = np.minimum(lengths, chunk_size)
+    valid = short * (short + 1) / 2 / lengths + chunk_size * (lengths - short) / lengths
+    return float(1 - valid.mean() / chunk_size)

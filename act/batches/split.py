@@ -1,0 +1,22 @@
+"""Which episodes are trained on, and which are validated on."""
+
+import logging
+
+import numpy as np
+
+logger = logging.getLogger("act")
+TRAIN_SHARE = 0.8
+SPLIT_SEED = 1  # upstream's, whatever --seed says
+
+
+def split_episodes(count: int) -> tuple[list[int], list[int]]:
+    """Episode numbers to train and to validate on, as upstream shuffles and cuts them."""
+    if count == 1:
+        logger.warning(
+            "ONE EPISODE: it is trained on and validated on, so the validation loss says nothing "
+            "about new situations; record at least two"
+        )
+        return [0], [0]
+    shuffled = np.random.RandomState(SPLIT_SEED).permutation(count)
+    train_count = int(TRAIN_SHARE * count)
+    return shuffled[:train_count].tolist(), shuffled[train_count:].tolist()

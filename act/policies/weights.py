@@ -1,0 +1,123 @@
+"""State dicts on disk, and the backbone's pretrained weights; knows no model class.
+
+A checkpoint is a plain state dict on the CPU: upstream's strict load takes it, and it loads with
+weights_only=True.
+"""
+
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import Tensor
+
+from job.errors import UsageError, first_line
+from job.whole_files import sha256, whole_file
+
+Weights = dict[str, Tensor]
+IMAGENET_FILE = "resnet18-f37072fd.pth"
+IMAGENET_SHA256 = "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec"
+
+
+def to_cpu(weights: Mapping[str, Tensor]) -> Weights:
+    """The weights in the host's memory, contiguous; those that are there are not copied."""
+    return {
+        name: tensor.to("cpu", memory_format=torch.contiguous_format)
+        for name, tensor in weights.items()
+    }
+
+
+def copy_weights(weights: Mapping[str, Tensor]) -> Weights:
+    """A copy on the CPU, contiguous, that later training does not change."""
+    return {
+        name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for name, tensor in weights.items()
+    }
+
+
+def save(path: Path, value: Any) -> None:
+    """Write what torch.save takes, whole and recorded; equal values give equal bytes."""
+    with whole_file(path, recorded=True) as file:
+        sink = _Sink(file)
+        torch.save(value, sink)  # type: ignore[arg-type]  # it needs no more than these two
+        if sink.error is not None:
+            raise sink.error
+
+
+class _Sink:
+    """Where torch's zip writer writes: it turns a full disk into an error that does not say so."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write, or remember why not."""
+        if self.error is None:
+            try:
+                self._file.write(data)
+            except OSError as error:
+                self.error = error
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing to do: the file is flushed when it is closed."""
+
+
+def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Write a state dict whole; the same weights give the same bytes whatever the name."""
+    save(path, dict(weights))
+
+
+def load_weights(path: Path) -> Weights:
+    """Read a state dict without executing anything in it; raises UsageError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what it warns of, it then refuses
+            weights = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a reader of foreign bytes may stumble over
+        raise UsageError(
+            f"{path}: not a readable state dict ({first_line(error)}); expected tensors by name, "
+            f"as torch.save writes them"
+        ) from error
+    if not isinstance(weights, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
+    ):
+        raise UsageError(f"{path}: holds {type(weights).__name__}, expected tensors by name")
+    return dict(weights)
+
+
+def read_backbone(choice: str) -> tuple[Weights | None, str | None]:
+    """The state dict and SHA-256 for `--backbone_weights`: imagenet, none, or a file.
+
+    Nothing is downloaded: ImageNet's file is baked into the image, or lies where torchvision
+    caches it. Raises UsageError when it is not there or not the right one.
+    """
+    if choice == "none":
+        return None, None
+    path = _imagenet_path() if choice == "imagenet" else Path(choice)
+    if not path.is_file():
+        raise UsageError(
+            f"--backbone_weights {choice}: {path} is not there; expected a torchvision ResNet-18 "
+            f"state dict; give a file, use an image built with the weights, or choose none"
+        )
+    try:
+        digest = sha256(path)
+    except OSError as error:
+        raise UsageError(
+            f"--backbone_weights {choice}: {path} cannot be read ({error.strerror}); expected a "
+            f"file that user {os.getuid()}:{os.getgid()} may read"
+        ) from error
+    if choice == "imagenet" and digest != IMAGENET_SHA256:
+        raise UsageError(
+            f"{path}: its SHA-256 is {digest}, expected {IMAGENET_SHA256}; the file is damaged or "
+            f"another one; put torchvision's {IMAGENET_FILE} there"
+        )
+    return load_weights(path), digest
+
+
+def _imagenet_path() -> Path:
+    baked = os.environ.get("BACKBONE_WEIGHTS_FILE")
+    return Path(baked) if baked else Path(torch.hub.get_dir()) / "checkpoints" / IMAGENET_FILE

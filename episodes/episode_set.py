@@ -1,0 +1,87 @@
+"""The episodes of a run: the vectors in memory, the frames in their files.
+
+T time steps   Q qpos dims   A action dims
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from episodes.reader import EpisodeInfo, FloatArray, read_info, read_vectors
+from job.errors import DatasetError
+from job.machine import memory_bytes
+
+_VECTOR_COPIES = 3
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """All episodes of a run: the vectors in memory, the frames in their files."""
+
+    infos: tuple[EpisodeInfo, ...]
+    qpos: tuple[FloatArray, ...]  # each (T, Q)
+    action: tuple[FloatArray, ...]  # each (T, A)
+    camera_names: tuple[str, ...]
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """H, W of every camera."""
+        return self.infos[0].image_sizes[self.camera_names[0]]
+
+    @property
+    def lengths(self) -> list[int]:
+        """Time steps of each episode."""
+        return [info.length for info in self.infos]
+
+
+def open_episodes(paths: Sequence[Path], camera_names: Sequence[str] = ()) -> Episodes:
+    """Read what training needs of the episode files, all but the frames.
+
+    camera_names: cameras to use, in order; none = all in the first file
+    Raises DatasetError where files disagree, or a camera is not there.
+    """
+    infos = tuple(read_info(path) for path in paths)
+    names = tuple(camera_names) or tuple(infos[0].image_sizes)
+    for info in infos:
+        _check_like_first(info, infos[0], names)
+    _check_room(infos)
+    vectors = [read_vectors(path) for path in paths]
+    return Episodes(infos, tuple(q for q, _ in vectors), tuple(a for _, a in vectors), names)
+
+
+def _check_room(infos: Sequence[EpisodeInfo]) -> None:
+    """Refuse vectors that do not fit the memory, before they take it.
+
+    While they are normalised they are there three times: as read, joined, and in float32 arithmetic
+    (`VectorStore`). A quarter is left for all else.
+    """
+    needed = sum(4 * info.length * (info.qpos_dim + info.action_dim) for info in infos)
+    if _VECTOR_COPIES * needed > memory_bytes() * 3 // 4:
+        raise DatasetError(
+            f"{infos[0].path.parent}: qpos and action of {len(infos)} episodes take "
+            f"{_VECTOR_COPIES * needed / 1e9:.0f} GB while they are normalised, found "
+            f"{memory_bytes() / 1e9:.0f} GB of memory; give the container more, or use fewer "
+            f"episodes"
+        )
+
+
+def _check_like_first(info: EpisodeInfo, first: EpisodeInfo, names: tuple[str, ...]) -> None:
+    missing = [name for name in names if name not in info.image_sizes]
+    if missing or not names:
+        raise DatasetError(
+            f"{info.path}: camera {missing} is not in the file, which has "
+            f"{list(info.image_sizes)}; choose among those with --camera_names"
+        )
+    sizes = {name: info.image_sizes[name] for name in names}
+    wanted = first.image_sizes[names[0]]
+    if any(size != wanted for size in sizes.values()):
+        raise DatasetError(
+            f"{info.path}: images are {sizes}, expected {wanted} in every camera and episode, as "
+            f"the network joins the cameras along the width; choose cameras with --camera_names"
+        )
+    found = (info.qpos_dim, info.action_dim)
+    if found != (first.qpos_dim, first.action_dim):
+        raise DatasetError(
+            f"{info.path}: qpos and action have {found} dims, expected "
+            f"{(first.qpos_dim, first.action_dim)} as in {first.path.name}; do not mix robots"
+        )

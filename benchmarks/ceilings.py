@@ -7,21 +7,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from act.batches.frames import FrameStore
-from act.batches.order import Order
 from act.training.setup import loader_threads
 from benchmarks.workload import seconds_each
 from episodes.episode_set import Episodes
+from episodes.frames import open_frames
 
 
 def all_frames(episodes: Episodes) -> NDArray[np.uint8]:
     """Every image in memory: (samples, C, H, W, 3)."""
-    store = FrameStore(episodes)
+    store = open_frames(episodes)
     frames = np.empty((sum(episodes.lengths), *store.shape), np.uint8)
     first = 0
     for episode, length in enumerate(episodes.lengths):
-        order = Order(np.full(length, episode), np.arange(length))
-        store.copy_into(order, frames[first : first + length])
+        chosen = np.full(length, episode)
+        store.copy_into(chosen, np.arange(length), frames[first : first + length])
         first += length
     store.close()
     return frames

@@ -28,6 +28,7 @@ from job.errors import DatasetError, JobError, first_line
 from job.machine import memory_bytes
 
 FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int64]
 Frame = NDArray[np.uint8]
 
 _LARGEST_SHARE = 8  # of the memory, for what is read at once

@@ -15,12 +15,11 @@ import numpy as np
 import pytest
 import torch
 
-from act.batches.frames import FrameStore
 from act.batches.loader import Batch, Loader, Pass, passes
-from act.batches.order import Order
 from act.batches.sampler import Sampler
 from act.policies.statistics import norm_stats
 from episodes.episode_set import Episodes, open_episodes
+from episodes.frames import FrameStore
 from episodes.reader import Frame
 from episodes.writer import write_episode
 from job.errors import DatasetError
@@ -149,10 +148,10 @@ def test_a_file_that_is_cut_off_during_training_is_named(tmp_path: Path) -> None
     episodes = open_episodes(paths, CAMERAS)
     store = FrameStore(episodes)
     out = np.empty((1, *store.shape), np.uint8)
-    store.copy_into(Order(np.array([1]), np.array([3])), out)
+    store.copy_into(np.array([1]), np.array([3]), out)
     os.truncate(paths[1], paths[1].stat().st_size - 32 * 48 * 3 * 2)
     with pytest.raises(DatasetError, match=r"episode_1\.hdf5: ends within frame 3"):
-        store.copy_into(Order(np.array([1]), np.array([3])), out)
+        store.copy_into(np.array([1]), np.array([3]), out)
     store.close()
 
 
@@ -162,15 +161,14 @@ def test_more_episodes_than_files_may_be_open(tmp_path: Path) -> None:
 import resource, sys
 from pathlib import Path
 import numpy as np
-from act.batches.order import Order
 from episodes.episode_set import open_episodes
-from act.batches.frames import FrameStore
+from episodes.frames import FrameStore
 paths = sorted(Path(sys.argv[1]).glob("*.hdf5"))
 episodes = open_episodes(paths * 30)
 resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
 store = FrameStore(episodes)
 out = np.empty((90, *store.shape), np.uint8)
-store.copy_into(Order(np.arange(90), np.zeros(90, np.int64)), out)
+store.copy_into(np.arange(90), np.zeros(90, np.int64), out)
 assert np.array_equal(out[:3], out[-3:]) and out.any()
 """
     write(tmp_path, "raw")

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from act.batches.frames import FrameStore
 from act.batches.order import Order
 from episodes.episode_set import Episodes
+from episodes.frames import FrameSource
 from episodes.reader import Frame
 from job.machine import cores_each
 
@@ -22,14 +22,14 @@ _CACHE_SHARE = 0.5  # of the GPU's free memory, for --data_cache auto
 class DeviceFrames:
     """Every frame in the device's memory as uint8; a batch is gathered there."""
 
-    def __init__(self, store: FrameStore, lengths: list[int], device: torch.device) -> None:
+    def __init__(self, source: FrameSource, lengths: list[int], device: torch.device) -> None:
         """Read all frames, episode by episode."""
         self._firsts = np.cumsum([0, *lengths])
-        self._frames = torch.empty((sum(lengths), *store.shape), dtype=torch.uint8, device=device)
+        self._frames = torch.empty((sum(lengths), *source.shape), dtype=torch.uint8, device=device)
 
         def read(part: Order) -> Frame:
-            host = np.empty((len(part.episode), *store.shape), np.uint8)
-            store.copy_into(part, host)
+            host = np.empty((len(part.episode), *source.shape), np.uint8)
+            source.copy_into(part.episode, part.start_ts, host)
             return host
 
         parts = list(_episode_parts(lengths))

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from act.batches.device_frames import DeviceFrames
-from act.batches.frames import FrameStore
 from act.batches.order import Order
 from act.batches.sampler import Part, Sampler
 from act.batches.vectors import VectorStore
+from episodes.frames import open_frames
 from episodes.reader import FloatArray
 
 AHEAD = 1  # batches that wait, besides those in the making: more would fall out of the caches
@@ -101,9 +101,9 @@ class Loader:
         """todo: the passes in order and the episodes of each; cached: keep frames on the device"""
         self._device = device
         self._vectors = VectorStore(sampler.episodes, stats, sampler.chunk_size)
-        self._store = FrameStore(sampler.episodes)
+        self._frames = open_frames(sampler.episodes)
         self._cache = (
-            DeviceFrames(self._store, sampler.episodes.lengths, device) if cached else None
+            DeviceFrames(self._frames, sampler.episodes.lengths, device) if cached else None
         )
         self._todo = chain.from_iterable(
             ((one, part) for part in sampler.parts(chosen, one.epoch, one.train, one.done))
@@ -115,7 +115,7 @@ class Loader:
         )
         self._making: deque[tuple[Pass, _Buffer, Future[Batch]]] = deque()
         self._ahead = threads + AHEAD
-        self._buffers = cycle([_Buffer(self._store.shape, on_gpu) for _ in range(self._ahead + 1)])
+        self._buffers = cycle([_Buffer(self._frames.shape, on_gpu) for _ in range(self._ahead + 1)])
         self._copies = torch.cuda.Stream(device) if on_gpu else None
         if self._copies is not None:  # the frames of the cache are written on the other one
             self._copies.wait_stream(torch.cuda.current_stream(device))
@@ -191,13 +191,13 @@ class Loader:
         if self._cache is not None:
             return self._cache.rows(order)
         image = buffer.take(len(order.episode))
-        self._store.copy_into(order, image.numpy())
+        self._frames.copy_into(order.episode, order.start_ts, image.numpy())
         return image
 
     def close(self) -> None:
         """End the threads."""
         self._makers.shutdown(cancel_futures=True)
-        self._store.close()
+        self._frames.close()
 
     def __enter__(self) -> Self:
         return self

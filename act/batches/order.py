@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
 from episodes.episode_set import Episodes
-
-IntArray = NDArray[np.int64]
+from episodes.reader import IntArray
 
 
 class Purpose(IntEnum):

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from act.batches.augmentation import Augmentation
-from act.batches.order import IntArray, Order, Purpose, epoch_order, first_action, rng
+from act.batches.order import Order, Purpose, epoch_order, first_action, rng
 from episodes.episode_set import Episodes
-from episodes.reader import FloatArray
+from episodes.reader import FloatArray, IntArray
 
 
 @dataclass(frozen=True)

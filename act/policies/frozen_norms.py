@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from act.batches.frames import FrameStore
-from act.batches.order import Order, Purpose, rng
+from act.batches.order import Purpose, rng
 from act.network.backbone import Backbone, FrozenNorm
 from act.policies.policy import Policy
 from episodes.episode_set import Episodes
+from episodes.frames import open_frames
 
 FRAMES = 256
 _WINDOW_PX = 160  # larger images are seen through a window of this size, for memory
@@ -32,20 +32,20 @@ def set_statistics(
 
 def _frames(episodes: Episodes, chosen: list[int], seed: int) -> Tensor:
     """(B, C, h, w, 3) uint8, at random places of random frames."""
-    random, store = rng(seed, 0, Purpose.BATCH_NORM), FrameStore(episodes)
-    cameras, height, width, _ = store.shape
+    random, source = rng(seed, 0, Purpose.BATCH_NORM), open_frames(episodes)
+    cameras, height, width, _ = source.shape
     samples = -(-FRAMES // cameras)
     episode = random.choice(np.asarray(chosen), samples)
     ts = random.integers(0, np.asarray(episodes.lengths)[episode])
     size = (min(height, _WINDOW_PX), min(width, _WINDOW_PX))
     crops = np.empty((samples, cameras, *size, 3), np.uint8)
-    whole = np.empty((1, *store.shape), np.uint8)
+    whole = np.empty((1, *source.shape), np.uint8)
     for sample in range(samples):
-        store.copy_into(Order(episode[[sample]], ts[[sample]]), whole)
+        source.copy_into(episode[[sample]], ts[[sample]], whole)
         top = random.integers(0, height - size[0] + 1)
         left = random.integers(0, width - size[1] + 1)
         crops[sample] = whole[0, :, top : top + size[0], left : left + size[1]]
-    store.close()
+    source.close()
     return torch.from_numpy(crops)
 
 

@@ -28,8 +28,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from act.batches.frames import FrameStore
-from act.batches.order import Order
 from act.policies.statistics import load_stats, norm_stats, save_stats
 from act.policies.weights import load_weights, save
 from act.training.state import State, parse_state
@@ -37,6 +35,7 @@ from convert.check.dataset import check
 from convert.episodes import convert_episodes
 from convert.plan import make_plan
 from episodes.episode_set import open_episodes
+from episodes.frames import FrameStore
 from episodes.reader import try_episode
 from job.config import Config
 from job.errors import JobError
@@ -205,7 +204,7 @@ def _episode(chance: random.Random, place: Path, apart: Apart) -> None:
         store = FrameStore(episodes)
         image = np.empty((1, *store.shape), np.uint8)
         for ts in range(episodes.lengths[0]):
-            store.copy_into(Order(np.array([0]), np.array([ts])), image)
+            store.copy_into(np.array([0]), np.array([ts]), image)
         store.close()
 
 

@@ -1,22 +1,47 @@
-"""The frames that samples are made of, read from the episode files.
+"""Where the frames of a run come from: `open_frames` gives a source, which training reads.
 
-B batch   C cameras   H, W pixels
+Today that is episode files. Frames from elsewhere (decoded videos, a remote store) are another
+class with the methods of `FrameSource`, chosen in `open_frames`. B samples, C cameras, H and W
+pixels.
 """
 
 import contextlib
 import os
 import resource
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-from act.batches.order import Order
 from episodes.episode_set import Episodes
 from episodes.jpeg import decode_jpeg
-from episodes.reader import Frame, Rows, find_rows, read_row
+from episodes.reader import Frame, IntArray, Rows, find_rows, read_row
 from job.errors import DatasetError
 
 _OTHER_FILES = 256  # that a process has open besides the episodes
+
+
+class FrameSource(Protocol):
+    """Frames by episode and time step, every camera of them; any thread may read."""
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(C, H, W, 3), what one sample has."""
+
+    def copy_into(self, episode: IntArray, ts: IntArray, out: Frame) -> None:
+        """Read the images of some samples into `out` (B, C, H, W, 3) uint8 RGB, contiguous.
+
+        episode, ts: (B,), which episode of the set, and which time step of it
+        Raises DatasetError when they cannot be read, or not as before.
+        """
+
+    def close(self) -> None:
+        """Let go of files; nothing is read afterwards."""
+
+
+def open_frames(episodes: Episodes) -> FrameSource:
+    """The frames of the episodes, from where they are."""
+    return FrameStore(episodes)
 
 
 class FrameStore:
@@ -40,15 +65,12 @@ class FrameStore:
         """(C, H, W, 3), what one sample has."""
         return len(self._episodes.camera_names), *self._episodes.image_size, 3
 
-    def copy_into(self, order: Order, out: Frame) -> None:
-        """Read the images of some samples into `out` (B, C, H, W, 3), contiguous.
-
-        Raises DatasetError when a file has changed since it was opened.
-        """
-        pairs = zip(order.episode.tolist(), order.start_ts.tolist(), strict=True)
-        for sample, (episode, ts) in zip(out, pairs, strict=True):
+    def copy_into(self, episode: IntArray, ts: IntArray, out: Frame) -> None:
+        """As `FrameSource` has it; raises DatasetError when a file has changed since."""
+        pairs = zip(episode.tolist(), ts.tolist(), strict=True)
+        for sample, (one, at) in zip(out, pairs, strict=True):
             for camera, image in enumerate(sample):
-                self._read_frame(episode, camera, ts, image)
+                self._read_frame(one, camera, at, image)
 
     def _read_frame(self, episode: int, camera: int, ts: int, out: Frame) -> None:
         rows, info = self._rows[episode][camera], self._episodes.infos[episode]

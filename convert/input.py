@@ -8,13 +8,13 @@ from typing import Any, Protocol, TypeVar
 from convert import notes
 from convert.check.gate import check_input
 from convert.episodes import Converted, convert, plan_only, remove_episodes, split_tasks
-from convert.lerobot.dataset import is_dataset
+from convert.lerobot.dataset import choose_cameras, is_dataset
 from convert.sections import describe_conversion, describe_dataset
-from convert.sources import NOTHING, LeftOut
+from convert.sources import NOTHING, LeftOut, read_sources
 from episodes.reader import find_episodes, read_info, try_episode
 from job import workers
 from job.config import CONVERSION, DATA, Config, knobs
-from job.errors import OutputError, UsageError
+from job.errors import DatasetError, OutputError, UsageError
 from job.machine import cpu_count
 from job.manifest import Manifest
 from job.ranks import local_rank
@@ -75,6 +75,23 @@ def episode_files(config: Config, manifest: Manifest, begin: Begin) -> tuple[Pat
     manifest.set("conversion", describe_conversion(done))
     manifest.write()
     return done.paths
+
+
+def look_at_input(config: Config) -> None:
+    """Refuse an input that metadata alone show to be wrong: missing, or without a chosen camera.
+
+    Takes a moment and decodes nothing. Where something is wrong the whole check runs, so that the
+    report is complete; raises DatasetError.
+    """
+    if _official(config.input):
+        return
+    try:
+        datasets, _ = read_sources(config)
+        for dataset in datasets:
+            choose_cameras(dataset, config.camera_keys)
+    except DatasetError:
+        check_input(config)
+        raise
 
 
 def official_episodes(config: Config) -> tuple[Path, ...]:

@@ -14,10 +14,10 @@ from typing import Any
 
 from job.config import DEPARTURES, Config
 from job.errors import EXIT_DONE, JobError
+from job.version import VERSION, commit
 from job.whole_files import output_errors, sha256, write_json
 
 SCHEMA_VERSION = "1.0"
-PROJECT_VERSION = "0.1.0"
 _PACKAGES = (
     "torch", "torchvision", "numpy", "h5py", "pyarrow", "av", "pyquaternion", "tqdm", "matplotlib",
 )  # fmt: skip
@@ -46,6 +46,7 @@ class Manifest:
             "ended_at": None,
             "flags": config.resolved() if config else {},
             "versions": _versions(),
+            "commit": commit(),
             "departures": list(DEPARTURES),
             "warnings": [],
             "device": None,
@@ -150,7 +151,7 @@ def now() -> str:
 
 
 def _versions() -> dict[str, str | None]:
-    found: dict[str, str | None] = {"project": PROJECT_VERSION, "python": platform.python_version()}
+    found: dict[str, str | None] = {"project": VERSION, "python": platform.python_version()}
     for package in _PACKAGES:
         try:
             found[package] = version(package)

@@ -24,9 +24,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from entrypoint import do_job
 from job.command import log_to_terminal, run
 from job.machine import processor_name
+from lerobot_to_act import do_job
 from tests.conftest import (
     DATA,
     ROOT,

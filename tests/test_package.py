@@ -1,0 +1,123 @@
+"""The project as an installed package: what it brings, and what its command does first."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from job.version import COMMIT_VARIABLE, VERSION
+from tests.conftest import DATA, ROOT, run_python
+
+OURS = {"act", "convert", "episodes", "job", "lerobot_to_act.py"}
+HEAVY = {"torch", "numpy", "pyarrow", "av", "h5py", "matplotlib", "PIL"}
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the project as `pip install --no-deps .` leaves it."""
+    folder = tmp_path_factory.mktemp("installed")
+    source = tmp_path_factory.mktemp("source")  # a build leaves files beside what it builds
+    for name in (*OURS, "pyproject.toml", "README.md", "LICENSE"):
+        if (ROOT / name).is_dir():
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / name, source / name, ignore=ignored)
+        else:
+            shutil.copy(ROOT / name, source / name)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "uv",
+            "pip",
+            "install",
+            "--quiet",
+            "--offline",
+            "--no-deps",
+            "--no-build-isolation",
+            "--python",
+            sys.executable,
+            "--target",
+            folder,
+            source,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def run_installed(folder: Path, *words: str | Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, folder / "bin/lerobot-to-act", *words],
+        cwd=folder,
+        env={"PYTHONPATH": str(folder), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_nothing_else_is_installed_at_the_top_level(installed: Path) -> None:
+    names = {path.name for path in installed.iterdir() if not path.name.startswith((".", "__"))}
+    info = f"lerobot_to_act-{VERSION}.dist-info"
+    assert names - {"bin", info} == OURS
+    modules = {path.relative_to(ROOT) for room in OURS for path in (ROOT / room).rglob("*.py")}
+    assert all((installed / module).is_file() for module in modules)
+
+
+def test_the_installed_command_answers_and_checks(installed: Path) -> None:
+    version = run_installed(installed, "--version")
+    assert (version.returncode, version.stdout) == (0, f"lerobot-to-act {VERSION}\n")
+    check = run_installed(installed, "check", DATA / "lerobot/v30_av1")
+    assert check.returncode == 0, check.stderr
+    assert "verdict: FINE" in check.stdout
+
+
+def test_version_names_the_commit_and_imports_nothing_heavy() -> None:
+    done = run_python("-X", "importtime", "entrypoint.py", "--version")
+    head = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    known = f" (commit {head.stdout[:12]})" if head.returncode == 0 else ""
+    assert done.stdout == f"lerobot-to-act {VERSION}{known}\n"
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert imported & HEAVY == set()
+
+
+def test_the_commit_of_an_image_is_what_its_build_was_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(COMMIT_VARIABLE, "0123456789abcdef")
+    shown = run_python("entrypoint.py", "--version").stdout
+    assert shown == f"lerobot-to-act {VERSION} (commit 0123456789ab)\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--input", "/nowhere"],
+        ["--input", str(DATA / "aloha_sim_v30"), "--camera_keys", "observation.images.nowhere"],
+    ],
+)
+def test_a_wrong_input_is_reported_without_importing_torch(
+    tmp_path: Path, words: list[str]
+) -> None:
+    names = ["--run_name", "a", "--task_name", "sim_a", "--output", str(tmp_path / "output")]
+    done = run_python("-X", "importtime", "entrypoint.py", *words, *names)
+    assert done.returncode == 3
+    assert re.search(r"^error: .*nowhere", done.stderr, re.MULTILINE)
+    assert done.stdout.startswith(f"lerobot-to-act {VERSION}")
+    assert not re.search(r"\| +torch$", done.stderr, re.MULTILINE)
+
+
+def test_the_wheel_takes_a_range_of_torch_and_the_lock_pins_it() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (torch,) = [need for need in project["dependencies"] if need.startswith("torch>")]
+    assert torch == "torch>=2.6,<3"
+    assert re.search(r"^torch==2\.11\.0 ", (ROOT / "requirements.lock").read_text(), re.MULTILINE)

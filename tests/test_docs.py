@@ -1,8 +1,57 @@
-"""README.md and docs/ are what the code does."""
+"""README.md, docs/ and the other pages: what they show works, what they name exists."""
 
+import argparse
+import importlib.util
+import json
+import re
+import sys
+from fnmatch import fnmatch
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+import pytest
+from torch import Tensor, nn
+
+from act.imitate_episodes import _parser as upstream_parser
+from act.imitate_episodes import parse as parse_upstream
+from act.network.act import ACT
+from act.policies.act import ACTPolicy
+from convert.__main__ import _parser as convert_parser
+from convert.__main__ import parse as parse_convert
+from convert.check.__main__ import _parser as check_parser
 from docs.generate import PAGES, stale, write
+from job.command_line import parse, parser
+from job.config import Config, knobs
+from job.errors import UsageError
+from tests.conftest import ROOT, SMALL, arguments, run_python
+from tests.support.markdown import Page
+
+_HAND_WRITTEN = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "CHANGELOG.md",
+    "examples/README.md",
+)
+PAGE_FILES = [*(ROOT / name for name in _HAND_WRITTEN), *sorted((ROOT / "docs").glob("*.md"))]
+README = Page(ROOT / "README.md")
+UPSTREAM = Page(ROOT / "docs/upstream.md")
+
+MAKE_TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+# Flags of other programs, and of this project's benchmarks and test kit.
+_OTHER_FLAGS = {
+    "--rm", "--gpus", "--user", "--read-only", "--tmpfs", "--cap-drop", "--network", "--build-arg",
+    "--memory", "--time", "--shm-size", "--entrypoint", "--nodes", "--local-dir", "--repo-type",
+    "--cameras", "--batch", "--rounds", "--plain_precision", "--minutes", "--check", "--version",
+}  # fmt: skip
+
+
+@pytest.fixture(params=PAGE_FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def page(request: pytest.FixtureRequest) -> Page:
+    """Every page in turn."""
+    return Page(request.param)
 
 
 def test_generated_pages_are_fresh() -> None:
@@ -17,3 +66,196 @@ def test_a_page_that_was_edited_by_hand_is_stale_until_it_is_written(tmp_path: P
     assert stale(pages, tmp_path) == ["a.md"]
     assert write(pages, tmp_path) == ["a.md"]
     assert stale(pages, tmp_path) == []
+
+
+def test_every_block_is_run_or_says_why_not(page: Page) -> None:
+    run_here = {"text", "python"} if page.path == UPSTREAM.path else {"text"}
+    for block in page.blocks:
+        if block.language == "sh":
+            unknown = [words for words in block.commands if not _understood(words)]
+            assert not unknown or block.reason, unknown
+        else:
+            assert block.language in run_here or block.reason, block
+    assert not re.search(r"^ {4}\S", page.prose.replace("    *", ""), re.MULTILINE), "not fenced"
+
+
+def _understood(words: list[str]) -> bool:
+    """Whether a command is one of ours; raises UsageError where its flags are wrong."""
+    match words:
+        case ["make", *targets]:
+            return {name for name in targets if "=" not in name} <= MAKE_TARGETS
+        case ["docker", "run", *_] if "lerobot-to-act" in words:
+            at = words.index("lerobot-to-act")
+            _parse(words[at + 1 :])
+            return False  # the parts before are Docker's
+        case [program, "entrypoint.py", *rest] if program.endswith("python"):
+            _parse(rest)
+        case ["python", "-m", *rest]:
+            _parse(words[1:])
+        case ["lerobot-to-act", *rest]:
+            _parse(rest)
+        case _:
+            return False
+    return True
+
+
+def _parse(words: list[str]) -> Any:
+    """What the command line `words` of a command asks for."""
+    match words:
+        case ["check", *rest]:
+            return check_parser().parse_args(rest)
+        case ["convert", *rest]:
+            return parse_convert(rest)
+        case ["-m", "act.imitate_episodes", *rest]:
+            return parse_upstream(rest)
+    return parse(words, {})
+
+
+def test_a_wrong_flag_in_a_block_is_noticed() -> None:
+    command = "docker run lerobot-to-act --run_name a --task_name b --batchsize 1"
+    with pytest.raises(UsageError, match="the nearest flag is --batch_size"):
+        _understood(command.split())
+    assert not _understood(["hf", "download"])
+    assert not _understood(["make", "nothing"])
+
+
+def test_every_flag_exists(page: Page) -> None:
+    parsers = (parser({}), convert_parser(), check_parser(), upstream_parser())
+    known = {flag for made in parsers for one in made._actions for flag in one.option_strings}
+    shown = set(re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", page.text))
+    assert shown - known - _OTHER_FLAGS == set()
+
+
+def test_help_has_one_line_per_flag() -> None:
+    lines = parser({}).format_help().splitlines()
+    for knob in knobs():
+        assert len([line for line in lines if line.startswith(f"  --{knob.name} ")]) == 1, knob.name
+    assert not [line for line in lines if line.startswith(" " * 10)]
+
+
+def test_every_link_leads_somewhere(page: Page) -> None:
+    coming = {ROOT / "docs" / name for name in ("flags.md", "check.md", "manifest.md")}
+    for target, anchor in page.links():
+        assert target.exists() or target in coming, target
+        assert not anchor or anchor in Page(target).anchors, f"{target}#{anchor}"
+
+
+def test_every_file_module_and_target_named_exists(page: Page) -> None:
+    files = re.findall(
+        r"`((?:act|convert|episodes|job|tests|docs|benchmarks|examples|\.ci)/[^`\s]*)`", page.text
+    )
+    assert [name for name in files if not (ROOT / name).exists()] == []
+    modules = re.findall(r"python -m ((?:act|convert|tests|docs|benchmarks)[\w.]*)", page.text)
+    assert [name for name in modules if importlib.util.find_spec(name) is None] == []
+    targets = re.findall(r"`make ([\w-]+)", page.text)
+    assert [name for name in targets if name not in MAKE_TARGETS] == []
+
+
+def test_every_fault_names_where_it_is_tested() -> None:
+    text = (ROOT / "docs/resume-and-faults.md").read_text()
+    rows = text.split("| what happens | result | tested in |", 1)[1].split("\n\n", 1)[0]
+    targets = {f"`make {name}`" for name in MAKE_TARGETS}
+    for row in rows.splitlines()[2:]:
+        named = set(row.split("|")[3].strip().split(", ")) - targets
+        assert all((ROOT / name.strip("`")).is_file() for name in named), row
+        assert row.split("|")[3].strip(), row
+
+
+def test_every_package_is_in_the_list_of_rooms() -> None:
+    listed = set(
+        re.findall(r"^\| `([\w/.]+)` \|", (ROOT / "docs/development.md").read_text(), re.M)
+    )
+    packages = {
+        f"{path.parent.relative_to(ROOT)}/"
+        for top in ("act", "convert", "episodes", "job")
+        for path in (ROOT / top).rglob("__init__.py")
+    }
+    assert packages <= listed
+
+
+def test_the_readmes_command_is_right_for_lerobot_data() -> None:
+    [config] = [
+        parsed
+        for block in README.blocks
+        if block.language == "sh" and block.reason is None
+        for words in block.commands
+        if "--sim" in words
+        if isinstance(parsed := _parse(words[2:]), Config)
+    ]
+    # LeRobot's action[t] belongs to observation t, and its width is the robot's own
+    assert config.is_sim
+    assert config.state_dim == 0
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of a tiny whole job, its episodes kept."""
+    output = tmp_path_factory.mktemp("output")
+    flags: dict[str, Any] = {"input": SMALL / "v30_av1", "num_epochs": 1, "state_dim": _DIMS}
+    words = arguments(output, **flags, keep_converted_hdf5=True)
+    done = run_python("entrypoint.py", *words)
+    assert done.returncode == 0, done.stderr
+    return output
+
+
+def test_the_readme_shows_every_file_of_a_run(trained: Path) -> None:
+    [tree] = [block.text for block in README.blocks if "policy_best.ckpt" in block.text]
+    shown = {re.sub(r"<\w+>", "*", name) for name in re.findall(r"[\w<>.]+\.\w+", tree)}
+    written = {path.name for path in trained.rglob("*.*") if not path.name.startswith(".")}
+    assert [name for name in written if not any(fnmatch(name, one) for one in shown)] == []
+    kept = shown - {"state.ckpt"}  # removed at the end of a run
+    assert [one for one in kept if not any(fnmatch(name, one) for name in written)] == []
+
+
+# What upstream's imitate_episodes.py puts into policy_config for ACT: its build functions read all.
+_UPSTREAM_KEYS = {
+    "lr", "num_queries", "kl_weight", "hidden_dim", "dim_feedforward", "lr_backbone", "backbone",
+    "enc_layers", "dec_layers", "nheads", "camera_names",
+}  # fmt: skip
+# What upstream's detr/main.py demands of sys.argv whenever a policy is made.
+_UPSTREAM_ARGV = ("ckpt_dir", "policy_class", "task_name", "seed", "num_epochs")
+
+
+class _UpstreamsPolicy(nn.Module):
+    """As upstream's ACTPolicy seen from outside: its arguments, sys.argv, keys and image layout."""
+
+    def __init__(self, args_override: dict[str, Any]) -> None:
+        super().__init__()
+        reader = argparse.ArgumentParser()
+        for name in _UPSTREAM_ARGV:
+            reader.add_argument(f"--{name}", required=True)
+        reader.parse_args()
+        assert set(args_override) == _UPSTREAM_KEYS
+        sizes = ("hidden_dim", "dim_feedforward", "enc_layers", "dec_layers")
+        self.model = ACT(
+            qpos_dim=_DIMS,
+            action_dim=_DIMS,
+            chunk_size=args_override["num_queries"],
+            num_heads=args_override["nheads"],
+            **{name: args_override[name] for name in sizes},
+        )
+        self.cameras = len(args_override["camera_names"])
+
+    def forward(self, qpos: Tensor, image: Tensor) -> Tensor:
+        """Upstream's layout (B, C, 3, H, W) in [0, 1]."""
+        assert image.shape[1:3] == (self.cameras, 3)
+        assert image.max() <= 1
+        ours = ACTPolicy(self.model, kl_weight=10).eval()
+        return ours(qpos, image.permute(0, 1, 3, 4, 2))
+
+
+_DIMS = 7  # upstream has 14 written into its code; the run below is as wide as its actions
+
+
+def test_the_recipe_loads_a_checkpoint(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = ModuleType("policy")
+    module.ACTPolicy = _UpstreamsPolicy  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "policy", module)
+    monkeypatch.setattr(sys, "argv", [])
+    [recipe] = [block.text for block in UPSTREAM.blocks if block.language == "python"]
+    exec(compile(recipe.replace("/data/output", str(trained)), "recipe", "exec"), {})
+    manifest = json.loads((trained / "manifest.json").read_text())
+    output = manifest["policy"]["output"]
+    assert capsys.readouterr().out == f"({output['chunk_size']}, {output['dims']})\n"

@@ -12,8 +12,9 @@ A message is one line: where, what was found, what was expected, what to do. Any
 escapes is a bug of ours: a traceback and exit code 1.
 """
 
+import copyreg
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 EXIT_DONE = 0
 EXIT_BUG = 1
@@ -24,6 +25,16 @@ class JobError(Exception):
 
     exit_code: ClassVar[int] = EXIT_BUG
     status: ClassVar[str] = "failed"
+    default_code: ClassVar[str]
+
+    def __init__(self, message: str, *, code: str = "") -> None:
+        """`code` is stable, for machines; it stands in `job/codes.py`."""
+        super().__init__(message)
+        self.code = code or self.default_code
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors of a worker process are pickled, keywords included."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 def first_line(error: BaseException) -> str:
@@ -35,27 +46,28 @@ class UsageError(JobError):
     """A bad flag, flags that contradict each other, or a device that is not there."""
 
     exit_code = 2
+    default_code = "usage"
 
 
 class DatasetError(JobError):
     """The input is missing, unreadable, broken, or of a kind that is not read.
 
-    `code` is stable, for machines; `where`, `episode` and `camera` are what the message names.
+    `where`, `episode` and `camera` are what the message names.
     """
 
     exit_code = 3
+    default_code = "dataset"
 
     def __init__(
         self,
         message: str,
         *,
-        code: str = "dataset",
+        code: str = "",
         where: Path | None = None,
         episode: int | None = None,
         camera: str | None = None,
     ) -> None:
-        super().__init__(message)
-        self.code = code
+        super().__init__(message, code=code)
         self.where = where
         self.episode = episode
         self.camera = camera
@@ -65,18 +77,21 @@ class OutputError(JobError):
     """What the job needs is not to be had: a writable output, room on its disk, memory."""
 
     exit_code = 4
+    default_code = "output"
 
 
 class DivergedError(JobError):
     """A loss stopped being finite."""
 
     exit_code = 5
+    default_code = "diverged"
 
 
 class AlreadyDone(JobError):  # noqa: N818  nothing went wrong
     """The same command has been run to its end before."""
 
     exit_code = EXIT_DONE
+    default_code = "already-done"
     status = "completed"
 
 
@@ -84,4 +99,5 @@ class Interrupted(JobError):  # noqa: N818  nothing went wrong
     """A signal asked the job to end."""
 
     exit_code = 75
+    default_code = "interrupted"
     status = "interrupted"

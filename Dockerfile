@@ -84,7 +84,12 @@ COPY episodes episodes
 COPY convert convert
 COPY act act
 # a+rX: the checkout may come from a machine whose files only their owner can read.
-RUN python -m compileall -q job episodes convert act && chmod -R a+rX .
+RUN python -m compileall -q lerobot_to_act.py job episodes convert act && chmod -R a+rX .
+# docker build --build-arg COMMIT=$(git rev-parse HEAD): for --version and the manifest. Last, so
+# that another commit rebuilds no layer.
+ARG COMMIT=
+ENV LEROBOT_TO_ACT_COMMIT=$COMMIT \
+    LEROBOT_TO_ACT_IMAGE=1
 USER 1000:1000
 # No shell in between: Python is PID 1 and gets the stop signal itself.
 ENTRYPOINT ["/opt/venv/bin/python", "/opt/act/entrypoint.py"]

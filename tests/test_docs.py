@@ -1,6 +1,7 @@
 """README.md, docs/ and the other pages: what they show works, what they name exists."""
 
 import argparse
+import importlib
 import importlib.util
 import json
 import re
@@ -22,7 +23,7 @@ from convert.__main__ import parse as parse_convert
 from convert.check.__main__ import _parser as check_parser
 from docs.generate import PAGES, stale, write
 from job.command_line import parse, parser
-from job.config import Config, knobs
+from job.config import knobs
 from job.errors import UsageError
 from tests.conftest import ROOT, SMALL, arguments, run_python
 from tests.support.markdown import Page
@@ -151,6 +152,13 @@ def test_every_file_module_and_target_named_exists(page: Page) -> None:
     assert [name for name in targets if name not in MAKE_TARGETS] == []
 
 
+def test_every_object_named_exists(page: Page) -> None:
+    for name in re.findall(r"`((?:act|convert|episodes|job)(?:\.\w+)+)`", page.text):
+        module, _, attribute = name.rpartition(".")
+        found = importlib.import_module(module)
+        assert hasattr(found, attribute) or importlib.util.find_spec(name), name
+
+
 def test_every_fault_names_where_it_is_tested() -> None:
     text = (ROOT / "docs/resume-and-faults.md").read_text()
     rows = text.split("| what happens | result | tested in |", 1)[1].split("\n\n", 1)[0]
@@ -174,28 +182,37 @@ def test_every_package_is_in_the_list_of_rooms() -> None:
 
 
 def test_the_readmes_command_is_right_for_lerobot_data() -> None:
-    [config] = [
-        parsed
-        for block in README.blocks
-        if block.language == "sh" and block.reason is None
-        for words in block.commands
-        if "--sim" in words
-        if isinstance(parsed := _parse(words[2:]), Config)
-    ]
+    [command] = [words for words in _readme_commands() if "--sim" in words]
+    config = _parse(command[2:])
     # LeRobot's action[t] belongs to observation t, and its width is the robot's own
     assert config.is_sim
     assert config.state_dim == 0
 
 
+def test_the_readmes_check_runs() -> None:
+    [command] = [words for words in _readme_commands() if "check" in words]
+    dataset = str(SMALL / "v30_av1")
+    done = run_python(*(dataset if word == "dataset" else word for word in command[1:]))
+    assert done.returncode == 0, done.stderr
+    assert "verdict: FINE" in done.stdout
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The output folder of a tiny whole job, its episodes kept."""
+    """The output of the README's own command, run on a tiny dataset with a tiny network."""
     output = tmp_path_factory.mktemp("output")
-    flags: dict[str, Any] = {"input": SMALL / "v30_av1", "num_epochs": 1, "state_dim": _DIMS}
-    words = arguments(output, **flags, keep_converted_hdf5=True)
-    done = run_python("entrypoint.py", *words)
+    [command] = [words for words in _readme_commands() if "--sim" in words]
+    tiny: dict[str, Any] = {"num_epochs": 1, "state_dim": _DIMS, "keep_converted_hdf5": True}
+    words = [str(SMALL / "v30_av1") if word == "dataset" else word for word in command[1:]]
+    done = run_python(*words, *arguments(output, **tiny))
     assert done.returncode == 0, done.stderr
     return output
+
+
+def _readme_commands() -> list[list[str]]:
+    """The commands of the README that are run as they stand, the job and the check."""
+    commands = [words for block in README.blocks if not block.reason for words in block.commands]
+    return [words for words in commands if "entrypoint.py" in words]
 
 
 def test_the_readme_shows_every_file_of_a_run(trained: Path) -> None:

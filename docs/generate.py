@@ -33,7 +33,8 @@ def main() -> int:
     reader = argparse.ArgumentParser(prog="python -m docs.generate", description=__doc__)
     reader.add_argument("--check", action="store_true", help="write nothing; 1 if a page is stale")
     if not reader.parse_args().check:
-        print(*(f"wrote {name}" for name in write()), sep="\n")
+        for name in write():
+            print(f"wrote {name}")
         return 0
     for name in (names := stale()):
         print(f"{name} is not what the code says; run python -m docs.generate", file=sys.stderr)

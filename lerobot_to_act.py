@@ -78,9 +78,12 @@ def _train(argv: list[str]) -> int:
 
 def do_job(config: Config, manifest: Manifest) -> None:
     """Convert the input unless it holds episodes already, train on them, tidy up."""
+    from act.policies.backbone_file import backbone_file
     from convert.input import look_at_input
 
-    look_at_input(config)  # a missing dataset or camera is reported before torch is imported
+    # before torch is imported: a missing dataset, camera or weights file is reported at once
+    look_at_input(config)
+    backbone_file(config.backbone_weights)
     from act.policies.contract import describe_files
     from act.processes.device import choose_device
     from act.processes.group import joined_group

@@ -18,6 +18,8 @@ USAGE = {
     "processes": "The settings of torchrun or of the processes do not fit together.",
     "run-differs": "The run folder holds a run with other flags or of another dataset.",
     "run-in-use": "Another job is using the output or the run folder.",
+    "weights-missing": "The file with the backbone's pretrained weights is not there.",
+    "weights-damaged": "The file with the ImageNet weights does not have their SHA-256.",
     "weights-unreadable": "A file with weights or statistics cannot be read.",
     "weights-mismatch": "Weights do not fit the network that the flags describe.",
 }

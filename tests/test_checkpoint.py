@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.models import resnet18
 
+from act.policies.backbone_file import IMAGENET_FILE
 from act.policies.statistics import load_stats, save_stats
 from act.policies.weights import copy_weights, load_weights, read_backbone, save_weights
 from act.training.best import Best
@@ -110,11 +111,29 @@ def test_imagenet_is_read_from_the_image_and_checked(
     monkeypatch.setenv("BACKBONE_WEIGHTS_FILE", str(path))
     with pytest.raises(UsageError, match=r"SHA-256.*damaged or another one"):
         read_backbone("imagenet")
-    monkeypatch.setattr("act.policies.weights.IMAGENET_SHA256", sha256(path))
+    monkeypatch.setattr("act.policies.backbone_file.IMAGENET_SHA256", sha256(path))
     read, digest = read_backbone("imagenet")
     assert read is not None
     assert digest == sha256(path)
     assert read_backbone("none") == (None, None)
+
+
+def test_imagenet_is_looked_for_where_torchvision_puts_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("BACKBONE_WEIGHTS_FILE", raising=False)
+    for variables in ({"TORCH_HOME": "a"}, {"XDG_CACHE_HOME": "b"}, {}):
+        with monkeypatch.context() as patch:
+            patch.setenv("HOME", str(tmp_path / "home"))
+            for name in ("TORCH_HOME", "XDG_CACHE_HOME"):
+                patch.delenv(name, raising=False)
+            for name, folder in variables.items():
+                patch.setenv(name, str(tmp_path / folder))
+            with pytest.raises(UsageError) as missing:
+                read_backbone("imagenet")
+            assert missing.value.code == "weights-missing"
+            there = Path(torch.hub.get_dir()) / "checkpoints" / IMAGENET_FILE
+            assert str(there) in str(missing.value)
 
 
 def test_statistics_are_read_without_running_anything(tmp_path: Path) -> None:

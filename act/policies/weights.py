@@ -4,7 +4,6 @@ A checkpoint is a plain state dict on the CPU: upstream's strict load takes it, 
 weights_only=True.
 """
 
-import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,12 +12,11 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
+from act.policies.backbone_file import backbone_digest, backbone_file
 from job.errors import UsageError, first_line
-from job.whole_files import sha256, whole_file
+from job.whole_files import whole_file
 
 Weights = dict[str, Tensor]
-IMAGENET_FILE = "resnet18-f37072fd.pth"
-IMAGENET_SHA256 = "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec"
 
 
 def to_cpu(weights: Mapping[str, Tensor]) -> Weights:
@@ -90,34 +88,12 @@ def load_weights(path: Path) -> Weights:
 
 
 def read_backbone(choice: str) -> tuple[Weights | None, str | None]:
-    """The state dict and SHA-256 for `--backbone_weights`: imagenet, none, or a file.
+    """The state dict and SHA-256 for `--backbone_weights`; both None for `none`.
 
-    Nothing is downloaded: ImageNet's file is baked into the image, or lies where torchvision
-    caches it. Raises UsageError when it is not there or not the right one.
+    Raises UsageError when the file is not there or not the right one.
     """
-    if choice == "none":
+    path = backbone_file(choice)
+    if path is None:
         return None, None
-    path = _imagenet_path() if choice == "imagenet" else Path(choice)
-    if not path.is_file():
-        raise UsageError(
-            f"--backbone_weights {choice}: {path} is not there; expected a torchvision ResNet-18 "
-            f"state dict; give a file, use an image built with the weights, or choose none"
-        )
-    try:
-        digest = sha256(path)
-    except OSError as error:
-        raise UsageError(
-            f"--backbone_weights {choice}: {path} cannot be read ({error.strerror}); expected a "
-            f"file that user {os.getuid()}:{os.getgid()} may read"
-        ) from error
-    if choice == "imagenet" and digest != IMAGENET_SHA256:
-        raise UsageError(
-            f"{path}: its SHA-256 is {digest}, expected {IMAGENET_SHA256}; the file is damaged or "
-            f"another one; put torchvision's {IMAGENET_FILE} there"
-        )
+    digest = backbone_digest(choice, path)
     return load_weights(path), digest
-
-
-def _imagenet_path() -> Path:
-    baked = os.environ.get("BACKBONE_WEIGHTS_FILE")
-    return Path(baked) if baked else Path(torch.hub.get_dir()) / "checkpoints" / IMAGENET_FILE

@@ -25,7 +25,10 @@ def backbone_file(choice: str) -> Path | None:
         return path
     remedies = "give a file, or choose none, which trains from random weights and learns slower"
     if choice == "imagenet":
-        remedies = f"let torchvision put {IMAGENET_FILE} there (README, "Train on your own dataset"), {remedies}"
+        remedies = (
+            f"let torchvision put {IMAGENET_FILE} there (README, Train on your own dataset), "
+            f"{remedies}"
+        )
     raise UsageError(
         f"--backbone_weights {choice}: {path} is not there; expected a torchvision ResNet-18 "
         f"state dict; {remedies}",

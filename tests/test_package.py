@@ -98,15 +98,19 @@ def test_the_commit_of_an_image_is_what_its_build_was_given(
     assert shown == f"lerobot-to-act {VERSION} (commit 0123456789ab)\n"
 
 
+WHOLE = ["--input", str(DATA / "aloha_sim_v30")]
+
+
 @pytest.mark.parametrize(
-    "words",
+    ("words", "code"),
     [
-        ["--input", "/nowhere"],
-        ["--input", str(DATA / "aloha_sim_v30"), "--camera_keys", "observation.images.nowhere"],
+        (["--input", "/nowhere"], 3),
+        ([*WHOLE, "--camera_keys", "observation.images.nowhere"], 3),
+        ([*WHOLE, "--backbone_weights", "/nowhere.pth"], 2),
     ],
 )
-def test_a_wrong_input_is_reported_without_importing_torch(
-    tmp_path: Path, words: list[str]
+def test_what_is_missing_is_reported_without_importing_torch(
+    tmp_path: Path, words: list[str], code: int
 ) -> None:
     names = ["--run_name", "a", "--task_name", "sim_a", "--output", str(tmp_path / "output")]
     done = run_python("-X", "importtime", "entrypoint.py", *words, *names)

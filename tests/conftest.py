@@ -1,88 +1,12 @@
-"""Real datasets, and the real command line, for every test."""
+"""The real command line, for every test."""
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from job.command_line import parse
-from job.config import Config
-
-ROOT = Path(__file__).parent.parent
-DATA = ROOT / "tests/data"
-SAMPLES = (DATA / "aloha_sim_v21", DATA / "aloha_sim_v30")
-SMALL = DATA / "lerobot"
-
-# A network that trains in seconds on the 96x128 datasets.
-TINY = {
-    "--hidden_dim": 32,
-    "--dim_feedforward": 32,
-    "--chunk_size": 10,
-    "--batch_size": 2,
-    "--backbone_weights": "none",
-    "--device": "cpu",
-    "--state_dim": 0,
-}
-
-
-class Ended(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-    output: Path
-
-    @property
-    def manifest(self) -> dict[str, Any]:
-        """The manifest that it left."""
-        return json.loads((self.output / "manifest.json").read_text())
-
-    @property
-    def errors(self) -> list[str]:
-        """The lines that say why it failed."""
-        return [line for line in self.err.splitlines() if line.startswith("error: ")]
-
-
-def arguments(output: Path, **flags: Any) -> list[str]:
-    """A whole command line: the tiny network, and `flags` over it."""
-    named = {"--run_name": "test", "--task_name": "sim_test", "--output": output, **TINY}
-    named |= {f"--{name}": value for name, value in flags.items()}
-    pairs = [
-        [flag] if value is True else [flag, str(value)]
-        for flag, value in named.items()
-        if value is not None
-    ]
-    return [word for pair in pairs for word in pair]
-
-
-def make_config(output: Path, **flags: Any) -> Config:
-    """The config of that command line."""
-    return parse(arguments(output, **flags), {})
-
-
-def command_environment() -> dict[str, str]:
-    """The environment of a command: nothing of the image's, two threads."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("BACKBONE")}
-    return kept | {"OMP_NUM_THREADS": "2"}
-
-
-def run_python(*words: str | Path, timeout: int = 300) -> "subprocess.CompletedProcess[str]":
-    """Run Python in the checkout, as a user would, and wait for its end."""
-    return subprocess.run(
-        [sys.executable, *map(str, words)],
-        cwd=ROOT,
-        env=command_environment(),
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+from tests.support.commands import Ended, arguments, run_python
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ from act.network.backbone import FrozenNorm
 from act.policies.frozen_norms import FRAMES, _frames, set_statistics
 from act.training.setup import make_policy
 from episodes.episode_set import open_episodes
-from tests.conftest import make_config
-from tests.test_loader import CAMERAS, write
+from tests.support.commands import make_config
+from tests.support.episodes import CAMERAS, write_episodes
 
 
 def test_each_norm_gives_mean_0_and_variance_1(tmp_path: Path) -> None:
-    episodes = open_episodes(write(tmp_path, "raw"), CAMERAS)
+    episodes = open_episodes(write_episodes(tmp_path, "raw"), CAMERAS)
     policy, _ = make_policy(make_config(tmp_path), episodes)
     set_statistics(policy, episodes, [0, 2], 0, torch.device("cpu"))
     norms: list[Tensor] = []
@@ -37,7 +37,7 @@ def test_each_norm_gives_mean_0_and_variance_1(tmp_path: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_statistics(tmp_path: Path) -> None:
-    episodes = open_episodes(write(tmp_path, "raw"), CAMERAS)
+    episodes = open_episodes(write_episodes(tmp_path, "raw"), CAMERAS)
     policy, _ = make_policy(make_config(tmp_path), episodes)
     found = []
     for seed in (0, 0, 1):

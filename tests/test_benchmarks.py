@@ -11,13 +11,13 @@ from act.batches.loader import Pass
 from benchmarks.plain import plain_loader
 from benchmarks.workload import CHUNK, make_loader
 from episodes.episode_set import open_episodes
-from tests.conftest import run_python
-from tests.test_loader import CAMERAS, write
+from tests.support.commands import run_python
+from tests.support.episodes import CAMERAS, write_episodes
 
 
 @pytest.mark.parametrize("storage", ["raw", "jpeg"])
 def test_the_plain_loader_gives_the_samples_that_ours_gives(storage: str, tmp_path: Path) -> None:
-    episodes = open_episodes(write(tmp_path, storage), CAMERAS)
+    episodes = open_episodes(write_episodes(tmp_path, storage), CAMERAS)
     with make_loader(episodes, 3, 2, torch.device("cpu")) as loader:
         ours = [
             (one.image.permute(0, 1, 4, 2, 3) / 255, one.qpos, one.action, one.is_pad)

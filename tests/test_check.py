@@ -1,4 +1,4 @@
-"""The check, on datasets that are whole and on the corpus of broken ones (tests/broken.py)."""
+"""The check, on whole datasets and on the corpus of broken ones (tests/support/broken.py)."""
 
 import json
 import os
@@ -30,7 +30,7 @@ from convert.notes import input_digest, noted_left_out
 from convert.plan import make_plan
 from convert.sources import NOTHING
 from job.errors import DatasetError
-from tests.broken import (
+from tests.support.broken import (
     BROKEN,
     FRONT,
     ODD,
@@ -43,7 +43,8 @@ from tests.broken import (
     edit_info,
     encode,
 )
-from tests.conftest import ROOT, SAMPLES, SMALL, Ended, command_environment, make_config
+from tests.support.commands import Ended, command_environment, make_config
+from tests.support.paths import ROOT, SAMPLES, SMALL
 
 Job = Callable[..., Ended]
 GOOD = [*sorted(path for path in SMALL.iterdir() if path.is_dir()), *SAMPLES]

@@ -17,6 +17,7 @@ from act.training.best import Best
 from act.training.checkpoints import snapshot_epochs
 from job.errors import UsageError
 from job.whole_files import sha256
+from tests.support.bomb import Bomb
 
 
 def weights(value: float) -> dict[str, torch.Tensor]:
@@ -69,16 +70,6 @@ def test_snapshots_are_upstreams_thinned_evenly(epochs: int, keep: int) -> None:
 
 def test_no_snapshots() -> None:
     assert list(snapshot_epochs(1000, 0)) == []
-
-
-class Bomb:
-    """Touches a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __reduce__(self) -> tuple[object, tuple[Path]]:
-        return Path.touch, (self._path,)
 
 
 def test_code_in_a_weights_file_is_not_run(tmp_path: Path) -> None:

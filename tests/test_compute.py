@@ -9,7 +9,7 @@ import torch
 
 from act.processes.compilation import check_compiler
 from job.errors import UsageError
-from tests.conftest import make_config
+from tests.support.commands import make_config
 
 CPU = torch.device("cpu")
 

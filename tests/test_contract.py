@@ -5,12 +5,12 @@ from pathlib import Path
 import h5py
 
 from act.policies.contract import describe_files
-from tests.conftest import make_config
-from tests.test_loader import write
+from tests.support.commands import make_config
+from tests.support.episodes import write_episodes
 
 
 def test_a_vector_that_changed_in_place_is_noticed(tmp_path: Path) -> None:
-    paths = write(tmp_path, "raw")
+    paths = write_episodes(tmp_path, "raw")
     before = describe_files(make_config(tmp_path), paths)["fingerprint"]
     assert describe_files(make_config(tmp_path), paths)["fingerprint"] == before
     size = paths[1].stat().st_size

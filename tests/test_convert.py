@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from convert.episodes import Converted, convert, split_tasks
 from convert.lerobot.dataset import read_dataset
 from job.errors import DatasetError, OutputError, UsageError
-from tests.barcode import read_code
-from tests.conftest import DATA, SAMPLES, SMALL, make_config
+from tests.support.barcode import read_code
+from tests.support.commands import make_config
+from tests.support.paths import DATA, SAMPLES, SMALL
 
 Convert = Callable[..., Converted]
 CAMERAS = ("front", "wrist")

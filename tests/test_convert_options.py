@@ -32,9 +32,11 @@ from convert.plan import make_plan
 from episodes.jpeg import decode_jpeg
 from job import workers
 from job.errors import DatasetError, OutputError, UsageError
-from tests.barcode import read_code
-from tests.broken import encode
-from tests.conftest import ROOT, SMALL, Ended, command_environment, make_config
+from tests.support.barcode import read_code
+from tests.support.broken import encode
+from tests.support.commands import Ended, command_environment, make_config
+from tests.support.paths import ROOT, SMALL
+from tests.support.processes import children
 
 
 def run(tmp_path: Path, *inputs: Path, folder: str = "episodes", **flags: Any) -> Converted:
@@ -265,14 +267,14 @@ def test_a_shard_that_is_started_twice_is_75_and_touches_nothing(tmp_path: Path)
     while not list(tmp_path.glob(".episode_*.partial")):
         assert time.monotonic() < deadline
     first.send_signal(signal.SIGSTOP)  # it writes nothing while it stands still
-    for child in (children := _children(first.pid)):
+    for child in (workers_of_first := children(first.pid)):
         os.kill(child, signal.SIGSTOP)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     second = end(start(tmp_path, "--shard", "1/2"), tmp_path)
     assert second.code == 75, second.err
     assert "another job is writing here" in second.errors[0]
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
-    for pid in (*children, first.pid):
+    for pid in (*workers_of_first, first.pid):
         os.kill(pid, signal.SIGCONT)
     assert end(start(tmp_path, "--shard", "0/2"), tmp_path).code == 0
     assert end(first, tmp_path).code == 0
@@ -405,7 +407,7 @@ def test_ctrl_c_at_any_time_is_75_without_a_traceback(tmp_path: Path, moment: st
     assert process.stdout is not None
     while "disk" not in (line := process.stdout.readline()):
         assert line, process.communicate()
-    while moment == "workers start" and not _children(process.pid):
+    while moment == "workers start" and not children(process.pid):
         assert process.poll() is None
     while moment == "frames are written" and not list(tmp_path.glob(".episode_0*")):
         assert process.poll() is None
@@ -422,7 +424,7 @@ def test_memory_stays_small_on_a_long_episode(tmp_path: Path) -> None:
     process = start(tmp_path / "out", "--convert_workers", "1")
     peaks = [0]
     while process.poll() is None:
-        peaks += [_peak_bytes(pid) for pid in _children(process.pid)]
+        peaks += [_peak_bytes(pid) for pid in children(process.pid)]
         time.sleep(0.02)
     assert end(process, tmp_path).code == 0
     assert 1 << 20 < max(peaks) < 400 << 20
@@ -456,14 +458,6 @@ def test_large_pages_of_images_are_foreseen(
         OutputError, match=r"give the container more; its images lie in large parquet pages"
     ):
         worker_count(config, plan, 3)
-
-
-def _children(pid: int) -> list[int]:
-    path = Path(f"/proc/{pid}/task/{pid}/children")
-    try:
-        return [int(word) for word in path.read_text().split()]
-    except OSError:
-        return []
 
 
 def _peak_bytes(pid: int) -> int:

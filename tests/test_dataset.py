@@ -20,7 +20,7 @@ from act.policies.statistics import norm_stats
 from episodes.episode_set import Episodes
 from episodes.reader import EpisodeInfo, FloatArray
 from job.errors import DatasetError
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 
 def make_episodes(lengths: list[int], dims: int = 3, sim: bool = True) -> Episodes:

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from episodes.writer import write_episode
-from tests.conftest import ROOT, SAMPLES, SMALL, Ended, arguments, command_environment
+from tests.support.commands import Ended, arguments, command_environment
+from tests.support.paths import ROOT, SAMPLES, SIGNALLED, SMALL
 
 Job = Callable[..., Ended]
 
@@ -191,7 +192,7 @@ def test_a_rank_that_is_killed_ends_the_run_and_another_number_goes_on(
 ) -> None:
     flags: dict[str, Any] = {"input": SMALL / "v30_h264", "num_epochs": 8}
     with monkeypatch.context() as patch:  # so slow that it does not end meanwhile
-        patch.setenv("PYTHONPATH", str(ROOT / "tests/signalled"))
+        patch.setenv("PYTHONPATH", str(SIGNALLED))
         patch.setenv("SIGNAL_AT", "act.training.loop:_add_gradient")
         patch.setenv("SIGNAL_CALL", "0")
         patch.setenv("SIGNAL_RANK", str(number))

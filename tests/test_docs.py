@@ -25,8 +25,9 @@ from docs.generate import PAGES, stale, write
 from job.command_line import parse, parser
 from job.config import knobs
 from job.errors import UsageError
-from tests.conftest import ROOT, SMALL, arguments, run_python
+from tests.support.commands import arguments, run_python
 from tests.support.markdown import Page
+from tests.support.paths import ROOT, SMALL
 
 _HAND_WRITTEN = (
     "README.md",

@@ -23,9 +23,10 @@ from job.whole_files import whole_path
 from tests.chaos.jumping_clock import COMPILER, jumping_clock
 from tests.chaos.small_job import check_result, finish, start
 from tests.chaos.small_job import command as small_job
-from tests.conftest import DATA, ROOT, SMALL, Ended, command_environment
-from tests.test_job import imitate, write_official
-from tests.test_resume import children
+from tests.support.commands import Ended, command_environment, imitate
+from tests.support.episodes import write_official
+from tests.support.paths import DATA, ROOT, SMALL
+from tests.support.processes import children, wait_for
 
 Job = Callable[..., Ended]
 JUMPS_DAYS = {0, 40, -3, 0.5, -400}  # of tests/chaos/jumping_clock.c
@@ -337,10 +338,3 @@ def test_a_log_that_nobody_reads_or_that_is_full_ends_no_training(
     os.close(writer)
     assert done.returncode == 0
     assert json.loads((tmp_path / "output/manifest.json").read_text())["status"] == "completed"
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

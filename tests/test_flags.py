@@ -11,9 +11,9 @@ from act.training.loop import _begin_step, train
 from act.training.setup import Run, _sampler
 from job.errors import UsageError
 from job.manifest import Manifest
-from tests.conftest import make_config
-from tests.test_loader import write
-from tests.test_train import prepared
+from tests.support.commands import make_config
+from tests.support.episodes import write_episodes
+from tests.support.training import prepared
 
 
 def seen(run: Run) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def test_a_flag_changes_what_it_says_and_nothing_else(
 def test_without_weights_the_frozen_norms_are_of_the_dataset(tmp_path: Path) -> None:
     config = make_config(tmp_path, num_epochs=1, batch_size=1, chunk_size=5)
     manifest = Manifest(tmp_path / "manifest.json", config)
-    train(config, write(tmp_path / "episodes", "raw"), tmp_path / "run", manifest)
+    train(config, write_episodes(tmp_path / "episodes", "raw"), tmp_path / "run", manifest)
     weights = torch.load(tmp_path / "run/policy_last.ckpt", weights_only=True)
     variances = [weight for name, weight in weights.items() if name.endswith("running_var")]
     assert variances

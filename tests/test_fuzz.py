@@ -15,7 +15,8 @@ from convert.check.dataset import check
 from convert.lerobot.info import Info
 from convert.plan import make_plan
 from job.errors import DatasetError, JobError, UsageError
-from tests.conftest import SMALL, make_config
+from tests.support.commands import make_config
+from tests.support.paths import SMALL
 
 # JSON can hold halves of surrogate pairs, which no file's name and no other encoding can.
 TEXTS = st.text(st.characters(), max_size=20) | st.sampled_from(["", "\ud800", "a\udc80", "a\0b"])

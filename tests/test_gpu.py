@@ -11,9 +11,10 @@ from act.batches.loader import Pass
 from act.training.loop import _add_gradient, _begin_step, _update, train
 from episodes.episode_set import open_episodes
 from job.manifest import Manifest
-from tests.conftest import make_config
-from tests.test_loader import CAMERAS, batches, write
-from tests.test_train import prepared, same
+from tests.support.batches import batches
+from tests.support.commands import make_config
+from tests.support.episodes import CAMERAS, write_episodes
+from tests.support.training import prepared, same
 
 pytestmark = [
     pytest.mark.gpu,
@@ -25,7 +26,7 @@ def rows(tmp_path: Path, name: str, **flags: Any) -> list[dict[str, Any]]:
     """The losses of 20 steps on three small episodes."""
     given = {"num_epochs": 10, "batch_size": 1, "chunk_size": 5, "dropout": 0, "device": "cuda"}
     config = make_config(tmp_path, **given | flags)
-    paths = write(tmp_path / name / "episodes", "raw")
+    paths = write_episodes(tmp_path / name / "episodes", "raw")
     train(config, paths, tmp_path / name / "run", Manifest(tmp_path / f"{name}.json", config))
     lines = (tmp_path / name / "run/metrics.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
@@ -33,7 +34,7 @@ def rows(tmp_path: Path, name: str, **flags: Any) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("cached", [0, 1])
 def test_batches_on_the_gpu_are_those_of_the_cpu(tmp_path: Path, cached: int) -> None:
-    episodes = open_episodes(write(tmp_path, "jpeg"), CAMERAS)
+    episodes = open_episodes(write_episodes(tmp_path, "jpeg"), CAMERAS)
     here = batches(episodes)
     there = batches(episodes, torch.device("cuda"), cached=cached)
     for one, other in zip(here, there, strict=True):

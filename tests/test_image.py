@@ -19,8 +19,8 @@ from PIL import Image
 from convert.lerobot.image import ImageReader, page_bytes
 from episodes.reader import Frame
 from job.errors import DatasetError
-from tests.barcode import read_code
-from tests.conftest import ROOT, SMALL
+from tests.support.barcode import read_code
+from tests.support.paths import ROOT, SMALL
 
 KEY = "observation.images.front"
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

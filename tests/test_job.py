@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import h5py
 import jsonschema
 import numpy as np
 import pyarrow.parquet as pq
@@ -27,16 +26,17 @@ import torch
 from job.command import log_to_terminal, run
 from job.machine import processor_name
 from lerobot_to_act import do_job
-from tests.conftest import (
-    DATA,
-    ROOT,
-    SMALL,
+from tests.support.commands import (
     Ended,
     arguments,
     command_environment,
+    imitate,
     make_config,
     run_python,
 )
+from tests.support.episodes import write_official
+from tests.support.files import snapshot
+from tests.support.paths import DATA, ROOT, SMALL
 
 Job = Callable[..., Ended]
 SCHEMA = json.loads((ROOT / "manifest.schema.json").read_text())
@@ -228,42 +228,6 @@ def test_kept_episodes_train_again_without_conversion(tmp_path: Path, job: Job) 
         refused = job(input=episodes, num_epochs=1, run_name="refused", extra=(flag,))
         assert refused.code == 2
         assert "cannot apply" in refused.errors[0]
-
-
-def write_official(folder: Path, lengths: list[int], *, dims: int = 14) -> None:
-    """Episodes as upstream's recorder lays them out: chunked, no attributes but sim."""
-    random = np.random.default_rng(0)
-    folder.mkdir(exist_ok=True)
-    for index, length in enumerate(lengths):
-        with h5py.File(folder / f"episode_{index}.hdf5", "w") as file:
-            file.attrs["sim"] = True
-            file["action"] = random.standard_normal((length, dims), np.float32)
-            observations = file.create_group("observations")
-            observations["qpos"] = random.standard_normal((length, dims), np.float32)
-            observations["qvel"] = np.zeros((length, dims), np.float32)
-            observations.create_group("images").create_dataset(
-                "top",
-                data=random.integers(0, 256, (length, 96, 128, 3), np.uint8),
-                chunks=(1, 96, 128, 3),
-            )
-
-
-def imitate(tmp_path: Path, *extra: str) -> Ended:
-    flags = (
-        f"--dataset_dir {tmp_path}/episodes --ckpt_dir {tmp_path}/run --policy_class ACT "
-        "--task_name t --batch_size 8 --seed 0 --num_epochs 2 --lr 1e-5 --kl_weight 10 "
-        "--chunk_size 10 --hidden_dim 32 --dim_feedforward 32 --backbone_weights none"
-    ).split()
-    ended = subprocess.run(
-        [sys.executable, "-m", "act.imitate_episodes", *flags, *extra],
-        cwd=ROOT,
-        env=command_environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    return Ended(ended.returncode, ended.stdout, ended.stderr, tmp_path / "run")
 
 
 def test_upstreams_command_on_official_episodes_of_any_length(tmp_path: Path) -> None:
@@ -458,10 +422,6 @@ def job_here(capsys: pytest.CaptureFixture[str], output: Path, **flags: Any) -> 
     code = run(make_config(output, **flags), output / "manifest.json", do_job)
     out, err = capsys.readouterr()
     return Ended(code, out, err, output)
-
-
-def snapshot(root: Path) -> dict[str, bytes]:
-    return {str(p): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
 
 
 @contextlib.contextmanager

@@ -12,7 +12,8 @@ from act.processes.torchrun import _exit_code
 from job.command_line import parse
 from job.ranks import processes_to_start, take_over_from_scheduler
 from job.whole_files import write_json
-from tests.conftest import ROOT, make_config
+from tests.support.commands import make_config
+from tests.support.paths import ROOT
 
 
 def test_one_process_on_a_cpu_needs_no_group(tmp_path: Path) -> None:

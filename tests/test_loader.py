@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,85 +14,22 @@ import numpy as np
 import pytest
 import torch
 
-from act.batches.loader import Batch, Loader, Pass, passes
+from act.batches.loader import Loader, Pass, passes
 from act.batches.sampler import Sampler
 from act.policies.statistics import norm_stats
-from episodes.episode_set import Episodes, open_episodes
+from episodes.episode_set import open_episodes
 from episodes.frames import FrameStore
-from episodes.reader import Frame
-from episodes.writer import write_episode
 from job.errors import DatasetError
-from tests.conftest import ROOT
-
-CAMERAS = ("top", "wrist")
-CPU = torch.device("cpu")
-LENGTHS = (7, 4, 9)
-
-
-def frame_of(episode: int, camera: int, ts: int) -> Frame:
-    """A smooth frame, brighter rightwards, whose red, green and blue say which one it is."""
-    colour = np.array([40 * episode + 30, 100 * camera + 40, 20 * ts + 30], np.uint8)
-    return colour + np.broadcast_to(np.arange(48, dtype=np.uint8)[None, :, None] // 6, (32, 48, 3))
-
-
-def write(folder: Path, storage: str) -> list[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    random = np.random.default_rng(0)
-    paths = []
-    for episode, length in enumerate(LENGTHS):
-        vectors = {
-            name: random.standard_normal((length, 3), np.float32)
-            for name in ("action", "qpos", "qvel")
-        }
-        path = folder / f"episode_{episode}.hdf5"
-        quality = 100 if storage == "jpeg" else None
-        shapes = dict.fromkeys(CAMERAS, (length, 32, 48))
-        attributes = {"sim": True, "camera_names": list(CAMERAS)}
-        with write_episode(path, vectors, shapes, attributes, quality) as writer:
-            for number, camera in enumerate(CAMERAS):
-                for ts in range(length):
-                    writer.write_frame(camera, ts, frame_of(episode, number, ts))
-        if storage == "chunked":
-            rechunk(path)
-        paths.append(path)
-    return paths
-
-
-def rechunk(path: Path) -> None:
-    """Store the images as upstream's recorder does."""
-    with h5py.File(path, "r+") as file:
-        images = file["observations/images"]
-        for camera in CAMERAS:
-            frames = images[camera][()]
-            del images[camera]
-            images.create_dataset(camera, data=frames, chunks=(1, 32, 48, 3))
-
-
-def batches(episodes: Episodes, device: torch.device = CPU, **changes: int) -> list[Batch]:
-    changes = {"batch_size": 2, "threads": 2, "cached": 0} | changes
-    sampler = Sampler(episodes, 0, chunk_size=5, latent_dim=4, batch_size=changes["batch_size"])
-    todo = [Pass(epoch, train=True) for epoch in range(6)]
-    with Loader(
-        sampler,
-        norm_stats(episodes),
-        [(one, [0, 1, 2]) for one in todo],
-        threads=changes["threads"],
-        device=device,
-        cached=bool(changes["cached"]),
-    ) as loader:
-        # the loader uses its buffers again
-        return [
-            replace(batch, image=batch.image.clone())
-            for one in todo
-            for batch in loader.batches(one)
-        ]
+from tests.support.batches import CPU, batches
+from tests.support.episodes import CAMERAS, LENGTHS, frame_of, write_episodes
+from tests.support.paths import ROOT
 
 
 @pytest.mark.parametrize(("storage", "tolerance"), [("raw", 0), ("chunked", 0), ("jpeg", 3)])
 def test_each_image_is_the_frame_of_its_sample(
     tmp_path: Path, storage: str, tolerance: int
 ) -> None:
-    episodes = open_episodes(write(tmp_path, storage), CAMERAS)
+    episodes = open_episodes(write_episodes(tmp_path, storage), CAMERAS)
     for batch in batches(episodes):
         for b, (episode, ts) in enumerate(
             zip(batch.order.episode, batch.order.start_ts, strict=True)
@@ -105,7 +41,7 @@ def test_each_image_is_the_frame_of_its_sample(
 
 
 def test_camera_order_is_the_files_and_can_be_chosen(tmp_path: Path) -> None:
-    paths = write(tmp_path, "raw")
+    paths = write_episodes(tmp_path, "raw")
     assert open_episodes(paths).camera_names == CAMERAS
     chosen = batches(open_episodes(paths, ("wrist", "top")))[0]
     usual = batches(open_episodes(paths))[0]
@@ -113,7 +49,7 @@ def test_camera_order_is_the_files_and_can_be_chosen(tmp_path: Path) -> None:
 
 
 def test_threads_and_batches_change_no_sample(tmp_path: Path) -> None:
-    episodes = open_episodes(write(tmp_path, "raw"), CAMERAS)
+    episodes = open_episodes(write_episodes(tmp_path, "raw"), CAMERAS)
     for name in ("image", "qpos", "action", "is_pad", "eps"):
         one, other = (
             np.concatenate(
@@ -125,14 +61,14 @@ def test_threads_and_batches_change_no_sample(tmp_path: Path) -> None:
 
 
 def test_frames_kept_on_the_device_are_the_same(tmp_path: Path) -> None:
-    episodes = open_episodes(write(tmp_path, "jpeg"), CAMERAS)
+    episodes = open_episodes(write_episodes(tmp_path, "jpeg"), CAMERAS)
     for read, cached in zip(batches(episodes), batches(episodes, cached=1), strict=True):
         assert torch.equal(read.image, cached.image)
 
 
 def test_batches_are_of_the_pass_that_is_asked_for(tmp_path: Path) -> None:
     """Those of the next one wait, though they may be made already."""
-    episodes = open_episodes(write(tmp_path, "raw"), CAMERAS)
+    episodes = open_episodes(write_episodes(tmp_path, "raw"), CAMERAS)
     sampler = Sampler(episodes, 0, chunk_size=5, latent_dim=4, batch_size=2)
     todo = [(one, [0, 1, 2] if one.train else [1]) for one in passes(3)]
     with Loader(
@@ -144,7 +80,7 @@ def test_batches_are_of_the_pass_that_is_asked_for(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_cut_off_during_training_is_named(tmp_path: Path) -> None:
-    paths = write(tmp_path, "raw")
+    paths = write_episodes(tmp_path, "raw")
     episodes = open_episodes(paths, CAMERAS)
     store = FrameStore(episodes)
     out = np.empty((1, *store.shape), np.uint8)
@@ -171,19 +107,19 @@ out = np.empty((90, *store.shape), np.uint8)
 store.copy_into(np.arange(90), np.zeros(90, np.int64), out)
 assert np.array_equal(out[:3], out[-3:]) and out.any()
 """
-    write(tmp_path, "raw")
+    write_episodes(tmp_path, "raw")
     command = [sys.executable, "-c", code, str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
 def test_the_last_batch_is_kept(tmp_path: Path) -> None:
-    episodes = open_episodes(write(tmp_path, "raw"), CAMERAS)
+    episodes = open_episodes(write_episodes(tmp_path, "raw"), CAMERAS)
     assert [len(batch.qpos) for batch in batches(episodes)][:2] == [2, 1]
 
 
 def test_images_of_another_kind_are_refused(tmp_path: Path) -> None:
-    path = write(tmp_path, "raw")[0]
+    path = write_episodes(tmp_path, "raw")[0]
     with h5py.File(path, "r+") as file:
         del file["observations/images/top"]
         file["observations/images/top"] = np.zeros((7, 32, 48, 3), np.float32)
@@ -192,7 +128,7 @@ def test_images_of_another_kind_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_value_that_is_not_finite_is_refused(tmp_path: Path) -> None:
-    path = write(tmp_path, "raw")[0]
+    path = write_episodes(tmp_path, "raw")[0]
     with h5py.File(path, "r+") as file:
         file["observations/qpos"][3, 1] = np.nan
     with pytest.raises(DatasetError, match="qpos is nan at step 3, dim 1"):
@@ -226,7 +162,7 @@ def virtual(path: Path, other: Path) -> None:
 def test_an_episode_whose_data_lie_in_another_file_is_refused(
     tmp_path: Path, change: Callable[[Path, Path], None]
 ) -> None:
-    first, second, *_ = write(tmp_path, "raw")
+    first, second, *_ = write_episodes(tmp_path, "raw")
     change(first, second)
     with pytest.raises(DatasetError, match=r"episode_0\.hdf5: /action lies in another file"):
         open_episodes([first])
@@ -274,7 +210,7 @@ def no_dims(file: h5py.File) -> None:
 def test_an_episode_that_claims_more_than_its_file_holds_is_refused(
     tmp_path: Path, change: Callable[[h5py.File], None], words: str
 ) -> None:
-    (path, *_) = write(tmp_path, "raw")
+    (path, *_) = write_episodes(tmp_path, "raw")
     with h5py.File(path, "r+") as file:
         change(file)
     started = time.monotonic()
@@ -284,7 +220,7 @@ def test_an_episode_that_claims_more_than_its_file_holds_is_refused(
 
 
 def test_a_contiguous_claim_beyond_the_end_of_the_file_is_refused(tmp_path: Path) -> None:
-    (path, *_) = write(tmp_path, "raw")
+    (path, *_) = write_episodes(tmp_path, "raw")
     os.truncate(path, path.stat().st_size - 1)
     with pytest.raises(DatasetError, match=r"episode_0\.hdf5"):
         open_episodes([path])
@@ -294,7 +230,7 @@ def test_a_contiguous_claim_beyond_the_end_of_the_file_is_refused(tmp_path: Path
 def test_chunks_of_any_shape_that_are_all_there_are_read(
     tmp_path: Path, filters: dict[str, Any]
 ) -> None:
-    (path, *_) = write(tmp_path, "raw")
+    (path, *_) = write_episodes(tmp_path, "raw")
     with h5py.File(path, "r+") as file:
         for name in ("action", "observations/qpos", "observations/images/top"):
             values = file[name][()]
@@ -307,7 +243,7 @@ def test_chunks_of_any_shape_that_are_all_there_are_read(
 def test_an_episode_that_claims_more_than_the_memory_is_refused(
     tmp_path: Path, dtype: type[np.generic]
 ) -> None:
-    (path, *_) = write(tmp_path, "raw")
+    (path, *_) = write_episodes(tmp_path, "raw")
     with h5py.File(path, "r+") as file:
         del file["action"]
         file.create_dataset("action", (1 << 34, 14), dtype, chunks=(1, 14))
@@ -318,14 +254,14 @@ def test_an_episode_that_claims_more_than_the_memory_is_refused(
 def test_episodes_that_claim_more_than_the_memory_together_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    paths = write(tmp_path, "raw")
+    paths = write_episodes(tmp_path, "raw")
     monkeypatch.setattr("episodes.episode_set.memory_bytes", lambda: 4 * 4 * 6 * sum(LENGTHS) - 1)
     with pytest.raises(DatasetError, match="qpos and action of 3 episodes take"):
         open_episodes(paths)
 
 
 def test_vectors_of_another_rank_are_refused(tmp_path: Path) -> None:
-    (path, *_) = write(tmp_path, "raw")
+    (path, *_) = write_episodes(tmp_path, "raw")
     with h5py.File(path, "r+") as file:
         del file["action"]
         file["action"] = np.zeros((7, 3, 2), np.float32)
@@ -334,7 +270,7 @@ def test_vectors_of_another_rank_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_camera_name_that_leads_out_of_the_images_is_refused(tmp_path: Path) -> None:
-    first, second, *_ = write(tmp_path, "raw")
+    first, second, *_ = write_episodes(tmp_path, "raw")
     with h5py.File(first, "r+") as file:
         file["elsewhere"] = h5py.ExternalLink(second.name, "/observations/images/top")
         file.attrs["camera_names"] = ["/elsewhere"]
@@ -353,7 +289,7 @@ def test_a_compressed_frame_of_another_size_is_refused(
     tmp_path: Path, size: tuple[int, int]
 ) -> None:
     """Its size is what its head says, which is all that is changed here."""
-    (path, *_) = write(tmp_path, "jpeg")
+    (path, *_) = write_episodes(tmp_path, "jpeg")
     with h5py.File(path, "r+") as file:
         rows = file["observations/images/top"]
         row = rows[3].tobytes()

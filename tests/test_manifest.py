@@ -7,7 +7,7 @@ import pytest
 
 from job.errors import OutputError
 from job.manifest import Manifest
-from tests.conftest import make_config
+from tests.support.commands import make_config
 
 
 def test_what_is_left_for_the_end_may_fail_and_the_manifest_says_so(tmp_path: Path) -> None:

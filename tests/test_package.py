@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from job.version import COMMIT_VARIABLE, VERSION
-from tests.conftest import DATA, ROOT, run_python
+from tests.support.commands import run_python
+from tests.support.paths import DATA, ROOT
 
 OURS = {"act", "convert", "episodes", "job", "lerobot_to_act.py"}
 HEAVY = {"torch", "numpy", "pyarrow", "av", "h5py", "matplotlib", "PIL"}

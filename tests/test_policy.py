@@ -5,60 +5,16 @@ Upstream's numbers are in test_policy_golden.py.
 
 import io
 import math
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from act.network.act import ACT
 from act.network.cnnmlp import CNNMLP
-from act.policies.act import ACTPolicy
 from act.policies.cnnmlp import CNNMLPPolicy
-from act.policies.policy import Policy
+from tests.support.policies import tiny_batch, tiny_policy
 
 STEPS, WEIGHT_DECAY = 5, 1e-4
-
-TINY: dict[str, Any] = {
-    "qpos_dim": 5,
-    "action_dim": 3,
-    "chunk_size": 4,
-    "hidden_dim": 16,
-    "dim_feedforward": 24,
-    "num_heads": 2,
-    "dropout": 0.0,
-}
-
-
-@dataclass
-class Batch:
-    """The inputs of `losses`, in its order."""
-
-    qpos: Tensor
-    image: Tensor
-    actions: Tensor
-    is_pad: Tensor
-    eps: Tensor
-
-    def losses(self, policy: Policy) -> dict[str, Tensor]:
-        return policy.losses(self.qpos, self.image, self.actions, self.is_pad, self.eps)
-
-
-def tiny_batch(image_size: tuple[int, int] = (32, 64)) -> Batch:
-    random = torch.Generator().manual_seed(0)
-    return Batch(
-        qpos=torch.randn(2, 5, generator=random),
-        image=torch.randint(0, 256, (2, 2, *image_size, 3), dtype=torch.uint8, generator=random),
-        actions=torch.randn(2, 7, 3, generator=random),
-        is_pad=torch.arange(7) >= torch.tensor([[7], [3]]),
-        eps=torch.randn(2, 32, generator=random),
-    )
-
-
-def tiny_policy(**knobs: Any) -> ACTPolicy:
-    torch.manual_seed(0)
-    return ACTPolicy(ACT(**(TINY | knobs)), kl_weight=10)
 
 
 def test_checkpoint_round_trip_is_strict() -> None:

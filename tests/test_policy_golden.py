@@ -19,7 +19,7 @@ from torch import Tensor
 
 from act.network.act import ACT
 from act.policies.act import ACTPolicy
-from tests.test_policy import Batch
+from tests.support.policies import Batch
 
 GOLDEN = Path(__file__).parent / "golden"
 LR, LR_BACKBONE, WEIGHT_DECAY, STEPS = 1e-3, 1e-5, 1e-4, 5

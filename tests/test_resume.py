@@ -15,19 +15,18 @@ from typing import Any
 import pytest
 import torch
 
-from act.training.loop import train
 from act.training.run_folder import check_folder, claim
 from act.training.state import parse_state, read_state
-from job.config import Config
 from job.errors import DivergedError, Interrupted, JobError, OutputError, UsageError
-from job.manifest import Manifest
 from job.whole_files import is_recorded, only_job, sha256
-from tests.conftest import ROOT, SMALL, Ended, arguments, command_environment, make_config
-from tests.test_checkpoint import Bomb
-from tests.test_loader import write
+from tests.support.bomb import Bomb
+from tests.support.commands import Ended, arguments, command_environment
+from tests.support.files import snapshot
+from tests.support.paths import ROOT, SIGNALLED, SMALL
+from tests.support.processes import children, is_alive
+from tests.support.training import Short, assert_same, losses
 
 Job = Callable[..., Ended]
-COMPARED = ("policy_last.ckpt", "policy_best.ckpt", "policy_epoch_0_seed_0.ckpt")
 FLAGS: dict[str, Any] = {"input": SMALL / "v21_h264", "num_epochs": 8, "batch_size": 1}
 
 
@@ -41,19 +40,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(output: Path, **flags: Any) -> list[str]:
     return [sys.executable, "entrypoint.py", *arguments(output, **FLAGS | flags)]
-
-
-def losses(folder: Path) -> list[tuple[Any, ...]]:
-    """The columns of metrics.jsonl that no clock changes."""
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    names = ("epoch", "step", "samples", "train", "val", "lr", "grad_norm")
-    return [tuple(str(row[name]) for name in names) for row in rows]
-
-
-def assert_same(folder: Path, undisturbed: Path) -> None:
-    for name in COMPARED:
-        assert (folder / name).read_bytes() == (undisturbed / name).read_bytes(), name
-    assert losses(folder) == losses(undisturbed)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
@@ -103,11 +89,6 @@ def test_a_finished_run_is_not_run_again(job: Job, tmp_path: Path) -> None:
     assert snapshot(first.output) == before
 
 
-def snapshot(root: Path) -> dict[str, tuple[int, str]]:
-    paths = (path for path in root.rglob("*") if path.is_file())
-    return {str(path): (path.stat().st_mtime_ns, sha256(path)) for path in paths}
-
-
 def test_max_hours_ends_a_run_that_can_be_continued(
     job: Job, tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,7 +96,7 @@ def test_max_hours_ends_a_run_that_can_be_continued(
     stuck = tmp_path / "stuck"
     for seconds in (8, 16, 32, 64):
         with monkeypatch.context() as patch:
-            patch.setenv("PYTHONPATH", str(ROOT / "tests/signalled"))
+            patch.setenv("PYTHONPATH", str(SIGNALLED))
             patch.setenv("SIGNAL_AT", "act.training.loop:_update")
             patch.setenv("SIGNAL_CALL", "3")
             patch.setenv("SIGNAL_RANK", "0")
@@ -131,36 +112,6 @@ def test_max_hours_ends_a_run_that_can_be_continued(
     assert on.code == 0, on.err
     assert on.manifest["training"]["continued_from_step"] >= 2
     assert_same(on.output / "checkpoints/test", undisturbed)
-
-
-class Short:
-    """Two epochs on three small episodes, in this process."""
-
-    def __init__(self, tmp_path: Path) -> None:
-        self.tmp_path = tmp_path
-        self.folder = tmp_path / "run"
-        self.paths = write(tmp_path / "episodes", "raw")
-
-    def config(self, **flags: Any) -> Config:
-        return make_config(
-            self.tmp_path, **({"num_epochs": 3, "batch_size": 1, "chunk_size": 5} | flags)
-        )
-
-    def run(self, **flags: Any) -> None:
-        config = self.config(**flags)
-        train(config, self.paths, self.folder, Manifest(self.tmp_path / "manifest.json", config))
-
-    def interrupted(self, monkeypatch: pytest.MonkeyPatch, **flags: Any) -> None:
-        """Run until a full disk ends it, at the curves of the first epoch: a state is there."""
-
-        def full(*_: Any) -> None:
-            raise OutputError("the disk is full")
-
-        with monkeypatch.context() as patch:
-            patch.setattr("act.training.loop.draw_curves", full)
-            with pytest.raises(OutputError):
-                self.run(**{"state_interval_minutes": 0} | flags)
-        assert (self.folder / "state.ckpt").exists()
 
 
 @pytest.fixture
@@ -484,17 +435,6 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     while any(is_alive(pid) for pid in workers):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-
-
-def children(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
-        return False
 
 
 def test_weights_that_diverged_are_not_gone_on_with(short: Short) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from act.training.schedule import kl_factor, lr_factor
-from tests.conftest import make_config
+from tests.support.commands import make_config
 
 
 def test_constants_are_the_default(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ import pytest
 
 from act.training.state import parse_state, read_state
 from tests.chaos.small_job import check_files, check_result, finish, start
-from tests.conftest import ROOT, SMALL, Ended, arguments, command_environment
-from tests.test_faults import wait_for
-from tests.test_resume import assert_same
+from tests.support.commands import Ended, arguments, command_environment
+from tests.support.paths import ROOT, SIGNALLED, SMALL
+from tests.support.processes import wait_for
+from tests.support.training import assert_same
 
 FLAGS: dict[str, Any] = {
     "input": SMALL / "v21_h264", "num_epochs": 2, "batch_size": 2, "state_interval_minutes": 1e-4,
@@ -52,7 +53,7 @@ def run_signalled(
     ended = run(
         output,
         flags,
-        PYTHONPATH=str(ROOT / "tests/signalled"),
+        PYTHONPATH=str(SIGNALLED),
         SIGNAL_AT=at,
         SIGNAL_NUMBER=number.name,
         SIGNAL_RANK=str(rank),
@@ -138,7 +139,7 @@ def stuck(output: Path, **flags: Any) -> "subprocess.Popen[str]":
     """A job that is stuck in its fifth step, for a minute."""
     at = output.with_name("stuck")
     environment = {
-        "PYTHONPATH": str(ROOT / "tests/signalled"),
+        "PYTHONPATH": str(SIGNALLED),
         "SIGNAL_AT": "act.training.loop:_add_gradient",
         "SIGNAL_CALL": "5",
         "SIGNAL_RANK": "0",

@@ -10,7 +10,7 @@ import torch
 from act.training.loop import _heed, _Record
 from act.training.state import State, parse_state
 from job.errors import DivergedError, OutputError
-from tests.test_train import prepared
+from tests.support.training import prepared
 
 
 def state(**changes: Any) -> bytes:

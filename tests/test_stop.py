@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 # Goes on for two seconds after a signal, unless it is ended.
 PROGRAM = """

@@ -14,19 +14,20 @@ from act.policies.act import ACTPolicy
 from act.processes.computation import computation, losses
 from act.processes.group import Group
 from act.training.loop import _update, train
-from act.training.setup import Run, make_policy, prepare
+from act.training.setup import make_policy, prepare
 from benchmarks.plain import make_plain
 from episodes.episode_set import open_episodes
 from job.manifest import Manifest
-from tests.conftest import make_config
-from tests.test_loader import write
-from tests.test_policy import tiny_batch, tiny_policy
+from tests.support.commands import make_config
+from tests.support.episodes import write_episodes
+from tests.support.policies import tiny_batch, tiny_policy
+from tests.support.training import prepared, same
 
 
 @pytest.fixture
 def rows(tmp_path: Path) -> Any:
     """Train on three small episodes, two steps an epoch; the lines of metrics.jsonl."""
-    paths = write(tmp_path / "episodes", "raw")
+    paths = write_episodes(tmp_path / "episodes", "raw")
 
     def run(name: str, **flags: Any) -> list[dict[str, Any]]:
         config = make_config(
@@ -39,27 +40,10 @@ def rows(tmp_path: Path) -> Any:
     return run
 
 
-def prepared(tmp_path: Path, **flags: Any) -> Run:
-    config = make_config(tmp_path, **({"batch_size": 1, "chunk_size": 5} | flags))
-    paths = write(tmp_path / "episodes", "raw")
-    return prepare(config, paths, tmp_path / "run", Manifest(tmp_path / "m.json", config), Group())
-
-
 def plain_batch(batch: Batch) -> Batch:
     """Floats from the host, as upstream has them."""
     image = batch.image.permute(0, 1, 4, 2, 3) / 255
     return replace(batch, image=image.contiguous())
-
-
-def same(one: list[dict[str, Any]], other: list[dict[str, Any]], tolerance: float = 1e-5) -> bool:
-    """Whether two runs had the same losses."""
-    pairs = zip(one, other, strict=True)
-    return all(
-        a[part][name] == pytest.approx(b[part][name], rel=tolerance)
-        for a, b in pairs
-        for part in ("train", "val")
-        for name in a[part]
-    )
 
 
 def test_the_fast_path_gives_the_plain_paths_losses_over_50_steps(tmp_path: Path) -> None:
@@ -67,7 +51,7 @@ def test_the_fast_path_gives_the_plain_paths_losses_over_50_steps(tmp_path: Path
     config = make_config(
         tmp_path, chunk_size=5, dropout=0, hidden_dim=64, dim_feedforward=128, learning_rate=1e-5
     )
-    episodes = open_episodes(write(tmp_path / "episodes", "raw"))
+    episodes = open_episodes(write_episodes(tmp_path / "episodes", "raw"))
     cpu, found = torch.device("cpu"), []
     for plain in (False, True):
         run = prepare(
@@ -171,7 +155,7 @@ def test_training_stops_when_validation_does_not_improve(rows: Any) -> None:
 
 
 def test_layers_and_dropout_are_as_asked(tmp_path: Path) -> None:
-    episodes = open_episodes(write(tmp_path / "episodes", "raw"))
+    episodes = open_episodes(write_episodes(tmp_path / "episodes", "raw"))
     config = make_config(tmp_path, enc_layers=2, dec_layers=3, dropout=0.25, decoder_output="last")
     policy, _ = make_policy(config, episodes)
     assert isinstance(policy, ACTPolicy)

@@ -10,8 +10,8 @@ import pytest
 
 from convert.lerobot.video import VideoReader, open_video
 from job.errors import DatasetError
-from tests.barcode import read_code
-from tests.conftest import SMALL
+from tests.support.barcode import read_code
+from tests.support.paths import SMALL
 
 FPS = Fraction(30)
 ONE_FILE = "videos/observation.images.front/chunk-000/file-000.mp4"

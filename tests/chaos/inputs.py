@@ -41,7 +41,8 @@ from job.config import Config
 from job.errors import JobError
 from job.machine import cpu_count
 from tests.chaos.small_job import Lost, Results
-from tests.conftest import SMALL, make_config
+from tests.support.commands import make_config
+from tests.support.paths import SMALL
 
 TIME_LIMIT_S = 30
 _MEMORY_BYTES = 2 << 30

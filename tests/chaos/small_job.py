@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from job.whole_files import is_recorded, sha256
-from tests.conftest import ROOT, SMALL, arguments, command_environment
+from tests.support.commands import arguments, command_environment
+from tests.support.paths import ROOT, SMALL
 
 _LOGS = {"files.jsonl", "metrics.jsonl"}  # they grow; each line stands for itself
 _SAME = ("policy_*.ckpt", "dataset_stats.*")  # what two runs have byte for byte

@@ -1,0 +1,78 @@
+"""Training in this process on three small episodes, and what two runs must have in common."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from act.processes.group import Group
+from act.training.loop import train
+from act.training.setup import Run, prepare
+from job.config import Config
+from job.errors import OutputError
+from job.manifest import Manifest
+from tests.support.commands import make_config
+from tests.support.episodes import write_episodes
+
+COMPARED = ("policy_last.ckpt", "policy_best.ckpt", "policy_epoch_0_seed_0.ckpt")
+
+
+def prepared(tmp_path: Path, **flags: Any) -> Run:
+    config = make_config(tmp_path, **({"batch_size": 1, "chunk_size": 5} | flags))
+    paths = write_episodes(tmp_path / "episodes", "raw")
+    return prepare(config, paths, tmp_path / "run", Manifest(tmp_path / "m.json", config), Group())
+
+
+def same(one: list[dict[str, Any]], other: list[dict[str, Any]], tolerance: float = 1e-5) -> bool:
+    """Whether two runs had the same losses."""
+    pairs = zip(one, other, strict=True)
+    return all(
+        a[part][name] == pytest.approx(b[part][name], rel=tolerance)
+        for a, b in pairs
+        for part in ("train", "val")
+        for name in a[part]
+    )
+
+
+def losses(folder: Path) -> list[tuple[Any, ...]]:
+    """The columns of metrics.jsonl that no clock changes."""
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    names = ("epoch", "step", "samples", "train", "val", "lr", "grad_norm")
+    return [tuple(str(row[name]) for name in names) for row in rows]
+
+
+def assert_same(folder: Path, undisturbed: Path) -> None:
+    for name in COMPARED:
+        assert (folder / name).read_bytes() == (undisturbed / name).read_bytes(), name
+    assert losses(folder) == losses(undisturbed)
+
+
+class Short:
+    """Two epochs on three small episodes, in this process."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.tmp_path = tmp_path
+        self.folder = tmp_path / "run"
+        self.paths = write_episodes(tmp_path / "episodes", "raw")
+
+    def config(self, **flags: Any) -> Config:
+        return make_config(
+            self.tmp_path, **({"num_epochs": 3, "batch_size": 1, "chunk_size": 5} | flags)
+        )
+
+    def run(self, **flags: Any) -> None:
+        config = self.config(**flags)
+        train(config, self.paths, self.folder, Manifest(self.tmp_path / "manifest.json", config))
+
+    def interrupted(self, monkeypatch: pytest.MonkeyPatch, **flags: Any) -> None:
+        """Run until a full disk ends it, at the curves of the first epoch: a state is there."""
+
+        def full(*_: Any) -> None:
+            raise OutputError("the disk is full")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("act.training.loop.draw_curves", full)
+            with pytest.raises(OutputError):
+                self.run(**{"state_interval_minutes": 0} | flags)
+        assert (self.folder / "state.ckpt").exists()

@@ -41,7 +41,7 @@ class CameraReaders:
                     f"{file_of(source, camera.key)}: frame {ts} of {source} is "
                     f"{frame.shape[0]}x{frame.shape[1]}, expected {camera.recorded[0]}x"
                     f"{camera.recorded[1]} as in the first episode; leave the episode out",
-                    code="image-size-changes",
+                    code="video-size",
                 )
             yield resize_area(frame, camera.height, camera.width)
 

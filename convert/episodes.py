@@ -256,7 +256,7 @@ def _check_shape(source: Source, dims: Dims, vectors: FloatArray) -> None:
         raise DatasetError(
             f"{where} has {rows} rows, expected {episode.length} as its metadata says; rows are "
             f"missing or the metadata is of another recording",
-            code="row-count",
+            code="table-rows",
         )
     if width != len(dims.names):
         raise DatasetError(

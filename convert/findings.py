@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from job import codes
 from job.errors import DatasetError
 
 ERROR, WARNING = "error", "warning"
@@ -50,6 +51,9 @@ def warning(
 def _finding(
     severity: str, code: str, where: Path, what: str, episode: int | None, camera: str | None
 ) -> Finding:
+    known = codes.WARNINGS if severity == WARNING else codes.ERRORS
+    if code not in known:
+        raise ValueError(f"{code!r} is no code of an {severity} in job/codes.py")
     parts = [] if camera is None else [f"camera {camera!r}"]
     parts += [] if episode is None else [f"episode {episode}"]
     place = f"{where}: {' of '.join(parts)}: " if parts else f"{where}: "

@@ -124,7 +124,8 @@ def fix(
         if len(zeros):
             raise DatasetError(
                 f"{where}: quaternion {quaternion.name!r} has length 0 in {len(zeros)} rows, first "
-                f"in row {zeros[0]}, expected length 1; leave the episode out or record it again"
+                f"in row {zeros[0]}, expected length 1; leave the episode out or record it again",
+                code="quaternion-zero",
             )
         fixed[:, columns] = _continuous(_unit(q))
     return fixed

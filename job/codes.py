@@ -4,8 +4,10 @@ Codes are for machines: they stay when a message changes. `job/errors.py` and `c
 refuse a code that does not stand here.
 """
 
+from collections.abc import Mapping
+
 # UsageError, exit code 2: the command line, or what it asks of this machine
-USAGE = {
+USAGE: Mapping[str, str] = {
     "usage": "The command line cannot be carried out as given.",
     "flag-unknown": "A flag or command does not exist; the message names the nearest one.",
     "flag-missing": "A required flag is not given.",
@@ -16,6 +18,12 @@ USAGE = {
     "precision-unsupported": "The device cannot compute in the precision that was asked for.",
     "compilation-unavailable": "The model cannot be compiled on this machine.",
     "processes": "The settings of torchrun or of the processes do not fit together.",
+    "input-twice": "A dataset is given more than once.",
+    "input-mixed": "Episode files and datasets are given together.",
+    "output-inside-input": "The output lies inside the input, or holds it.",
+    "camera-names": "There is not one name for each camera.",
+    "image-enlarged": "--image_size is larger than a camera's frames.",
+    "shard": "The share of the work cannot be read from --shard or the scheduler.",
     "run-differs": "The run folder holds a run with other flags or of another dataset.",
     "run-in-use": "Another job is using the output or the run folder.",
     "weights-missing": "The file with the backbone's pretrained weights is not there.",
@@ -24,10 +32,94 @@ USAGE = {
     "weights-mismatch": "Weights do not fit the network that the flags describe.",
 }
 
+# DatasetError, exit code 3: what a conversion or training refuses in the input, and what the check
+# therefore reports as an error
+DATASET = {
+    # the folder and its metadata
+    "input-missing": "The input folder cannot be read, or its name is not UTF-8.",
+    "info-missing": "There is no meta/info.json, so the folder is no LeRobot dataset.",
+    "info-unreadable": "meta/info.json is not valid JSON.",
+    "info-value": "A value in meta/info.json is missing or impossible.",
+    "version": "The dataset has a format version that is not read.",
+    "layout": "The files have the layout of another version than meta/info.json says.",
+    "fps": "The frame rate is missing or impossible.",
+    "features": "The features in meta/info.json are missing or malformed.",
+    "template": "A path template in meta/info.json is malformed or leads out of the dataset.",
+    # the list of episodes
+    "episodes-missing": "There is no list of episodes, or no episode with frames is left in it.",
+    "episodes-unreadable": "The list of episodes is not valid JSON lines.",
+    "episodes-empty": "Every episode has length 0.",
+    "episode-row": "An entry in the list of episodes has a missing or impossible value.",
+    "episode-twice": "An episode is listed more than once.",
+    "episode-count": "meta/info.json and the list differ in the number of episodes.",
+    "frame-count": "meta/info.json and the list differ in the number of frames.",
+    "episode-not-found": "No data file holds the rows of an episode.",
+    # what is taken of the dataset
+    "state-missing": "The dataset has no feature that could be the state.",
+    "action-missing": "The dataset has no feature that could be the action.",
+    "camera-none": "The dataset has no camera.",
+    "camera-unknown": "A camera was asked for that the dataset does not have.",
+    "camera-depth": "A camera was asked for that is a depth stream.",
+    "camera-sizes": "The cameras have different sizes and no --image_size is given.",
+    "datasets-differ": "The datasets differ in frame rate, cameras, state or action.",
+    # files
+    "file-missing": "A metadata file does not exist.",
+    "table-missing": "A data file that the metadata names does not exist.",
+    "video-missing": "A video that the metadata names does not exist.",
+    "file-empty": "A file is empty.",
+    "file-kind": "A folder, pipe, socket or device is where a file should be.",
+    "file-permission": "A file or folder may not be read by this user.",
+    "file-crash": "Reading a file crashed the process that did.",
+    "worker-crash": "A worker process crashed or hung, most likely inside a decoder.",
+    "lfs-pointer": "A file is a Git LFS pointer; its content was not downloaded.",
+    "link-dangling": "A symbolic link leads to a file that is not there.",
+    "changed": "The dataset changed while it was converted.",
+    # rows
+    "table-unreadable": "A data file is not readable as parquet.",
+    "table-truncated": "A data file ends before its footer.",
+    "table-rows": "An episode has another number of rows than its metadata says.",
+    "frame-index": "The rows of an episode are not numbered 0 to T - 1, each once.",
+    "column-missing": "A data file lacks a column.",
+    "column-type": "A column does not hold numbers.",
+    "value-missing": "A vector has empty values.",
+    "not-finite": "A vector holds NaN or infinity.",
+    "vector-width": "A vector has another width than in the other rows or episodes.",
+    "quaternion-zero": "A quaternion that is to be normalised has length 0.",
+    # videos and images
+    "video-unreadable": "A file is not readable as a video.",
+    "video-truncated": "A video is cut off: its header lists more frames than its data has.",
+    "video-none": "A video file has no video stream.",
+    "video-decode": "A frame cannot be decoded.",
+    "video-depth": "A video is a depth or greyscale stream.",
+    "video-size": "The frames of a camera change their size and no --image_size is given.",
+    "video-too-large": "The frames of a video need more memory to decode than there is.",
+    "video-rate": "A frame is more than a quarter of a frame period off its place at the "
+    "dataset's frame rate.",
+    "video-short": "A video has fewer frames than its episode has rows.",
+    "video-dropped": "Frames are missing inside a video.",
+    "video-shared": "One video file is that of several episodes.",
+    "video-stale": "A video is of an aborted take whose images were left behind.",
+    "video-window-short": "The metadata gives an episode fewer video frames than it has rows.",
+    "video-window-outside": "The metadata gives an episode frames that the video does not have.",
+    "video-overlap": "The metadata gives the same video frames to two episodes.",
+    "codec-missing": "PyAV has no decoder for a video's codec.",
+    "image-depth": "An image in a data file is a depth image or has no 8-bit colours.",
+    "image-unreadable": "An image in a data file is missing or cannot be decoded.",
+    # episode files
+    "episodes-none": "A folder holds no episode_0.hdf5.",
+    "episode-unreadable": "An episode file cannot be read.",
+    "episode-content": "An episode file lacks a part, or one has another shape than expected.",
+    "episodes-differ": "Episode files differ in cameras, sizes or dims.",
+    "dataset": "The input cannot be used.",
+}
+
 # OutputError, exit code 4: the output folder, its disk, or memory
 OUTPUT = {
     "output": "The output cannot be used.",
     "output-unwritable": "A file or folder of the output cannot be written.",
+    "disk-room": "The episode files do not fit on the disk.",
+    "episode-foreign": "A file that no conversion wrote is in the place of an episode file.",
+    "episodes-incomplete": "Episode files are missing, or are of another conversion.",
     "memory": "A process needs more memory than there is.",
     "checkpoint-unreadable": "A file of the training state is missing, broken or not ours.",
 }
@@ -35,3 +127,54 @@ OUTPUT = {
 DIVERGED = {"diverged": "A loss or a gradient is not finite."}  # DivergedError, exit code 5
 INTERRUPTED = {"interrupted": "A signal or a time limit ended the job."}  # Interrupted, 75
 DONE = {"already-done": "The run that was asked for is complete."}  # AlreadyDone, 0
+
+# Warnings of the check and of the conversion: it goes on
+WARNINGS = {
+    "version-minor": "The format version is newer than those known, and read like them.",
+    "episode-gap": "Numbers are missing among the episodes.",
+    "episode-empty": "An episode has length 0 and is skipped.",
+    "tasks": "The episodes have several tasks; ACT does not see the task.",
+    "depth-left-out": "A depth stream or mask is left out.",
+    "keys-several": "Several features could be the state or the action; the standard name is used.",
+    "feature-left-out": "Velocity or effort is left out, as not all datasets have it as wide as "
+    "the state.",
+    "index-range": "The row ranges in the list of episodes do not span the episodes.",
+    "file-unlisted": "No episode uses a data file or video.",
+    "leftover-images": "Images of a recording that did not end were left behind.",
+    "table-pointer": "The metadata names another data file than the one that has the rows.",
+    "table-twice": "The rows of an episode are in several data files.",
+    "table-extra": "A data file has rows of episodes that the metadata does not list.",
+    "timestamp-value": "A timestamp is not finite.",
+    "timestamp-order": "Timestamps do not rise from row to row.",
+    "timestamp-fps": "Timestamps are half a frame or more off frame_index / fps.",
+    "vector-shape": "meta/info.json and the rows differ in a vector's width.",
+    "vector-still": "A vector never changes.",
+    "dim-still": "A dim of a vector never changes.",
+    "episode-still": "A vector never changes within an episode.",
+    "jump": "A dim changes from one row to the next far more than usual.",
+    "action-is-state": "The action equals the state in every row.",
+    "gripper-range": "A gripper value is outside of the usual ranges, or of that of nearly all "
+    "others.",
+    "gripper-units": "The gripper's state and action are in different units.",
+    "quaternion-flip": "A quaternion changes its sign from row to row.",
+    "quaternion-length": "A quaternion is not of unit length.",
+    "dims-cut": "--state_dim leaves out dims of the state or the action.",
+    "camera-shape": "meta/info.json and the frames differ in a camera's size.",
+    "image-distorted": "--image_size changes the aspect ratio of a camera.",
+    "video-fps": "meta/info.json gives a video another frame rate than the dataset.",
+    "video-start": "A video does not start at 0 s.",
+    "video-bits": "A video has more than 8 bits per channel, which are reduced to 8.",
+    "video-blank": "The first frame of a file is of one colour.",
+    "video-frozen": "Every frame of an episode shows the same.",
+    "video-long": "A video has more frames than its episode has rows; the rest is not used.",
+    "video-window-long": "The metadata gives an episode more video frames than it has rows; the "
+    "rest is not used.",
+    "colour-tags": "A video has tagged colours, which lerobot converts differently.",
+    "codec-changes": "The videos of a camera have different codecs.",
+    "chunk-padding": "Episodes are shorter than --chunk_size, so chunks are mostly padding.",
+    "memory-room": "The images do not fit into memory, so training reads them from disk.",
+    "sim-assumed": "--sim auto found no sim_ in the task's name and writes sim=False.",
+}
+
+# What can end a job, or be an error in the check's report
+ERRORS: Mapping[str, str] = {**USAGE, **DATASET, **OUTPUT, **DIVERGED, **INTERRUPTED, **DONE}

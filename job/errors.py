@@ -13,8 +13,11 @@ escapes is a bug of ours: a traceback and exit code 1.
 """
 
 import copyreg
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
+
+from job import codes
 
 EXIT_DONE = 0
 EXIT_BUG = 1
@@ -26,11 +29,14 @@ class JobError(Exception):
     exit_code: ClassVar[int] = EXIT_BUG
     status: ClassVar[str] = "failed"
     default_code: ClassVar[str]
+    codes: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, message: str, *, code: str = "") -> None:
         """`code` is stable, for machines; it stands in `job/codes.py`."""
         super().__init__(message)
         self.code = code or self.default_code
+        if self.code not in self.codes:
+            raise ValueError(f"{self.code!r} is no code of {type(self).__name__} in job/codes.py")
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Errors of a worker process are pickled, keywords included."""
@@ -47,6 +53,7 @@ class UsageError(JobError):
 
     exit_code = 2
     default_code = "usage"
+    codes = codes.USAGE
 
 
 class DatasetError(JobError):
@@ -57,6 +64,7 @@ class DatasetError(JobError):
 
     exit_code = 3
     default_code = "dataset"
+    codes = codes.DATASET
 
     def __init__(
         self,
@@ -78,6 +86,7 @@ class OutputError(JobError):
 
     exit_code = 4
     default_code = "output"
+    codes = codes.OUTPUT
 
 
 class DivergedError(JobError):
@@ -85,6 +94,7 @@ class DivergedError(JobError):
 
     exit_code = 5
     default_code = "diverged"
+    codes = codes.DIVERGED
 
 
 class AlreadyDone(JobError):  # noqa: N818  nothing went wrong
@@ -92,6 +102,7 @@ class AlreadyDone(JobError):  # noqa: N818  nothing went wrong
 
     exit_code = EXIT_DONE
     default_code = "already-done"
+    codes = codes.DONE
     status = "completed"
 
 
@@ -100,4 +111,5 @@ class Interrupted(JobError):  # noqa: N818  nothing went wrong
 
     exit_code = 75
     default_code = "interrupted"
+    codes = codes.INTERRUPTED
     status = "interrupted"

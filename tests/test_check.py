@@ -399,7 +399,7 @@ def test_frames_that_the_memory_does_not_bear_are_not_decoded(
     monkeypatch.setattr("convert.lerobot.video.memory_bytes", lambda: 8 * 32 * (96 * 128 - 1))
     root = SMALL / "v21_h264"
     report = check(root, chunk_size=5)
-    assert {finding.code for finding in report.errors} == {"video-size"}
+    assert {finding.code for finding in report.errors} == {"video-too-large"}
     assert "96x128, expected at most 12287 pixels" in report.text()
     video = next(root.rglob("*.mp4"))
     with pytest.raises(DatasetError, match="expected at most 12287 pixels"):

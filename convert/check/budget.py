@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from convert.check.cameras import Size
-from convert.findings import Report, warning
+from convert.findings import Report, error, warning
 from convert.lerobot.dataset import Dataset
 from job import machine
 
@@ -57,4 +57,4 @@ def check_room(
             f"will refuse; free some, or --image_storage jpeg, a smaller --image_size, fewer "
             f"--camera_keys or --episodes"
         )
-        report.say(warning("disk-room", output, what))
+        report.say(error("disk-room", output, what))

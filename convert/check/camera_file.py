@@ -9,8 +9,6 @@ from convert.findings import Finding, error, found, warning
 from convert.lerobot.dataset import Dataset, Episode, VideoSpan
 from job.errors import DatasetError
 
-UNCODED = "dataset"  # the code of a DatasetError that names none
-
 
 @dataclass(frozen=True)
 class CameraFile:
@@ -38,14 +36,9 @@ class CameraFile:
         """A warning of this file, or of one episode in it."""
         return warning(code, self.path, what, episode=episode, camera=self.key)
 
-    def found(self, problem: DatasetError, code: str, episode: int | None) -> Finding:
-        """What a reader raised, under `code` where it gave none."""
-        told = DatasetError(
-            str(problem),
-            code=code if problem.code == UNCODED else problem.code,
-            where=problem.where,
-        )
-        return found(told, self.path, episode=episode, camera=self.key)
+    def found(self, problem: DatasetError, episode: int | None) -> Finding:
+        """What a reader raised."""
+        return found(problem, self.path, episode=episode, camera=self.key)
 
 
 def camera_files(dataset: Dataset, keys: Iterable[str], dtype: str) -> list[CameraFile]:

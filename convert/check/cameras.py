@@ -53,7 +53,7 @@ def _probe(dataset: Dataset, report: Report, file: CameraFile) -> Probe | None:
     try:
         return probe(file.path, dataset.fps, dataset.file_firsts[file.path])
     except DatasetError as problem:
-        report.say(file.found(problem, "video-unreadable", file.episode))
+        report.say(file.found(problem, file.episode))
         return None
 
 
@@ -85,7 +85,7 @@ def _first_image(report: Report, file: CameraFile) -> Size | None:
     try:
         frame = next(iter(ImageReader(file.path, file.key).frames(file.first_episode, 1)))
     except DatasetError as problem:
-        report.say(file.found(problem, "image-unreadable", file.episode))
+        report.say(file.found(problem, file.episode))
         return None
     if frame.min() == frame.max():
         report.say(file.warning("video-blank", "its first image is of one colour; look at it"))

@@ -36,7 +36,7 @@ def _decode_video(dataset: Dataset, report: Report, file: CameraFile) -> int:
             for episode, span in file.uses:
                 yield episode, reader.frames(span.first, episode.length)
 
-    return _count(file, decode(), "video-decode", report)
+    return _count(file, decode(), report)
 
 
 def _decode_images(report: Report, file: CameraFile) -> int:
@@ -45,13 +45,12 @@ def _decode_images(report: Report, file: CameraFile) -> int:
         for episode, _ in file.uses:
             yield episode, reader.frames(episode.index, episode.length)
 
-    return _count(file, decode(), "image-unreadable", report)
+    return _count(file, decode(), report)
 
 
 def _count(
     file: CameraFile,
     episodes: Iterator[tuple[Episode, Iterable[Frame]]],
-    code: str,
     report: Report,
 ) -> int:
     count, index = 0, file.first_episode
@@ -68,5 +67,5 @@ def _count(
                 what = "every frame shows the same; the camera stood still or hung"
                 report.say(file.warning("video-frozen", what, index))
     except DatasetError as problem:
-        report.say(file.found(problem, code, index))
+        report.say(file.found(problem, index))
     return count

@@ -63,7 +63,6 @@ def _check(config: Config, root: Path, left_out: LeftOut, deep: bool) -> Report:
         action_key=config.action_key,
         chunk_size=config.chunk_size,
         resized=config.image_size != "own",
-        output=config.output,
         deep=deep,
     )
 

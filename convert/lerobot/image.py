@@ -105,7 +105,9 @@ class ImageReader:
         if column.null_count or not pa.types.is_integer(column.type):
             raise DatasetError(
                 f"{self.path}: column {name!r} holds {column.type} with {column.null_count} empty "
-                f"rows, expected a whole number in each; export the dataset again"
+                f"rows, expected a whole number in each; export the dataset again",
+                code="frame-index",
+                where=self.path,
             )
         return column.to_numpy().astype(np.int64)
 
@@ -115,7 +117,9 @@ class ImageReader:
             what = "is there twice" if self.key in schema.names else "is missing"
             raise DatasetError(
                 f"{self.path}: column {self.key!r} {what}; found {schema.names}; expected its "
-                f"images once, as meta/info.json says; export the dataset again"
+                f"images once, as meta/info.json says; export the dataset again",
+                code="image-unreadable",
+                where=self.path,
             )
         kind = schema.field(self.key).type
         fields = {field.name: field.type for field in kind} if pa.types.is_struct(kind) else {}
@@ -124,7 +128,9 @@ class ImageReader:
         if not _is_binary(kind) and not _is_binary(fields.get("bytes", kind)):
             raise DatasetError(
                 f"{self.path}: column {self.key!r} holds {kind}, expected image files as binary or "
-                f"struct<bytes: binary, path: string>; export the dataset again"
+                f"struct<bytes: binary, path: string>; export the dataset again",
+                code="image-unreadable",
+                where=self.path,
             )
 
     def _rows(self, episode: int, count: int) -> list[int]:
@@ -138,7 +144,9 @@ class ImageReader:
             raise DatasetError(
                 f"{self.path}: frame {first} of episode {episode} is missing or there twice, "
                 f"expected frame_index 0 to {count - 1}, each once; found {len(rows)} rows; leave "
-                f"the episode out or export the dataset again"
+                f"the episode out or export the dataset again",
+                code="frame-index",
+                where=self.path,
             )
         return rows[order].tolist()
 
@@ -181,7 +189,9 @@ class ImageReader:
         if batch is None:
             raise DatasetError(
                 f"{self.path}: column {self.key!r} ends before row {self._first}, expected "
-                f"{self._starts[-1]} rows as its footer says; copy or export the dataset again"
+                f"{self._starts[-1]} rows as its footer says; copy or export the dataset again",
+                code="table-unreadable",
+                where=self.path,
             )
         self._batch = batch.column(batch.schema.get_field_index(self.key))
 
@@ -213,7 +223,9 @@ class ImageReader:
                         return path
         raise DatasetError(
             f"{where} is empty and its path {name!r} leads to no file in the dataset; expected the "
-            f"image itself in the table; export the dataset with its images embedded"
+            f"image itself in the table; export the dataset with its images embedded",
+            code="image-unreadable",
+            where=self.path,
         )
 
     def _to_rgb(self, stream: BinaryIO, where: str) -> Frame:
@@ -233,7 +245,9 @@ class ImageReader:
             what = "a depth image" if mode in _DEPTH else "no colour image"
             raise DatasetError(
                 f"{where} has pixels of mode {mode!r}, {what}; expected 8-bit RGB; leave this "
-                f"camera out with --camera_keys"
+                f"camera out with --camera_keys",
+                code="image-depth",
+                where=self.path,
             )
         if not self._has_warned:
             logger.warning("%s has pixels of mode %r, converted to RGB here and after", where, mode)
@@ -281,5 +295,6 @@ def image_errors(where: str) -> Iterator[None]:
         what = re.sub(r" <_io\.BytesIO object at 0x[0-9a-f]+>", "", what)  # another at each run
         raise DatasetError(
             f"{where} cannot be decoded ({what}); expected a whole image, one of "
-            f"{', '.join(_FORMATS)}; leave the episode out or export the dataset again"
+            f"{', '.join(_FORMATS)}; leave the episode out or export the dataset again",
+            code="image-unreadable",
         ) from error

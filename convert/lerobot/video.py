@@ -61,7 +61,11 @@ class VideoReader:
         with video_errors(path, "its header"):
             self._container = open_video(path)
             if not self._container.streams.video:
-                raise DatasetError(f"{path}: no video stream; expected one; copy it again")
+                raise DatasetError(
+                    f"{path}: no video stream; expected one; copy it again",
+                    code="video-none",
+                    where=path,
+                )
         self._stream = self._container.streams.video[0]
         if self._stream.codec_context is None:
             raise DatasetError(
@@ -143,7 +147,9 @@ class VideoReader:
                 raise DatasetError(
                     f"{self.path}: the video ends after frame {self._next - 1}, expected frames "
                     f"{first} to at least {ordinal}; it is cut off, or frames were dropped while "
-                    f"recording; leave the episode out or record it again"
+                    f"recording; leave the episode out or record it again",
+                    code="video-short",
+                    where=self.path,
                 )
             if found[0] == ordinal:
                 return found[1]
@@ -151,7 +157,9 @@ class VideoReader:
                 raise DatasetError(
                     f"{self.path}: frame {ordinal} is missing (after it comes frame {found[0]}), "
                     f"expected every frame at {float(self._fps):g} fps; frames were dropped, or "
-                    f"the frame rate is not constant"
+                    f"the frame rate is not constant",
+                    code="video-dropped",
+                    where=self.path,
                 )
 
     def _seek(self, first: int) -> None:
@@ -184,7 +192,11 @@ class VideoReader:
 
     def _ordinal(self, frame: av.VideoFrame) -> int:
         if frame.pts is None:
-            raise DatasetError(f"{self.path}: a frame has no timestamp; re-encode the video")
+            raise DatasetError(
+                f"{self.path}: a frame has no timestamp; re-encode the video",
+                code="video-decode",
+                where=self.path,
+            )
         place = (frame.pts - self._start) * self._time_base * self._fps
         ordinal = round(place)
         if abs(place - ordinal) >= _MAX_OFF_GRID:
@@ -193,7 +205,9 @@ class VideoReader:
             raise DatasetError(
                 f"{self.path}: a frame is shown at {seconds:.4f} s, which is {float(place):.2f} "
                 f"frames at {wanted}, expected a whole number; the file's own rate is "
-                f"{float(rate or 0):g} fps; re-encode it to constant {wanted}"
+                f"{float(rate or 0):g} fps; re-encode it to constant {wanted}",
+                code="video-rate",
+                where=self.path,
             )
         return ordinal
 
@@ -221,7 +235,7 @@ def limit_pixels(path: Path, stream: VideoStream) -> None:
         raise DatasetError(
             f"{path}: its frames are {context.height}x{context.width}, expected at most {most} "
             f"pixels, which is what the memory bears; record or encode it smaller",
-            code="video-size",
+            code="video-too-large",
             where=path,
         )
     context.options = {"max_pixels": str(most)}
@@ -235,5 +249,7 @@ def video_errors(path: Path, reached: str) -> Iterator[None]:
     except (av.error.FFmpegError, ValueError) as error:
         raise DatasetError(
             f"{path}: cannot be decoded at {reached} ({error}); expected a whole AV1, H.264 or "
-            f"HEVC video; copy or record it again"
+            f"HEVC video; copy or record it again",
+            code="video-decode",
+            where=path,
         ) from error

@@ -7,24 +7,59 @@ line must come at once, and a mistyped flag must not wait for seconds of imports
 """
 
 import logging
+import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from act.training.flags import TrainingFlags
+from convert.flags import RunConversionFlags
 from job import signals
 from job.command import close_terminal, log_to_terminal, refuse, run, tell
-from job.command_line import given_output, parse
-from job.config import Config
+from job.command_line import OneLineParser, add_flags, given_output, make, nearest
+from job.departures import DEPARTURES
 from job.errors import AlreadyDone, UsageError
 from job.machine import end_with_parent
 from job.manifest import Manifest
-from job.ranks import in_group, leave_exit_code, leave_interrupted, processes_to_start
+from job.ranks import in_group, leave_exit_code, leave_interrupted, processes_to_start, rank
 from job.version import shown_version
 from job.whole_files import refuse_inside
 
 logger = logging.getLogger("act")
+
+COMMANDS = ("check", "convert")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobFlags(RunConversionFlags, TrainingFlags):
+    """The job: a conversion, and a training on what it leaves."""
+
+
+def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> JobFlags:
+    """The job that a command line asks for; raises UsageError with one line."""
+    if argv and not argv[0].startswith("-"):
+        raise UsageError(
+            f"{argv[0]!r} is no command, expected {' or '.join(COMMANDS)}, or the flags of a "
+            f"training{nearest(argv[0], COMMANDS, 'command')}; --help lists the flags"
+        )
+    return make(JobFlags, parser(environ).values(argv), environ)
+
+
+def parser(environ: Mapping[str, str] = os.environ) -> OneLineParser:
+    """The command line of a job."""
+    made = OneLineParser(
+        "IMAGE",
+        "A LeRobot dataset goes in, a trained ACT policy comes out. Two commands do a part of it: "
+        "check INPUT … reports what is wrong with datasets, convert INPUT … OUTPUT writes their "
+        "episode files; check --help and convert --help list their flags.",
+        "--run_name NAME --task_name NAME [FLAG VALUE …]",
+        "As upstream ACT, but for: " + "; ".join(DEPARTURES) + ".",
+    )
+    add_flags(made, JobFlags, environ=environ)
+    return made
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,35 +90,37 @@ def _command(argv: list[str]) -> int:
 
 def _train(argv: list[str]) -> int:
     try:
-        config = parse(argv)
+        flags = parse(argv)
     except UsageError as error:
-        return refuse(error, given_output(argv) / "manifest.json")
+        return refuse(error, given_output(argv, JobFlags.output) / "manifest.json")
     try:
-        refuse_inside(config.output, config.input)
+        refuse_inside(flags.output, flags.input)
     except UsageError as error:
         return tell(error)  # a manifest would be written into the input
-    logger.info("%s: %s", shown_version(), ", ".join(map(str, config.input)))
-    if count := processes_to_start(config):
+    logger.info("%s: %s", shown_version(), ", ".join(map(str, flags.input)))
+    if count := processes_to_start(flags.processes, flags.device):
         signals.leave_ending_to_others()
         from act.processes.torchrun import launch
 
-        return launch(config, Path(__file__), argv, count)
+        return launch(flags.output, Path(__file__), argv, count)
     if in_group():
         end_with_parent(signal.SIGTERM)
-    if config.max_hours:
-        signals.end_after(config.max_hours)
+    if flags.max_hours:
+        signals.end_after(flags.max_hours)
+    manifest = Manifest(flags.output / "manifest.json", flags.resolved(), shown=rank() == 0)
     with signals.last_word(lambda _: leave_interrupted()):
-        return leave_exit_code(run(config, config.output / "manifest.json", do_job))
+        return leave_exit_code(run(manifest, partial(do_job, flags)))
 
 
-def do_job(config: Config, manifest: Manifest) -> None:
+def do_job(flags: JobFlags, manifest: Manifest) -> None:
     """Convert the input unless it holds episodes already, train on them, tidy up."""
     from act.policies.backbone_file import backbone_file
     from convert.input import look_at_input
 
     # before torch is imported: a missing dataset, camera or weights file is reported at once
-    look_at_input(config)
-    backbone_file(config.backbone_weights)
+    conversion = flags.part(RunConversionFlags)  # for its processes, which load no more
+    look_at_input(conversion)
+    backbone_file(flags.backbone_weights)
     from act.policies.contract import describe_files
     from act.processes.device import choose_device
     from act.processes.group import joined_group
@@ -96,23 +133,22 @@ def do_job(config: Config, manifest: Manifest) -> None:
         remove_converted,
     )
 
-    run_folder = config.output / "checkpoints" / config.run_name
-    finished = check_ready(config, run_folder)
-    with joined_group(choose_device(config.device), config.dist_timeout_s) as group:
+    finished = check_ready(flags, flags.run_folder)
+    with joined_group(choose_device(flags.device), flags.dist_timeout_s) as group:
         if group.from_first(finished):
             if group.is_first:
-                official = official_episodes(config)
-                found = describe_files(config, official) if official else describe_input(config)
-                claim(config, run_folder, found)
-            remove_converted(config)  # a kill may have come before it was done
-            raise AlreadyDone(f"{run_folder} holds the policy of this very run")
+                official = official_episodes(conversion)
+                found = describe_files(flags, official) if official else describe_input(conversion)
+                claim(flags, flags.run_folder, found)
+            remove_converted(conversion)  # a kill may have come before it was done
+            raise AlreadyDone(f"{flags.run_folder} holds the policy of this very run")
         manifest.write()
-        begin = partial(claim, config, run_folder)
-        paths = convert_in_turn(config, manifest, group, begin)
-        train(config, paths, run_folder, manifest, group)
+        begin = partial(claim, flags, flags.run_folder)
+        paths = convert_in_turn(conversion, manifest, group, begin)
+        train(flags, paths, flags.run_folder, manifest, group)
         group.wait()
         # once the run is marked as finished: it would be converted again to be resumed
-        manifest.afterwards(partial(remove_converted, config))
+        manifest.afterwards(partial(remove_converted, conversion))
 
 
 if __name__ == "__main__":

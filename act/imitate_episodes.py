@@ -5,25 +5,53 @@ Flags and meanings are upstream's; `--dataset_dir` stands in place of its consta
 
 import argparse
 import multiprocessing
-import re
 import signal
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from act.policies.flags import PolicyFlags
+from act.training.flags import OptimizationFlags, TrainingFlags
+from episodes.flags import EpisodeFlags
 from episodes.reader import find_episodes, try_episode
 from job import signals
 from job.command import log_to_terminal, run, tell
-from job.command_line import OneLineParser, read_names
-from job.config import Config
+from job.command_line import OneLineParser, add_flags, make
 from job.errors import AlreadyDone, DatasetError, UsageError
+from job.flags import required
 from job.manifest import Manifest
+from job.ranks import rank
+from job.run_flags import OutputFlags, TaskFlags
 from job.whole_files import refuse_inside
 
-_RENAMED = {"dataset_dir": "input", "ckpt_dir": "output", "lr": "learning_rate"}
 _SIMULATION_ONLY = ("eval", "onscreen_render", "temporal_agg")
+# Our flags by upstream's names; the last three are not upstream's.
+_OPTIONS = {"input": "dataset_dir", "output": "ckpt_dir", "learning_rate": "lr"} | {
+    name: name
+    for name in (
+        "policy_class", "task_name", "batch_size", "seed", "num_epochs",
+        "kl_weight", "chunk_size", "hidden_dim", "dim_feedforward",
+        "device", "backbone_weights", "camera_names",
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpstreamFlags(TaskFlags, OutputFlags, TrainingFlags):
+    """Upstream's command, which insists on these."""
+
+    input: tuple[Path, ...] = required(EpisodeFlags, "input")
+    output: Path = required(OutputFlags, "output")
+    policy_class: str = required(PolicyFlags, "policy_class")
+    task_name: str = required(TaskFlags, "task_name")
+    batch_size: int = required(OptimizationFlags, "batch_size")
+    seed: int = required(OptimizationFlags, "seed")
+    num_epochs: int = required(OptimizationFlags, "num_epochs")
+    learning_rate: float = required(OptimizationFlags, "learning_rate")
 
 
 def main() -> int:
@@ -31,21 +59,22 @@ def main() -> int:
     signals.install()
     log_to_terminal()
     try:
-        config = parse(sys.argv[1:])
-        refuse_inside(config.output, config.input)
+        flags = parse(sys.argv[1:])
+        refuse_inside(flags.output, flags.input)
     except UsageError as error:
         return tell(error)
-    return run(config, config.output / "manifest.json", train_here)
+    manifest = Manifest(flags.output / "manifest.json", flags.resolved(), shown=rank() == 0)
+    return run(manifest, partial(train_here, flags))
 
 
-def train_here(config: Config, manifest: Manifest) -> None:
+def train_here(flags: UpstreamFlags, manifest: Manifest) -> None:
     """Train on all episode files in `--dataset_dir`; everything lands in `--ckpt_dir`."""
     from act.policies.contract import describe_files
     from act.training.loop import check_ready, train
     from act.training.run_folder import claim
 
-    finished = check_ready(config, config.output)
-    folder = config.input[0]
+    finished = check_ready(flags, flags.output)
+    folder = flags.input[0]
     paths = find_episodes(folder)
     if not paths:
         raise DatasetError(
@@ -54,10 +83,10 @@ def train_here(config: Config, manifest: Manifest) -> None:
         )
     _open_apart(paths)
     if finished:
-        claim(config, config.output, describe_files(config, paths))
-        raise AlreadyDone(f"{config.output} holds the policy of this very run")
+        claim(flags, flags.output, describe_files(flags, paths))
+        raise AlreadyDone(f"{flags.output} holds the policy of this very run")
     manifest.write()
-    train(config, paths, config.output, manifest)
+    train(flags, paths, flags.output, manifest)
 
 
 def _open_apart(paths: Sequence[Path]) -> None:
@@ -83,47 +112,28 @@ def _leave_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def parse(argv: Sequence[str]) -> Config:
-    """Upstream's command line as a Config; raises UsageError."""
-    given = vars(_parser().parse_args(argv))
+def parse(argv: Sequence[str]) -> UpstreamFlags:
+    """What upstream's command line asks for; raises UsageError."""
+    given = parser().values(argv)
     for flag in _SIMULATION_ONLY:
-        if given.pop(flag):
+        if given.pop(flag, False):
             raise UsageError(
                 f"--{flag} cannot apply: it is for evaluation in upstream's simulator, and this "
                 f"command only trains; run it with upstream on the checkpoint"
             )
-    renamed = {ours: given.pop(theirs) for theirs, ours in _RENAMED.items()}
-    renamed["input"] = (renamed["input"],)
-    run_name = re.sub(r"[^A-Za-z0-9._-]", "_", renamed["output"].resolve().name)
-    return Config(**given, **renamed, run_name=run_name, given=frozenset(given))
+    return make(UpstreamFlags, given)
 
 
-def _parser() -> OneLineParser:
+def parser() -> OneLineParser:
+    """Upstream's command line."""
     made = OneLineParser(
-        prog="python -m act.imitate_episodes",
-        description="Train on a folder of episode_*.hdf5 files, with upstream's flags.",
-        allow_abbrev=False,
+        "python -m act.imitate_episodes",
+        "Train on a folder of episode_*.hdf5 files, with upstream's flags.",
+        "--dataset_dir FOLDER --ckpt_dir FOLDER [FLAG VALUE …]",
     )
     for flag in _SIMULATION_ONLY:
         made.add_argument(f"--{flag}", action="store_true", help=argparse.SUPPRESS)
-    required = made.add_argument_group("required, as upstream")
-    required.add_argument("--dataset_dir", type=Path, required=True, help="the episodes' folder")
-    required.add_argument("--ckpt_dir", type=Path, required=True, help="where results are written")
-    required.add_argument("--policy_class", choices=("ACT", "CNNMLP"), required=True)
-    required.add_argument("--task_name", required=True, help="bookkeeping")
-    required.add_argument("--batch_size", type=int, required=True)
-    required.add_argument("--seed", type=int, required=True)
-    required.add_argument("--num_epochs", type=int, required=True)
-    required.add_argument("--lr", type=float, required=True)
-    network = made.add_argument_group("of ACT; without them the image's defaults")
-    network.add_argument("--kl_weight", type=float, default=argparse.SUPPRESS)
-    network.add_argument("--chunk_size", type=int, default=argparse.SUPPRESS)
-    network.add_argument("--hidden_dim", type=int, default=argparse.SUPPRESS)
-    network.add_argument("--dim_feedforward", type=int, default=argparse.SUPPRESS)
-    machine = made.add_argument_group("not upstream's")
-    machine.add_argument("--device", choices=("auto", "cuda", "cpu"), default=argparse.SUPPRESS)
-    machine.add_argument("--backbone_weights", default=argparse.SUPPRESS)
-    machine.add_argument("--camera_names", type=read_names, default=argparse.SUPPRESS)
+    add_flags(made, UpstreamFlags, _OPTIONS)
     return made
 
 

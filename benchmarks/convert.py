@@ -29,9 +29,8 @@ from convert.camera_frames import CameraReaders
 from convert.episodes import convert
 from convert.plan import Plan, make_plan
 from episodes.writer import open_past_cache, write_all
-from job.command_line import parse
-from job.config import Config
 from job.machine import cpu_count
+from lerobot_to_act import JobFlags, parse
 
 Times = dict[str, list[float]]
 
@@ -124,7 +123,7 @@ def _write(plan: Plan, numbers: list[int]) -> None:
     path.unlink()
 
 
-def _convert(config: Config, folder: Path) -> float:
+def _convert(config: JobFlags, folder: Path) -> float:
     """Seconds of the whole conversion, with what its workers take to start."""
     shutil.rmtree(folder, ignore_errors=True)
     converted = convert(config, folder)

@@ -17,13 +17,15 @@ from act.training.setup import make_policy
 from benchmarks.plain import make_plain, plain_loader
 from benchmarks.workload import make_loader, seconds_each, step, wait_for
 from episodes.episode_set import open_episodes
-from job.config import Config
+from lerobot_to_act import JobFlags
 
 
 class PlainProcess:
     """Takes plain steps when asked to."""
 
-    def __init__(self, config: Config, paths: list[Path], batch: int, device: torch.device) -> None:
+    def __init__(
+        self, config: JobFlags, paths: list[Path], batch: int, device: torch.device
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         # not a daemon: those may not have children, and a loader is one
@@ -54,7 +56,7 @@ class PlainProcess:
 
 
 def _serve(
-    pipe: Connection, config: Config, paths: list[Path], size: int, device: torch.device
+    pipe: Connection, config: JobFlags, paths: list[Path], size: int, device: torch.device
 ) -> None:
     episodes = open_episodes(paths)
     policy = make_plain(make_policy(config, episodes)[0]).to(device)

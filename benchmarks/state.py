@@ -23,8 +23,8 @@ from act.processes.group import Group
 from act.training.setup import make_policy
 from act.training.state import Saver, State
 from benchmarks.workload import make_config, make_loader, numbers, step, wait_for, write_episodes
-from job.config import Config
 from job.machine import cpu_count, keep_freed_memory
+from lerobot_to_act import JobFlags
 
 
 def main() -> None:
@@ -74,12 +74,12 @@ def main() -> None:
             print(f"  {asked.steps} steps {without:.2f} s, with a state {with_state:.2f} s, "
                   f"of which the loop waited {held:.2f} s")  # fmt: skip
         size = (Path(folder) / "state.ckpt").stat().st_size
-    interval = Config.state_interval_minutes * 60
+    interval = JobFlags.state_interval_minutes * 60
     cost = statistics.median(costs)
     print(f"{describe_device(device)['name']}, {cpu_count()} cores: a state of "
           f"{size / 1e9:.2f} GB costs {cost:.2f} s of training (the loop waits "
           f"{statistics.median(helds):.2f} s), {cost / interval:.2%} of the time at one each "
-          f"{Config.state_interval_minutes:g} minutes")  # fmt: skip
+          f"{JobFlags.state_interval_minutes:g} minutes")  # fmt: skip
 
 
 def _arguments() -> argparse.Namespace:

@@ -16,8 +16,7 @@ from act.processes.computation import losses
 from act.training.setup import LATENT_DIM, loader_threads
 from episodes.episode_set import Episodes, open_episodes
 from episodes.writer import write_episode
-from job.command_line import parse
-from job.config import Config
+from lerobot_to_act import JobFlags, parse
 
 CHUNK, DIMS = 100, 14
 
@@ -50,7 +49,7 @@ def write_episodes(folder: Path, cameras: int, asked: argparse.Namespace) -> Epi
     return open_episodes(paths)
 
 
-def make_config(asked: argparse.Namespace, precision: str) -> Config:
+def make_config(asked: argparse.Namespace, precision: str) -> JobFlags:
     """The flags of a run with that network."""
     flags = ["--precision", precision, "--compile", asked.compile, "--backbone_weights", "none"]
     flags += ["--hidden_dim", str(asked.hidden_dim)]

@@ -4,7 +4,6 @@ Leaves episode_<i>.hdf5 and manifest.json in OUTPUT. With --shard, several machi
 each leaves a manifest of its share, and `--check_whole` at the end looks whether the set is whole.
 """
 
-import argparse
 import logging
 import os
 import sys
@@ -13,12 +12,13 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from convert.choice import WHOLE, Shard, parse_shard
+from convert.flags import ConvertFlags
 from job import signals
 from job.command import log_to_terminal, run, tell
-from job.command_line import OneLineParser, add_flags
-from job.config import CONVERSION, DATA, INPUT, OUTPUT, Config
+from job.command_line import OneLineParser, add_flags, make
 from job.errors import JobError, UsageError
 from job.manifest import Manifest
+from job.ranks import rank
 from job.whole_files import only_job, refuse_inside
 
 logger = logging.getLogger("act")
@@ -28,101 +28,84 @@ def main(argv: Sequence[str]) -> int:
     """Convert as the command line says; returns the exit code."""
     signals.install()
     log_to_terminal()
-    # these take a second to import, in which a signal must not be lost
+    try:
+        flags = parse(argv)
+        shard = WHOLE if flags.check_whole else parse_shard(flags.shard, os.environ)
+    except UsageError as error:
+        return tell(error)
+    # these take a second to import, which a mistyped flag does not wait for
     from convert.check.gate import check_input
     from convert.episodes import check_whole, convert
     from convert.sections import describe_conversion, describe_dataset
 
-    try:
-        config, shard, only_check = parse(argv)
-    except UsageError as error:
-        return tell(error)
-
-    def job(config: Config, manifest: Manifest) -> None:
+    def job(manifest: Manifest) -> None:
         manifest.write()
-        left_out = check_input(config)
-        if only_check:
-            converted = check_whole(config, config.output, left_out)
+        left_out = check_input(flags)
+        if flags.check_whole:
+            converted = check_whole(flags, flags.output, left_out)
         else:
-            converted = convert(config, config.output, shard, left_out)
+            converted = convert(flags, flags.output, shard, left_out)
         manifest.set("dataset", describe_dataset(converted))
         manifest.set("conversion", describe_conversion(converted))
         count = len(shard.numbers(len(converted.paths)))
-        logger.info(
-            "done       %d of %d episodes in %s", count, len(converted.paths), config.output
-        )
+        logger.info("done       %d of %d episodes in %s", count, len(converted.paths), flags.output)
         for number in shard.numbers(len(converted.paths)):
             manifest.add_artifact(converted.paths[number])
 
+    path = flags.output / _manifest_name(shard)
     try:
-        with _alone(config, shard):
-            return run(
-                config, config.output / _manifest_name(shard), job, beside_others=shard != WHOLE
-            )
+        with _alone(flags.output, shard):
+            manifest = Manifest(path, flags.resolved(), shown=rank() == 0)
+            return run(manifest, job, beside_others=shard != WHOLE)
     except JobError as error:  # of the lock; the job's own are told by `run`
         return tell(error)
 
 
-def parse(argv: Sequence[str]) -> tuple[Config, Shard, bool]:
-    """The conversion asked for, this machine's share of it, and whether only to look."""
-    given = vars(_parser().parse_args(argv))
-    folders = given.pop("folders")
+def parse(argv: Sequence[str]) -> ConvertFlags:
+    """The conversion asked for; raises UsageError."""
+    given = parser().values(argv)
+    folders = given.pop("folders", [])
+    if folders and {"input", "output"} & set(given):
+        raise UsageError(
+            f"found {str(folders[0])!r} besides --input or --output, expected INPUT… OUTPUT or "
+            f"these flags, not both"
+        )
     if len(folders) == 1:
         raise UsageError(f"found one folder, {str(folders[0])!r}, expected INPUT… OUTPUT, or none")
-    *inputs, output = folders or (*INPUT, OUTPUT)
-    refuse_inside(output, inputs)
-    only_check = given.pop("check_whole", False)
-    shard = WHOLE if only_check else parse_shard(given.pop("shard", "auto"), os.environ)
-    given.pop("shard", None)
-    task_name = given.pop("task_name", "convert")
-    names = frozenset(given)
-    config = Config(
-        **given,
-        run_name="convert",
-        task_name=task_name,
-        input=tuple(inputs),
-        output=output,
-        given=names,
-    )
-    return config, shard, only_check
+    if folders:
+        given |= {"input": tuple(folders[:-1]), "output": folders[-1]}
+    flags = make(ConvertFlags, given)
+    refuse_inside(flags.output, flags.input)
+    return flags
 
 
-def _alone(config: Config, shard: Shard) -> AbstractContextManager[None]:
-    """Hold a shard against itself: shards share the output, and one twice would write one file."""
-    if shard == WHOLE:
-        return nullcontext()  # `run` holds the whole output
-    return only_job(config.output / f".shard_{shard.index}_of_{shard.count}")
-
-
-def _manifest_name(shard: Shard) -> str:
-    return "manifest.json" if shard == WHOLE else f"manifest_{shard.index}_of_{shard.count}.json"
-
-
-def _parser() -> OneLineParser:
+def parser() -> OneLineParser:
+    """The command line of `convert`."""
     made = OneLineParser(
-        prog="convert",
-        description="LeRobot datasets in, ALOHA episode_<i>.hdf5 files out.",
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
+        "convert",
+        "LeRobot datasets in, ALOHA episode_<i>.hdf5 files out.",
+        "INPUT… OUTPUT [FLAG VALUE …]",
     )
     made.add_argument(
         "folders",
         nargs="*",
         type=Path,
-        default=[],
         metavar="INPUT… OUTPUT",
-        help=f"LeRobot dataset(s), and where the episodes go ({INPUT[0]} {OUTPUT})",
+        help="LeRobot dataset(s), and where the episodes go, in place of --input and --output.",
     )
-    made.add_argument("--task_name", help="a name starting with sim_ sets --sim (convert)")
-    add_flags(made, (DATA, CONVERSION), without=("keep_converted_hdf5",))
-    shares = made.add_argument_group("machines side by side")
-    shares.add_argument(
-        "--shard", metavar="i/n", help="every n-th episode; auto = a scheduler's array (auto)"
-    )
-    shares.add_argument(
-        "--check_whole", action="store_true", help="only check that every episode is there"
-    )
+    add_flags(made, ConvertFlags)
     return made
+
+
+def _alone(output: Path, shard: Shard) -> AbstractContextManager[None]:
+    """Hold a shard against itself: shards share the output, and one twice would write one file."""
+    if shard == WHOLE:
+        return nullcontext()  # `run` holds the whole output
+    return only_job(output / f".shard_{shard.index}_of_{shard.count}")
+
+
+def _manifest_name(shard: Shard) -> str:
+    return "manifest.json" if shard == WHOLE else f"manifest_{shard.index}_of_{shard.count}.json"
 
 
 if __name__ == "__main__":

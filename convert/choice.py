@@ -32,7 +32,12 @@ WHOLE = Shard(0, 1)
 
 
 def parse_ranges(text: str) -> tuple[range, ...]:
-    """`0:40,55` as ranges: 0 to 39, and 55; raises ValueError for anything else."""
+    """`0:40,55` as ranges: 0 to 39, and 55; `all` and `none` as ().
+
+    Raises ValueError for anything else.
+    """
+    if text in ("all", "none"):
+        return ()
     ranges = []
     for part in text.split(","):
         match = _RANGE.fullmatch(part.strip())

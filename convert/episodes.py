@@ -18,6 +18,7 @@ import numpy as np
 from convert import quaternion
 from convert.camera_frames import Camera, CameraReaders, file_of
 from convert.choice import WHOLE, Shard
+from convert.flags import ConversionFlags, DataFlags
 from convert.lerobot.file import tell_opened
 from convert.lerobot.image import page_bytes
 from convert.lerobot.table import read_episode
@@ -26,7 +27,6 @@ from convert.sources import NOTHING, LeftOut, Source
 from episodes.reader import FloatArray, episode_path, open_episode
 from episodes.writer import FrameWriter, write_episode
 from job import machine, workers
-from job.config import Config
 from job.errors import DatasetError, OutputError
 from job.progress import progress_bar
 from job.whole_files import output_errors, whole_path
@@ -51,7 +51,7 @@ class Converted:
 
 
 def convert(
-    config: Config,
+    config: ConversionFlags,
     folder: Path,
     shard: Shard = WHOLE,
     left_out: LeftOut = NOTHING,
@@ -100,13 +100,13 @@ def _refuse_changed(plan: Plan, fingerprint: str) -> None:
         )
 
 
-def plan_only(config: Config, folder: Path, left_out: LeftOut = NOTHING) -> Converted:
+def plan_only(config: DataFlags, folder: Path, left_out: LeftOut = NOTHING) -> Converted:
     """What a conversion would be of; nothing is read but metadata, nothing is written."""
     plan = _plan_apart(config, folder, left_out)
     return Converted(plan, episode_paths(plan), plan_fingerprint(plan), None)
 
 
-def check_whole(config: Config, folder: Path, left_out: LeftOut = NOTHING) -> Converted:
+def check_whole(config: DataFlags, folder: Path, left_out: LeftOut = NOTHING) -> Converted:
     """Convert nothing, but raise OutputError unless every episode is in `folder`, whole."""
     plan = _plan_apart(config, folder, left_out)
     paths = episode_paths(plan)
@@ -125,14 +125,14 @@ def check_whole(config: Config, folder: Path, left_out: LeftOut = NOTHING) -> Co
     return Converted(plan, paths, plan_fingerprint(plan), None)
 
 
-def _plan_apart(config: Config, folder: Path, left_out: LeftOut) -> Plan:
+def _plan_apart(config: DataFlags, folder: Path, left_out: LeftOut) -> Plan:
     """The plan, made in another process: it decodes frames that the check may not have read."""
     task = (config, folder, left_out)
     (plan,) = workers.run(_make_plan, [task], 1, lambda _: f"{config.input[0]}: its plan")
     return plan
 
 
-def _make_plan(task: tuple[Config, Path, LeftOut], report: workers.Report) -> None:
+def _make_plan(task: tuple[DataFlags, Path, LeftOut], report: workers.Report) -> None:
     tell_opened(lambda path: report(workers.At(str(path))))
     report(make_plan(*task))
 
@@ -154,7 +154,7 @@ def worker_bytes(plan: Plan) -> int:
     return max(WORKER_BYTES, _LIBRARIES_BYTES + max(pages, default=0))
 
 
-def worker_count(config: Config, plan: Plan, episodes: int) -> int:
+def worker_count(config: ConversionFlags, plan: Plan, episodes: int) -> int:
     """Processes to convert with: as asked for, else what cores and memory allow."""
     needed, there = worker_bytes(plan), machine.memory_bytes()
     if needed > there:

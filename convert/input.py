@@ -8,20 +8,17 @@ from typing import Any, Protocol, TypeVar
 from convert import notes
 from convert.check.gate import check_input
 from convert.episodes import Converted, convert, plan_only, remove_episodes, split_tasks
+from convert.flags import RunConversionFlags, conversion_only
 from convert.lerobot.dataset import choose_cameras, is_dataset
 from convert.sections import describe_conversion, describe_dataset
 from convert.sources import NOTHING, LeftOut, read_sources
 from episodes.reader import find_episodes, read_info, try_episode
 from job import workers
-from job.config import CONVERSION, DATA, Config, knobs
 from job.errors import DatasetError, OutputError, UsageError
 from job.machine import cpu_count
 from job.manifest import Manifest
 from job.ranks import local_rank
 from job.whole_files import refuse_inside
-
-# Of the flags that shape a conversion, those that mean something without one.
-_ALSO_WITHOUT = {"camera_names", "max_episodes", "state_dim"}
 
 logger = logging.getLogger("act")
 
@@ -45,7 +42,7 @@ class Turns(Protocol):
 Begin = Callable[[dict[str, Any]], None]  # given the manifest's dataset section
 
 
-def episode_files(config: Config, manifest: Manifest, begin: Begin) -> tuple[Path, ...]:
+def episode_files(config: RunConversionFlags, manifest: Manifest, begin: Begin) -> tuple[Path, ...]:
     """Convert or take the input; fills the manifest's dataset and conversion.
 
     begin: may refuse the dataset before a conversion writes or replaces anything
@@ -77,7 +74,7 @@ def episode_files(config: Config, manifest: Manifest, begin: Begin) -> tuple[Pat
     return done.paths
 
 
-def look_at_input(config: Config) -> None:
+def look_at_input(config: RunConversionFlags) -> None:
     """Refuse an input that metadata alone show to be wrong: missing, or without a chosen camera.
 
     Takes a moment and decodes nothing. Where something is wrong the whole check runs, so that the
@@ -94,13 +91,13 @@ def look_at_input(config: Config) -> None:
         raise
 
 
-def official_episodes(config: Config) -> tuple[Path, ...]:
+def official_episodes(config: RunConversionFlags) -> tuple[Path, ...]:
     """The episode files of an input that needs no conversion; none where it does."""
     official = _official(config.input)
     return _take(config, official) if official else ()
 
 
-def describe_input(config: Config) -> dict[str, Any]:
+def describe_input(config: RunConversionFlags) -> dict[str, Any]:
     """The manifest's dataset section of an input that needs conversion; nothing is converted."""
     left_out: LeftOut | None = NOTHING
     if config.only_whole_episodes:
@@ -111,7 +108,7 @@ def describe_input(config: Config) -> dict[str, Any]:
 
 
 def convert_in_turn(
-    config: Config, manifest: Manifest, group: Turns, begin: Begin
+    config: RunConversionFlags, manifest: Manifest, group: Turns, begin: Begin
 ) -> tuple[Path, ...]:
     """`episode_files` once for each machine: the first process, then the first of each other one.
 
@@ -131,7 +128,7 @@ def convert_in_turn(
     return files or paths
 
 
-def remove_converted(config: Config) -> None:
+def remove_converted(config: RunConversionFlags) -> None:
     """Remove the episodes that a completed run wrote for itself, unless they are to be kept.
 
     A run that is found finished does so too: a kill may have come between its end and this.
@@ -146,14 +143,14 @@ def remove_converted(config: Config) -> None:
         logger.warning("%s; the run is completed, remove converted_hdf5/ by hand", error)
 
 
-def _folder(config: Config) -> Path:
+def _folder(config: RunConversionFlags) -> Path:
     return config.output / "converted_hdf5"
 
 
-def _check_apart(config: Config, converting: bool) -> None:
+def _check_apart(config: RunConversionFlags, converting: bool) -> None:
     """The input is never written to: refuse an output inside it, or one that holds it."""
     refuse_inside(config.output, config.input)
-    written = [notes.run_folder(config), *([_folder(config)] if converting else [])]
+    written = [config.run_folder, *([_folder(config)] if converting else [])]
     for folder in (path.resolve() for path in config.input):
         for path in (path.resolve() for path in written):
             if path == folder or path in folder.parents:
@@ -187,10 +184,9 @@ def _open(paths: Sequence[Path], report: workers.Report) -> None:
         try_episode(path)
 
 
-def _take(config: Config, paths: list[Path]) -> tuple[Path, ...]:
+def _take(config: RunConversionFlags, paths: list[Path]) -> tuple[Path, ...]:
     """Official episodes as they are; raises UsageError for a flag that only a conversion obeys."""
-    shaping = {knob.name for knob in knobs() if knob.metadata["group"] in (DATA, CONVERSION)}
-    useless = (shaping - _ALSO_WITHOUT) & config.given
+    useless = conversion_only() & config.given
     if useless:
         raise UsageError(
             f"--{min(useless)} cannot apply: {paths[0].parent} holds episode_*.hdf5 files, which "

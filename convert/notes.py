@@ -14,43 +14,34 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from convert.flags import DataFlags, RunConversionFlags
 from convert.sources import LeftOut, find_datasets
 from job import signals
-from job.config import Config
+from job.run_flags import OutputFlags, RunFlags
 from job.whole_files import output_errors, read_json, sampled_sha256, write_json
 
 _TEMPORARY, _LEFT_OUT = ".temporary_episodes.json", ".left_out.json"
-# of the flags, those that the check is told
-_CHECKED = (
-    "camera_keys", "state_key", "action_key", "episodes", "exclude_episodes", "max_episodes",
-    "image_size",
-)  # fmt: skip
 
 
-def run_folder(config: Config) -> Path:
-    """The folder of a job's run."""
-    return config.output / "checkpoints" / config.run_name
-
-
-def note_temporary(config: Config, fingerprints: Mapping[str, str]) -> None:
+def note_temporary(config: RunFlags, fingerprints: Mapping[str, str]) -> None:
     """Note episodes before the run writes them: file name to fingerprint."""
-    path = run_folder(config) / _TEMPORARY
+    path = config.run_folder / _TEMPORARY
     write_json(path, _read(path) | dict(fingerprints))
 
 
-def temporary(config: Config) -> dict[str, str]:
+def temporary(config: RunFlags) -> dict[str, str]:
     """The episodes that the run wrote for itself: file name to fingerprint."""
-    return _read(run_folder(config) / _TEMPORARY)
+    return _read(config.run_folder / _TEMPORARY)
 
 
-def forget_temporary(config: Config) -> None:
+def forget_temporary(config: RunFlags) -> None:
     """They are removed."""
-    path = run_folder(config) / _TEMPORARY
+    path = config.run_folder / _TEMPORARY
     with output_errors(path):
         path.unlink(missing_ok=True)
 
 
-def keep(config: Config, names: Iterable[str]) -> None:
+def keep(config: OutputFlags, names: Iterable[str]) -> None:
     """Episodes are kept on purpose from now on, whichever run wrote them."""
     names = set(names)
     for path in (config.output / "checkpoints").glob(f"*/{_TEMPORARY}"):
@@ -59,10 +50,9 @@ def keep(config: Config, names: Iterable[str]) -> None:
             write_json(path, {name: noted[name] for name in noted if name not in names})
 
 
-def input_digest(config: Config) -> str:
-    """A digest of every file in the input and of what a check of it is told."""
-    told = [str(getattr(config, name)) for name in _CHECKED]
-    digest = hashlib.sha256(json.dumps(told).encode())
+def input_digest(config: RunConversionFlags) -> str:
+    """A digest of every file in the input and of the flags that shape its check."""
+    digest = hashlib.sha256(json.dumps(config.part(DataFlags).shaping()).encode())
     for number, root in enumerate(find_datasets(config.input)):
         for path in _files(root):
             signals.check()
@@ -71,18 +61,18 @@ def input_digest(config: Config) -> str:
     return digest.hexdigest()
 
 
-def note_left_out(config: Config, digest: str, left_out: LeftOut) -> None:
+def note_left_out(config: RunConversionFlags, digest: str, left_out: LeftOut) -> None:
     """Note what a check of the input with that digest left out."""
     roots = find_datasets(config.input)
     pairs = sorted([roots.index(root), index] for root, index in left_out)
-    path, values = run_folder(config) / _LEFT_OUT, {"input": digest, "left_out": pairs}
+    path, values = config.run_folder / _LEFT_OUT, {"input": digest, "left_out": pairs}
     if _read(path) != values:
         write_json(path, values)
 
 
-def noted_left_out(config: Config, digest: str) -> LeftOut | None:
+def noted_left_out(config: RunConversionFlags, digest: str) -> LeftOut | None:
     """What a check of this very input left out; None when there is no telling."""
-    noted, roots = _read(run_folder(config) / _LEFT_OUT), find_datasets(config.input)
+    noted, roots = _read(config.run_folder / _LEFT_OUT), find_datasets(config.input)
     if noted.get("input") != digest:
         return None
     try:

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from convert.camera_frames import Camera, recorded_size
+from convert.flags import DataFlags
 from convert.lerobot.dataset import Dataset, camera_name, choose_cameras
 from convert.lerobot.file import check_file
 from convert.lerobot.table import read_episode
 from convert.quaternion import Quaternion, find_quaternions
 from convert.sources import NOTHING, LeftOut, Source, read_sources
 from episodes.reader import FloatArray
-from job.config import Config
 from job.errors import DatasetError, UsageError
 from job.whole_files import sampled_sha256
 
@@ -122,7 +122,7 @@ class Plan:
         return _digest([row, places, files])
 
 
-def make_plan(config: Config, folder: Path, left_out: LeftOut = NOTHING) -> Plan:
+def make_plan(config: DataFlags, folder: Path, left_out: LeftOut = NOTHING) -> Plan:
     """Decide; raises DatasetError for what cannot be converted, warns of what will be lost."""
     datasets, sources = read_sources(config, left_out)
     first = datasets[0]
@@ -190,7 +190,7 @@ def _optional_key(
     return None
 
 
-def _is_sim(config: Config) -> bool:
+def _is_sim(config: DataFlags) -> bool:
     """The `sim` attribute; LeRobot stores action[t] with observation[t], so False must be known."""
     if config.sim == "auto" and not config.is_sim:
         logger.warning(
@@ -220,7 +220,7 @@ def _kind(dataset: Dataset, key: str) -> object:
     return "a camera" if feature.dtype in ("video", "image") else (feature.shape, feature.names)
 
 
-def _name_cameras(config: Config, first: Source) -> tuple[Camera, ...]:
+def _name_cameras(config: DataFlags, first: Source) -> tuple[Camera, ...]:
     keys = choose_cameras(first.dataset, config.camera_keys)
     names = list(config.camera_names) or _short_names(keys)
     if len(names) != len(keys):

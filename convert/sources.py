@@ -8,8 +8,8 @@ from pathlib import Path
 
 from convert.choice import chosen, parse_ranges
 from convert.findings import Finding, Say, refuse
+from convert.flags import RecordingFlags
 from convert.lerobot.dataset import Dataset, Episode, is_dataset, read_dataset
-from job.config import Config
 from job.errors import DatasetError, UsageError
 
 logger = logging.getLogger("act")
@@ -63,7 +63,9 @@ def _datasets_in(folder: Path) -> list[Path]:
     return [path for path in children if is_dataset(path)] or [folder]
 
 
-def read_sources(config: Config, left_out: LeftOut = NOTHING) -> tuple[list[Dataset], list[Source]]:
+def read_sources(
+    config: RecordingFlags, left_out: LeftOut = NOTHING
+) -> tuple[list[Dataset], list[Source]]:
     """Every dataset of the input, and the episodes asked for, numbered on from one to the next.
 
     Raises DatasetError for metadata that is wrong, unless only whole episodes are to be used: the
@@ -106,19 +108,6 @@ def _numbered(datasets: Sequence[Dataset]) -> Iterator[tuple[int, Source]]:
         offset += max(max(indices, default=-1) + 1, dataset.total_episodes)
 
 
-def _is_wanted(config: Config, number: int) -> bool:
-    only, without = (
-        () if text in ("all", "none") else _ranges(flag, text)
-        for flag, text in (
-            ("episodes", config.episodes),
-            ("exclude_episodes", config.exclude_episodes),
-        )
-    )
+def _is_wanted(config: RecordingFlags, number: int) -> bool:
+    only, without = parse_ranges(config.episodes), parse_ranges(config.exclude_episodes)
     return chosen(number, only, without)
-
-
-def _ranges(flag: str, text: str) -> tuple[range, ...]:
-    try:
-        return parse_ranges(text)
-    except ValueError as error:
-        raise UsageError(f"--{flag}: {error}; expected numbers and ranges like 0:40,55") from error

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TextIO
 
 from job import signals
-from job.config import Config
 from job.errors import EXIT_BUG, EXIT_DONE, AlreadyDone, Interrupted, JobError, UsageError
 from job.manifest import Manifest, WarningsToManifest
 from job.ranks import rank
@@ -19,23 +18,23 @@ from job.whole_files import only_job, read_json, whole_file
 
 logger = logging.getLogger("act")
 
-Job = Callable[[Config, Manifest], None]
+Job = Callable[[Manifest], None]
 
 _IN_DOCKER = Path("/.dockerenv")
 
 
-def run(config: Config, manifest_path: Path, job: Job, beside_others: bool = False) -> int:
+def run(manifest: Manifest, job: Job, beside_others: bool = False) -> int:
     """Do `job` and return its exit code; the manifest says the same.
 
     `job` writes the manifest when it knows that there is something to do.
     beside_others: other jobs may write files of their own to the folder at the same time
     """
-    _warn_unless_mounted(manifest_path.parent)
-    manifest = Manifest(manifest_path, config, shown=rank() == 0)
-    alone = only_job(manifest_path.parent, beside_others)
+    folder = manifest.path.parent
+    _warn_unless_mounted(folder)
+    alone = only_job(folder, beside_others)
     try:
         with alone if rank() == 0 else contextlib.nullcontext():
-            return _run(config, manifest, job)
+            return _run(manifest, job)
     except JobError as error:  # of the folder itself, which is not ours
         return tell(error)
 
@@ -52,7 +51,7 @@ def _warn_unless_mounted(output: Path) -> None:
         )
 
 
-def _run(config: Config, manifest: Manifest, job: Job) -> int:
+def _run(manifest: Manifest, job: Job) -> int:
     before = _read(manifest.path)
     keeper = WarningsToManifest(manifest)
     logger.addHandler(keeper)
@@ -63,7 +62,7 @@ def _run(config: Config, manifest: Manifest, job: Job) -> int:
 
     try:
         with signals.last_word(end_at_once):
-            job(config, manifest)
+            job(manifest)
             manifest.complete()
     except AlreadyDone as done:
         logger.info("done       %s", done)
@@ -107,7 +106,7 @@ def refuse(error: UsageError, manifest_path: Path) -> int:
     """Turn away a command line; the manifest of an earlier run stays, a missing one is written."""
     if manifest_path.parent.is_dir() and not manifest_path.exists():
         with contextlib.suppress(JobError):
-            Manifest(manifest_path, None).fail(error)
+            Manifest(manifest_path, {}).fail(error)
     return tell(error)
 
 

@@ -1,147 +1,163 @@
-"""Flags to a Config: the parser is made of its knobs, and its errors are one line."""
+"""The command line of a class of flags: its parser, whose errors are one line, and its values."""
 
 import argparse
 import dataclasses
 import difflib
 import os
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
-from job.config import (
-    AUGMENTATION,
-    CONVERSION,
-    DATA,
-    DEPARTURES,
-    MACHINE,
-    NETWORK,
-    OUTPUT,
-    RUN,
-    TRAINING,
-    Config,
-    knobs,
-)
 from job.errors import UsageError
+from job.flags import REQUIRED, Flag, Flags, flags_of, titled
+
+F = TypeVar("F", bound=Flags)
 
 
-def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Config:
-    """The job that a command line asks for; raises UsageError with one line.
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose errors are one line, with the nearest flag; it has no abbreviated flags."""
 
-    `BACKBONE_WEIGHTS` in the environment is the default of that flag (the image sets it).
-    """
-    given = vars(parser(environ).parse_args(argv))
-    if "input" in given:
-        given["input"] = tuple(given["input"])
-    defaults = _environment_defaults(environ)
-    return Config(**(defaults | given), given=frozenset(given))
+    def __init__(self, prog: str, description: str, usage: str, epilog: str = "") -> None:
+        super().__init__(
+            prog=prog,
+            description=description,
+            usage=f"{prog} {usage}",
+            epilog=epilog,
+            formatter_class=_OneLineHelp,
+            argument_default=argparse.SUPPRESS,
+            allow_abbrev=False,
+        )
+        self.needed: list[str] = []  # not argparse's `required`, which hides a mistyped flag
+
+    def values(self, argv: Sequence[str]) -> dict[str, Any]:
+        """What a command line gives; raises UsageError."""
+        found, unknown = self.parse_known_args(argv)
+        if unknown:
+            options = [option for action in self._actions for option in action.option_strings]
+            near = nearest(unknown[0].partition("=")[0], options)
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{near}")
+        given = vars(found)
+        missing = [option for option in self.needed if option[2:] not in self._given(given)]
+        if missing:
+            self.error(f"the following flags are required: {', '.join(missing)}")
+        return given
+
+    def _given(self, given: Collection[str]) -> set[str]:
+        return {
+            option[2:]
+            for action in self._actions
+            for option in action.option_strings
+            if action.dest in given
+        }
+
+    def error(self, message: str) -> NoReturn:
+        """Raise it."""
+        raise UsageError(f"{message}; --help lists the flags")
 
 
-def given_output(argv: Sequence[str]) -> Path:
-    """The output folder that a command line names, also when the rest of it is wrong."""
-    reader = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
-    reader.add_argument("--output", nargs="?", type=Path)
-    return reader.parse_known_args(argv)[0].output or OUTPUT
-
-
-def parser(environ: Mapping[str, str] = os.environ) -> argparse.ArgumentParser:
-    """The command line, grouped; flags that were not given are absent from the result."""
-    made = OneLineParser(
-        prog="IMAGE",
-        description="A LeRobot dataset goes in, a trained ACT policy comes out.",
-        epilog="As upstream ACT, but for: " + "; ".join(DEPARTURES) + ".",
-        formatter_class=_OneLineHelp,
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
-    )
-    groups = (RUN, DATA, CONVERSION, TRAINING, AUGMENTATION, NETWORK, MACHINE)
-    add_flags(made, groups, environ=environ)
-    return made
+def nearest(word: str, known: Sequence[str], what: str = "flag") -> str:
+    """What is to be added to an error: the nearest of what is known, if one is near."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; the nearest {what} is {near[0]}" if near else ""
 
 
 def add_flags(
-    made: argparse.ArgumentParser,
-    groups: Sequence[str],
-    without: Sequence[str] = (),
+    made: OneLineParser,
+    kind: type[Flags],
+    options: Mapping[str, str] | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> None:
-    """Add the flags of some groups of knobs to a parser."""
-    defaults = _environment_defaults(environ)
-    for name in groups:
-        group = made.add_argument_group(name)
-        for knob in knobs():
-            if knob.metadata["group"] == name and knob.name not in without:
-                _add_flag(group, knob, defaults.get(knob.name, knob.default))
+    """Add the flags of a class to a parser, in their groups.
+
+    options: the flags that the command takes and its names for them; None = all, by their own
+    """
+    for title, entries in titled(kind).items():
+        shown = [entry for entry in entries if options is None or entry.name in options]
+        group = made.add_argument_group(title) if shown else made
+        for entry in shown:
+            option = f"--{(options or {}).get(entry.name, entry.name)}"
+            default = _environment(entry.metadata["flag"], environ) or entry.default
+            _add_flag(group, option, entry, default)
+            if default is REQUIRED:
+                made.needed.append(option)
 
 
-def _add_flag(group: argparse._ArgumentGroup, knob: dataclasses.Field[Any], default: Any) -> None:
-    flag, text = f"--{knob.name}", knob.metadata["help"]
-    if knob.type is bool:
-        group.add_argument(flag, action="store_true", help=f"{text} (off)")
-        return
-    required = default is dataclasses.MISSING
-    choices = knob.metadata["choices"]
-    group.add_argument(
-        flag,
-        required=required,
-        action="append" if knob.type == tuple[Path, ...] else "store",
-        type=_READERS.get(knob.type, knob.type),
-        choices=choices or None,
-        metavar="|".join(choices) if choices else _METAVARS.get(knob.type, "TEXT"),
-        help=f"{text} ({shown_default(default)})",
-    )
+def make(kind: type[F], given: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> F:
+    """The flags of a command from the values that it was given; raises UsageError."""
+    defaults = {
+        entry.name: value
+        for entry, declared in flags_of(kind)
+        if (value := _environment(declared, environ))
+    }
+    return kind(**(defaults | dict(given)), given=frozenset(given))
 
 
-def read_names(text: str) -> tuple[str, ...]:
-    """Names between commas; auto is none."""
-    return () if text == "auto" else tuple(name.strip() for name in text.split(","))
+def given_output(argv: Sequence[str], default: Path) -> Path:
+    """The output folder that a command line names, also when the rest of it is wrong."""
+    reader = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
+    reader.add_argument("--output", nargs="?", type=Path)
+    return reader.parse_known_args(argv)[0].output or default
 
 
 def shown_default(default: Any) -> str:
-    """A default as `--help` and the README show it."""
-    if default is dataclasses.MISSING:
+    """A default as `--help` and the documentation show it."""
+    if default is REQUIRED:
         return "required"
     if isinstance(default, bool):
         return "on" if default else "off"
     if isinstance(default, tuple):
         return ",".join(map(str, default)) or "auto"
-    return str(default)
+    return "none" if default in (None, "") else str(default)
 
 
-_READERS: dict[Any, Any] = {tuple[str, ...]: read_names, tuple[Path, ...]: Path}
+def _add_flag(
+    group: "argparse._ActionsContainer", option: str, entry: "dataclasses.Field[Any]", default: Any
+) -> None:
+    declared: Flag = entry.metadata["flag"]
+    text = f"{declared.help} ({shown_default(default)})".replace("%", "%%")
+    if entry.type is bool:
+        group.add_argument(option, dest=entry.name, action="store_true", help=text)
+        return
+    many = entry.type == tuple[Path, ...]
+    group.add_argument(
+        option,
+        dest=entry.name,
+        action=_Append if many else "store",
+        type=_READERS.get(entry.type, entry.type),
+        choices=declared.choices or None,
+        metavar="|".join(declared.choices) or _METAVARS.get(entry.type, "TEXT"),
+        help=text,
+    )
+
+
+class _Append(argparse.Action):
+    """A flag that may be repeated, as a tuple."""
+
+    def __call__(
+        self, _: Any, namespace: argparse.Namespace, value: Any, option: str | None = None
+    ) -> None:
+        setattr(namespace, self.dest, (*getattr(namespace, self.dest, ()), value))
+
+
+def _read_names(text: str) -> tuple[str, ...]:
+    return () if text == "auto" else tuple(name.strip() for name in text.split(","))
+
+
+_READERS: dict[Any, Any] = {tuple[str, ...]: _read_names, tuple[Path, ...]: Path, Path | None: Path}
 _METAVARS: dict[Any, str] = {
     int: "N",
     float: "X",
     Path: "FOLDER",
+    Path | None: "FOLDER",
     tuple[Path, ...]: "FOLDER",
     tuple[str, ...]: "A,B,…",
 }
 
 
-def _environment_defaults(environ: Mapping[str, str]) -> dict[str, str]:
-    weights = environ.get("BACKBONE_WEIGHTS")
-    return {"backbone_weights": weights} if weights else {}
+def _environment(declared: Flag, environ: Mapping[str, str]) -> str | None:
+    return environ.get(declared.environ) or None if declared.environ else None
 
 
 class _OneLineHelp(argparse.HelpFormatter):
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=44, width=118)
-
-    def add_usage(self, *_: Any, **__: Any) -> None:
-        """The usage line would repeat every flag; `--help` shows them in groups."""
-        super().add_usage("IMAGE --run_name NAME --task_name NAME [FLAG VALUE …]", [], [])
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, with the nearest flag."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{self._with_nearest(message)}; --help lists the flags")
-
-    def _with_nearest(self, message: str) -> str:
-        match = re.fullmatch(r"unrecognized arguments: (\S+).*", message)
-        if not match:
-            return message
-        flags = [flag for action in self._actions for flag in action.option_strings]
-        near = difflib.get_close_matches(match[1].split("=")[0], flags, n=1)
-        return message + (f"; the nearest flag is {near[0]}" if near else "")
+        super().__init__(prog, max_help_position=44, width=132)

@@ -6,13 +6,13 @@ Written first when the job starts and last when it ends; manifest.schema.json de
 import logging
 import platform
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from job.config import DEPARTURES, Config
+from job.departures import DEPARTURES
 from job.errors import EXIT_DONE, JobError
 from job.version import VERSION, commit
 from job.whole_files import output_errors, sha256, write_json
@@ -27,8 +27,8 @@ _MAX_WARNINGS = 100
 class Manifest:
     """The manifest of one run; sections are set as they become known."""
 
-    def __init__(self, path: Path, config: Config | None, shown: bool = True) -> None:
-        """`config` is None when the command line could not be understood.
+    def __init__(self, path: Path, flags: Mapping[str, Any], shown: bool = True) -> None:
+        """flags: of the command, as JSON has them; {} when the command line was not understood.
 
         shown: False on the processes of a group that write no files
         """
@@ -40,11 +40,11 @@ class Manifest:
             "status": "running",
             "exit_code": None,
             "reason": None,
-            "run_name": config.run_name if config else None,
-            "task_name": config.task_name if config else None,
+            "run_name": flags.get("run_name"),
+            "task_name": flags.get("task_name") or None,
             "started_at": now(),
             "ended_at": None,
-            "flags": config.resolved() if config else {},
+            "flags": dict(flags),
             "versions": _versions(),
             "commit": commit(),
             "departures": list(DEPARTURES),

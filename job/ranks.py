@@ -7,7 +7,6 @@ import sys
 from collections.abc import MutableMapping
 from pathlib import Path
 
-from job.config import Config
 from job.errors import Interrupted
 
 EXIT_FOLDER = (
@@ -48,17 +47,20 @@ def take_over_from_scheduler(environ: MutableMapping[str, str]) -> None:
     environ.setdefault("PET_MASTER_PORT", "29500")
 
 
-def processes_to_start(config: Config) -> int:
-    """How many processes this machine's share of the run has; 0 = this one does it alone."""
+def processes_to_start(asked: int, device: str) -> int:
+    """How many processes this machine's share of the run has; 0 = this one does it alone.
+
+    asked, device: `--processes` and `--device`
+    """
     if in_group():
         return 0
     take_over_from_scheduler(os.environ)
-    count = config.processes or _gpu_count(config)
+    count = asked or _gpu_count(device)
     return count if count > 1 or on_several_machines() else 0
 
 
-def _gpu_count(config: Config) -> int:
-    if config.device == "cpu" or len(list(Path("/dev").glob("nvidia[0-9]*"))) < 2:
+def _gpu_count(device: str) -> int:
+    if device == "cpu" or len(list(Path("/dev").glob("nvidia[0-9]*"))) < 2:
         return 1
     # in a process of its own: torch takes seconds and memory, which this one has no other use for
     ask = [sys.executable, "-c", "import torch; print(torch.cuda.device_count())"]

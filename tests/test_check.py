@@ -24,12 +24,14 @@ from convert.check.dataset import check
 from convert.check.gate import check_input
 from convert.episodes import convert
 from convert.findings import Report
+from convert.flags import DataFlags
 from convert.lerobot.dataset import read_dataset
 from convert.lerobot.video import VideoReader
 from convert.notes import input_digest, noted_left_out
 from convert.plan import make_plan
 from convert.sources import NOTHING
 from job.errors import DatasetError
+from job.flags import names_of
 from tests.support.broken import (
     BROKEN,
     FRONT,
@@ -47,6 +49,7 @@ from tests.support.commands import Ended, command_environment, make_config
 from tests.support.paths import ROOT, SAMPLES, SMALL
 
 Job = Callable[..., Ended]
+FLAGS = DataFlags(chunk_size=5)
 GOOD = [*sorted(path for path in SMALL.iterdir() if path.is_dir()), *SAMPLES]
 # What is peculiar about them, and said.
 KNOWN = {
@@ -77,7 +80,12 @@ def look(tmp_path: Path, broken: Broken) -> Report:
     shutil.copytree(SMALL / broken.base, root)
     broken.breaking(root)
     before = snapshot(root)
-    report = check(root, **{"chunk_size": 5, "output": tmp_path, **broken.options})
+    report = check(
+        root,
+        replace(FLAGS, **{k: v for k, v in broken.options.items() if k in names_of(DataFlags)}),
+        deep=broken.options.get("deep", False),
+        output=tmp_path,
+    )
     assert snapshot(root) == before
     values = json.loads(json.dumps(report.as_json(), allow_nan=False))
     assert (values["errors"], values["warnings"]) == (len(report.errors), len(report.warnings))
@@ -96,7 +104,7 @@ def look(tmp_path: Path, broken: Broken) -> Report:
     ids=lambda value: getattr(value, "name", value),
 )
 def test_a_good_dataset_has_no_errors(root: Path, deep: bool) -> None:
-    report = check(root, chunk_size=5, deep=deep)
+    report = check(root, FLAGS, deep=deep)
     assert not report.errors, report.text()
     assert codes(report) == KNOWN.get(root.name, set())
 
@@ -152,7 +160,7 @@ def test_everything_wrong_is_in_one_report(tmp_path: Path) -> None:
     cut(root / TABLE, 100)
     other = VIDEO.replace("000001", "000003")
     encode(root / other, range(10))
-    report = check(root, camera_keys=("observation.images.wrist", "no.such"))
+    report = check(root, DataFlags(camera_keys=("observation.images.wrist", "no.such")))
     found = {finding.code for finding in report.errors}
     assert found == {"video-missing", "table-truncated", "video-short", "camera-unknown"}
 
@@ -183,7 +191,7 @@ def test_links_that_stay_readable_are_followed(tmp_path: Path) -> None:
         link = root / path.relative_to(SMALL / "v30_h264")
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(path)
-    assert not check(root, chunk_size=5).findings
+    assert not check(root, FLAGS).findings
 
 
 def test_only_wanted_episodes_are_looked_at(tmp_path: Path) -> None:
@@ -196,7 +204,7 @@ def test_only_wanted_episodes_are_looked_at(tmp_path: Path) -> None:
 
 def test_sizes_may_differ_when_they_are_changed(tmp_path: Path) -> None:
     for name in ("v21_h264-resolution_changed", "v30_h264-cameras_differ"):
-        broken = BROKEN[name]._replace(options={"resized": True})
+        broken = BROKEN[name]._replace(options={"image_size": "24x32"})
         folder = tmp_path / name
         folder.mkdir()
         assert not look(folder, broken).errors
@@ -206,7 +214,7 @@ def test_sizes_may_differ_when_they_are_changed(tmp_path: Path) -> None:
 def test_a_thousand_episodes_take_seconds(tmp_path: Path) -> None:
     """v2.1: 1,000 tables and 2,000 videos; 4 s on two cores."""
     many(tmp_path, 1000)
-    report = check(tmp_path, chunk_size=5)
+    report = check(tmp_path, FLAGS)
     assert not report.findings
     assert report.facts["episodes"] == 1000
     assert report.seconds < 30
@@ -370,7 +378,7 @@ def test_a_crash_in_a_decoder_is_a_finding_with_its_file(
     (root / TABLE).write_bytes(b"not parquet")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("CRASHES", "wrist/episode_000002.mp4")
-    report = check_apart(root, chunk_size=5)
+    report = check_apart(root, replace(FLAGS, input=(root,)))
     found = {(f.code, Path(f.where).name) for f in report.errors}
     assert ("file-crash", "episode_000002.mp4") in found
     assert ("table-unreadable", Path(TABLE).name) in found  # the rest is looked at all the same
@@ -398,7 +406,7 @@ def test_frames_that_the_memory_does_not_bear_are_not_decoded(
 ) -> None:
     monkeypatch.setattr("convert.lerobot.video.memory_bytes", lambda: 8 * 32 * (96 * 128 - 1))
     root = SMALL / "v21_h264"
-    report = check(root, chunk_size=5)
+    report = check(root, FLAGS)
     assert {finding.code for finding in report.errors} == {"video-too-large"}
     assert "96x128, expected at most 12287 pixels" in report.text()
     video = next(root.rglob("*.mp4"))
@@ -491,7 +499,7 @@ def test_a_line_may_hold_any_text(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     rows[0]["tasks"] = ["pick\u2028place\x85"]
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    assert not check(root, chunk_size=5).errors
+    assert not check(root, FLAGS).errors
 
 
 def test_a_problem_of_a_shared_file_is_of_all_its_episodes(tmp_path: Path) -> None:
@@ -499,7 +507,7 @@ def test_a_problem_of_a_shared_file_is_of_all_its_episodes(tmp_path: Path) -> No
     shutil.copytree(SMALL / "v30_h264", root)
     path = next((root / "videos" / WRIST).rglob("*.mp4"))
     path.write_bytes(path.read_bytes()[:40] + bytes(5000))
-    (found,) = check(root, chunk_size=5).errors
+    (found,) = check(root, FLAGS).errors
     assert (found.where, found.episode) == (str(path), None)
     left_out = check_input_leaves_out(tmp_path, root)
     assert left_out == {0, 1, 2, 3}
@@ -518,9 +526,9 @@ def test_a_cut_video_costs_only_the_episodes_that_are_cut(tmp_path: Path) -> Non
     shutil.copytree(SMALL / "v30_h264", root)
     path = next((root / "videos" / WRIST).rglob("*.mp4"))
     encode(path, range(62), movflags="faststart")  # the header in front, as a download is cut off
-    assert not check(root, chunk_size=5).errors
+    assert not check(root, FLAGS).errors
     cut(path, int(path.stat().st_size * 0.7))
-    report = check(root, chunk_size=5)
+    report = check(root, FLAGS)
     lost = {finding.episode for finding in report.errors if finding.code == "video-truncated"}
     assert lost
     assert lost < {0, 1, 2, 3}
@@ -542,7 +550,7 @@ def test_numbers_of_episodes_do_not_move_when_some_are_lost(tmp_path: Path) -> N
 
 
 def test_episodes_that_are_not_used_are_still_known(tmp_path: Path) -> None:
-    report = check(SMALL / "v30_h264", chunk_size=5, only=frozenset({0}))
+    report = check(SMALL / "v30_h264", FLAGS, only=frozenset({0}))
     assert "table-extra" not in codes(report)
 
 

@@ -14,17 +14,18 @@ from typing import Any
 import pytest
 from torch import Tensor, nn
 
-from act.imitate_episodes import _parser as upstream_parser
 from act.imitate_episodes import parse as parse_upstream
+from act.imitate_episodes import parser as upstream_parser
 from act.network.act import ACT
 from act.policies.act import ACTPolicy
-from convert.__main__ import _parser as convert_parser
 from convert.__main__ import parse as parse_convert
-from convert.check.__main__ import _parser as check_parser
+from convert.__main__ import parser as convert_parser
+from convert.check.__main__ import parse as parse_check
+from convert.check.__main__ import parser as check_parser
 from docs.generate import PAGES, stale, write
-from job.command_line import parse, parser
-from job.config import knobs
 from job.errors import UsageError
+from job.flags import names_of
+from lerobot_to_act import JobFlags, parse, parser
 from tests.support.commands import arguments, run_python
 from tests.support.markdown import Page
 from tests.support.paths import ROOT, SMALL
@@ -105,7 +106,7 @@ def _parse(words: list[str]) -> Any:
     """What the command line `words` of a command asks for."""
     match words:
         case ["check", *rest]:
-            return check_parser().parse_args(rest)
+            return parse_check(rest)
         case ["convert", *rest]:
             return parse_convert(rest)
         case ["-m", "act.imitate_episodes", *rest]:
@@ -130,8 +131,8 @@ def test_every_flag_exists(page: Page) -> None:
 
 def test_help_has_one_line_per_flag() -> None:
     lines = parser({}).format_help().splitlines()
-    for knob in knobs():
-        assert len([line for line in lines if line.startswith(f"  --{knob.name} ")]) == 1, knob.name
+    for name in names_of(JobFlags):
+        assert len([line for line in lines if line.startswith(f"  --{name} ")]) == 1, name
     assert not [line for line in lines if line.startswith(" " * 10)]
 
 

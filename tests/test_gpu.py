@@ -27,7 +27,12 @@ def rows(tmp_path: Path, name: str, **flags: Any) -> list[dict[str, Any]]:
     given = {"num_epochs": 10, "batch_size": 1, "chunk_size": 5, "dropout": 0, "device": "cuda"}
     config = make_config(tmp_path, **given | flags)
     paths = write_episodes(tmp_path / name / "episodes", "raw")
-    train(config, paths, tmp_path / name / "run", Manifest(tmp_path / f"{name}.json", config))
+    train(
+        config,
+        paths,
+        tmp_path / name / "run",
+        Manifest(tmp_path / f"{name}.json", config.resolved()),
+    )
     lines = (tmp_path / name / "run/metrics.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
 

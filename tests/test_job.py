@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ import torch
 
 from job.command import log_to_terminal, run
 from job.machine import processor_name
+from job.manifest import Manifest
 from lerobot_to_act import do_job
 from tests.support.commands import (
     Ended,
@@ -419,7 +421,8 @@ def test_a_broken_dataset_is_one_line(
 def job_here(capsys: pytest.CaptureFixture[str], output: Path, **flags: Any) -> Ended:
     """The job in this process, which has torch already: for what needs no process of its own."""
     log_to_terminal()
-    code = run(make_config(output, **flags), output / "manifest.json", do_job)
+    config = make_config(output, **flags)
+    code = run(Manifest(output / "manifest.json", config.resolved()), partial(do_job, config))
     out, err = capsys.readouterr()
     return Ended(code, out, err, output)
 

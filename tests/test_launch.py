@@ -9,30 +9,27 @@ from pathlib import Path
 import pytest
 
 from act.processes.torchrun import _exit_code
-from job.command_line import parse
 from job.ranks import processes_to_start, take_over_from_scheduler
 from job.whole_files import write_json
-from tests.support.commands import make_config
+from lerobot_to_act import parse
 from tests.support.paths import ROOT
 
 
-def test_one_process_on_a_cpu_needs_no_group(tmp_path: Path) -> None:
-    assert processes_to_start(make_config(tmp_path)) == 0
-    assert processes_to_start(make_config(tmp_path, processes=3)) == 3
+def test_one_process_on_a_cpu_needs_no_group() -> None:
+    assert processes_to_start(0, "cpu") == 0
+    assert processes_to_start(3, "cpu") == 3
 
 
-def test_a_process_of_a_group_starts_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_process_of_a_group_starts_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
-    assert processes_to_start(make_config(tmp_path, processes=3)) == 0
+    assert processes_to_start(3, "cpu") == 0
 
 
 def test_several_machines_are_a_group_of_one_process_each(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PET_NNODES", "2")
-    assert processes_to_start(make_config(tmp_path)) == 1
+    assert processes_to_start(0, "cpu") == 1
 
 
 def test_aws_batch_is_understood() -> None:
@@ -69,16 +66,16 @@ def test_aws_batch_is_understood() -> None:
 def test_a_reason_counts_more_than_the_interruption_it_caused(
     tmp_path: Path, code: int, ended: dict[int, int], expected: int
 ) -> None:
-    assert _exit_code(make_config(tmp_path), code, ended, 2, "") == expected
+    assert _exit_code(tmp_path, code, ended, 2, "") == expected
 
 
 def test_a_killed_first_process_leaves_a_manifest_that_says_so(tmp_path: Path) -> None:
     path = tmp_path / "manifest.json"
     running = {"status": "running", "exit_code": None, "reason": None}
     path.write_text(json.dumps(running | {"started_at": "2026-01-02"}))
-    _exit_code(make_config(tmp_path), 1, {1: 75}, 2, "2026-01-03")
+    _exit_code(tmp_path, 1, {1: 75}, 2, "2026-01-03")
     assert json.loads(path.read_text())["status"] == "running"  # of another job
-    _exit_code(make_config(tmp_path), 1, {1: 75}, 2, "2026-01-01")
+    _exit_code(tmp_path, 1, {1: 75}, 2, "2026-01-01")
     values = json.loads(path.read_text())
     assert (values["status"], values["exit_code"]) == ("interrupted", 75)
     assert "local rank 0 was lost" in values["reason"]

@@ -12,7 +12,7 @@ from tests.support.commands import make_config
 
 def test_what_is_left_for_the_end_may_fail_and_the_manifest_says_so(tmp_path: Path) -> None:
     path = tmp_path / "manifest.json"
-    manifest = Manifest(path, make_config(tmp_path))
+    manifest = Manifest(path, make_config(tmp_path).resolved())
     seen = []
 
     def remove() -> None:

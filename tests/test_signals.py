@@ -67,7 +67,7 @@ def run_signalled(
 
 # In the order of a run: each continues what the one before left.
 PHASES = (
-    ("job.command_line:parse", TERM),
+    ("lerobot_to_act:parse", TERM),
     ("convert.check.gate:check_input", USR1),
     ("convert.episodes:_convert_all", INT),
     ("act.training.setup:prepare", TERM),

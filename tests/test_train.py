@@ -33,7 +33,9 @@ def rows(tmp_path: Path) -> Any:
         config = make_config(
             tmp_path, **({"num_epochs": 4, "batch_size": 1, "chunk_size": 5, "dropout": 0} | flags)
         )
-        train(config, paths, tmp_path / name, Manifest(tmp_path / "manifest.json", config))
+        train(
+            config, paths, tmp_path / name, Manifest(tmp_path / "manifest.json", config.resolved())
+        )
         lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
         return [json.loads(line) for line in lines]
 
@@ -56,7 +58,7 @@ def test_the_fast_path_gives_the_plain_paths_losses_over_50_steps(tmp_path: Path
     for plain in (False, True):
         run = prepare(
             config, [info.path for info in episodes.infos], tmp_path / "run",
-            Manifest(tmp_path / "m.json", config), Group(),
+            Manifest(tmp_path / "m.json", config.resolved()), Group(),
         )  # fmt: skip
         policy, network, optimizer = run.policy, run.network, run.optimizer
         if plain:

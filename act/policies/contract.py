@@ -5,16 +5,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from act.policies.flags import PolicyFlags
 from act.policies.policy import IMAGENET_MEAN, IMAGENET_STD
 from act.policies.statistics import describe
 from episodes.episode_set import Episodes, open_episodes
+from episodes.flags import EpisodeFlags
 from episodes.reader import FloatArray
-from job.config import Config
 from job.whole_files import sampled_sha256
 
 
 def describe_policy(
-    config: Config, episodes: Episodes, stats: dict[str, FloatArray], backbone_sha256: str | None
+    config: PolicyFlags,
+    episodes: Episodes,
+    stats: dict[str, FloatArray],
+    backbone_sha256: str | None,
 ) -> dict[str, Any]:
     """Input order, sizes, scaling, normalisation and output of the policy, as JSON."""
     info = episodes.infos[0]
@@ -65,7 +69,7 @@ def _list(names: tuple[str, ...] | None) -> list[str] | None:
     return None if names is None else list(names)
 
 
-def describe_files(config: Config, paths: Sequence[Path]) -> dict[str, Any]:
+def describe_files(config: EpisodeFlags, paths: Sequence[Path]) -> dict[str, Any]:
     """`describe_episodes` of episode files by their paths."""
     return describe_episodes(open_episodes(paths, config.camera_names))
 

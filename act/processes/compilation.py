@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
-from job.config import Config
+from act.processes.flags import MachineFlags
 from job.errors import UsageError
 
 
-def check_compiler(config: Config, device: torch.device) -> None:
+def check_compiler(config: MachineFlags, device: torch.device) -> None:
     """Refuse `--compile on` where torch.compile has nothing to work with."""
     if config.compile != "on":
         return

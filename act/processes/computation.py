@@ -8,9 +8,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from act.batches.loader import Batch
 from act.policies.policy import Policy
+from act.processes.flags import MachineFlags
 from act.processes.group import Group
 from act.processes.precision import resolved_precision
-from job.config import Config
 
 
 class Computation(nn.Module):
@@ -28,7 +28,9 @@ class Computation(nn.Module):
             return self.policy.losses(*inputs)  # type: ignore[arg-type]
 
 
-def computation(config: Config, policy: Policy, device: torch.device, group: Group) -> nn.Module:
+def computation(
+    config: MachineFlags, policy: Policy, device: torch.device, group: Group
+) -> nn.Module:
     """The policy's losses, computed as the flags say; the policy's own weights are used."""
     precision = resolved_precision(config, device)
     if device.type == "cuda":
@@ -58,7 +60,7 @@ def losses(module: nn.Module, batch: Batch) -> dict[str, Tensor]:
     )
 
 
-def describe(config: Config, device: torch.device) -> dict[str, Any]:
+def describe(config: MachineFlags, device: torch.device) -> dict[str, Any]:
     """What was decided in place of `auto`."""
     return {
         "precision": resolved_precision(config, device),

@@ -2,11 +2,11 @@
 
 import torch
 
-from job.config import Config
+from act.processes.flags import MachineFlags
 from job.errors import UsageError
 
 
-def resolved_precision(config: Config, device: torch.device) -> str:
+def resolved_precision(config: MachineFlags, device: torch.device) -> str:
     """What `--precision auto` is: TF32 on a GPU; a CPU knows none."""
     if config.precision == "tf32" and device.type != "cuda":
         raise UsageError(

@@ -18,7 +18,6 @@ from torch.distributed.elastic.rendezvous import RendezvousError
 from torch.distributed.run import parse_args, run
 
 from job import signals
-from job.config import Config
 from job.errors import EXIT_BUG, EXIT_DONE, Interrupted, JobError, OutputError, first_line
 from job.machine import cpu_count
 from job.manifest import now
@@ -31,7 +30,7 @@ logger = logging.getLogger("act")
 _SIGNALS = ",".join(number.name for number in SIGNALS)
 
 
-def launch(config: Config, program: Path, argv: Sequence[str], count: int) -> int:
+def launch(output: Path, program: Path, argv: Sequence[str], count: int) -> int:
     """Run `program` with `argv` as `count` processes of a group; returns the exit code of them."""
     flags = ["--nproc-per-node", str(count), "--signals-to-handle", _SIGNALS]
     # by address: a container without a network cannot look up its own name
@@ -47,7 +46,7 @@ def launch(config: Config, program: Path, argv: Sequence[str], count: int) -> in
         logger.error("%s: cannot be used (%s); make room there", error.filename, error.strerror)
         return OutputError.exit_code
     ended = {number: int(text) for number, text in texts.items() if text}  # else killed writing
-    return _exit_code(config, code, ended, count, started_at)
+    return _exit_code(output, code, ended, count, started_at)
 
 
 def _run(argv: list[str]) -> int:
@@ -64,9 +63,7 @@ def _run(argv: list[str]) -> int:
     return EXIT_DONE
 
 
-def _exit_code(
-    config: Config, code: int, ended: dict[int, int], count: int, started_at: str
-) -> int:
+def _exit_code(output: Path, code: int, ended: dict[int, int], count: int, started_at: str) -> int:
     """One code of all: a reason not to try again counts more than the interruption it caused."""
     codes = [ended.get(number) for number in range(count)]
     if code == EXIT_DONE or set(codes) == {EXIT_DONE}:  # a signal may come as they end
@@ -82,7 +79,7 @@ def _exit_code(
         )
         logger.error("%s", reason)
         if lost == 0:
-            _end_manifest(config.output / "manifest.json", reason, started_at)
+            _end_manifest(output / "manifest.json", reason, started_at)
     return Interrupted.exit_code
 
 

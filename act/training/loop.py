@@ -30,6 +30,7 @@ from act.processes.group import Ask, Group
 from act.processes.precision import resolved_precision
 from act.training.checkpoints import LAST, epoch_path, run_files
 from act.training.curves import draw_curves
+from act.training.flags import TrainingFlags
 from act.training.metrics import Row
 from act.training.plan import describe_training, say_plan
 from act.training.run_folder import check_folder
@@ -37,7 +38,6 @@ from act.training.schedule import kl_factor, lr_factor
 from act.training.setup import Run, prepare
 from act.training.state import State
 from job import signals
-from job.config import Config
 from job.errors import DivergedError, Interrupted, JobError, OutputError, first_line
 from job.manifest import Manifest
 from job.progress import progress_bar
@@ -48,7 +48,7 @@ CURVES_EPOCHS = 100
 _SIGNS_OF_NO_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
 
 
-def check_ready(config: Config, folder: Path) -> bool:
+def check_ready(config: TrainingFlags, folder: Path) -> bool:
     """Refuse what would stop training, before hours of conversion; True where it has ended."""
     if check_folder(config, folder):
         return True
@@ -60,7 +60,7 @@ def check_ready(config: Config, folder: Path) -> bool:
 
 
 def train(
-    config: Config,
+    config: TrainingFlags,
     paths: Sequence[Path],
     folder: Path,
     manifest: Manifest,
@@ -106,7 +106,7 @@ def _set_norms(run: Run) -> None:
 
 
 @contextlib.contextmanager
-def _memory_errors(config: Config, manifest: Manifest) -> Iterator[None]:
+def _memory_errors(config: TrainingFlags, manifest: Manifest) -> Iterator[None]:
     """Running out of memory is told with what to lower."""
     try:
         yield

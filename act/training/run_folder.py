@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from act.training.checkpoints import LAST, run_files
+from act.training.flags import ResumeFlags
 from act.training.state import STATE
-from job.config import Config, knobs
 from job.errors import UsageError
+from job.flags import Flags
 from job.whole_files import read_json, write_json
 
 _WHICH = "run.json"
 _FORMAT = 1
 
 
-def check_folder(config: Config, folder: Path) -> bool:
+def check_folder(config: ResumeFlags, folder: Path) -> bool:
     """Whether the run that was asked for is finished there.
 
     Raises UsageError when the folder holds another run, or one that must not be gone on with.
@@ -33,12 +34,12 @@ def check_folder(config: Config, folder: Path) -> bool:
     if which is None:
         _refuse_foreign(folder)
         return False
-    _compare(folder, which["flags"], _flags(config))
+    _compare(folder, which["flags"], config.shaping())
     # the state goes when all else is done: until then a run is gone on with, if only to its end
     return (folder / LAST).exists() and not (folder / STATE).exists()
 
 
-def claim(config: Config, folder: Path, dataset: Mapping[str, Any]) -> None:
+def claim(config: Flags, folder: Path, dataset: Mapping[str, Any]) -> None:
     """Say whose the folder is; raises UsageError when its run is of another dataset.
 
     dataset: the manifest's section
@@ -47,7 +48,7 @@ def claim(config: Config, folder: Path, dataset: Mapping[str, Any]) -> None:
     which = _read(folder)
     if which is None:
         episodes = {"fingerprint": dataset["fingerprint"], "lengths": lengths}
-        values = {"format": _FORMAT, "flags": _flags(config), "dataset": episodes}
+        values = {"format": _FORMAT, "flags": config.shaping(), "dataset": episodes}
         write_json(folder / _WHICH, values)
     elif which["dataset"]["fingerprint"] != dataset["fingerprint"]:
         before, now = which["dataset"]["lengths"], lengths
@@ -57,13 +58,6 @@ def claim(config: Config, folder: Path, dataset: Mapping[str, Any]) -> None:
             f"{which['dataset']['fingerprint'][:12]}…, now {dataset['fingerprint'][:12]}…), "
             f"expected the same; choose another --run_name"
         )
-
-
-def _flags(config: Config) -> dict[str, Any]:
-    """The flags that shape the result, as they were asked for."""
-    values = config.resolved()
-    shaping = {knob.name: values[knob.name] for knob in knobs() if not knob.metadata["same_run"]}
-    return shaping | {"sim": config.is_sim}  # by the task's name, where it is auto
 
 
 def _compare(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -2,10 +2,10 @@
 
 import math
 
-from job.config import Config
+from act.training.flags import TrainingFlags
 
 
-def lr_factor(config: Config, step: int, steps: int) -> float:
+def lr_factor(config: TrainingFlags, step: int, steps: int) -> float:
     """What the learning rates are multiplied by at `step` of `steps`."""
     factor = _grown(step, config.lr_warmup)
     if config.lr_schedule == "cosine":
@@ -14,7 +14,7 @@ def lr_factor(config: Config, step: int, steps: int) -> float:
     return factor
 
 
-def kl_factor(config: Config, step: int) -> float:
+def kl_factor(config: TrainingFlags, step: int) -> float:
     """What the weight of the KL term is multiplied by at `step`."""
     return _grown(step, config.kl_warmup)
 

@@ -18,6 +18,7 @@ from act.network.cnnmlp import CNNMLP
 from act.policies.act import ACTPolicy
 from act.policies.cnnmlp import CNNMLPPolicy
 from act.policies.contract import describe_episodes, describe_policy
+from act.policies.flags import NUM_HEADS
 from act.policies.policy import Policy
 from act.policies.statistics import norm_stats, save_stats
 from act.policies.weights import read_backbone
@@ -26,6 +27,7 @@ from act.processes.device import choose_device, describe_device
 from act.processes.group import Group
 from act.training.best import Best
 from act.training.checkpoints import BEST, snapshot_epochs
+from act.training.flags import TrainingFlags
 from act.training.metrics import Metrics
 from act.training.run_folder import claim
 from act.training.state import (
@@ -38,7 +40,6 @@ from act.training.state import (
     state_errors,
 )
 from episodes.episode_set import Episodes, open_episodes
-from job.config import NUM_HEADS, Config
 from job.errors import UsageError
 from job.machine import cores_each, keep_freed_memory
 from job.manifest import Manifest
@@ -51,7 +52,7 @@ _MAX_LOADER_THREADS = 8
 class Run:
     """What one training run is made of."""
 
-    config: Config
+    config: TrainingFlags
     folder: Path
     manifest: Manifest
     episodes: Episodes
@@ -101,13 +102,13 @@ def loader_threads() -> int:
     return min(cores_each(), _MAX_LOADER_THREADS)
 
 
-def global_batch(config: Config, group: Group) -> int:
+def global_batch(config: TrainingFlags, group: Group) -> int:
     """`--batch_size` is of all processes together, or of each one, as `--batch_mode` says."""
     return config.batch_size * (group.size if config.batch_mode == "fixed_per_gpu" else 1)
 
 
 def prepare(
-    config: Config, paths: Sequence[Path], folder: Path, manifest: Manifest, group: Group
+    config: TrainingFlags, paths: Sequence[Path], folder: Path, manifest: Manifest, group: Group
 ) -> Run:
     """Open the episodes, build the policy, go on from the state that a run before left.
 
@@ -184,7 +185,7 @@ def prepare(
     )
 
 
-def _claim(config: Config, folder: Path, manifest: Manifest, group: Group) -> State | None:
+def _claim(config: TrainingFlags, folder: Path, manifest: Manifest, group: Group) -> State | None:
     """Make the folder this run's, or find it so; returns the state to go on from."""
     content = None
     if group.is_first:
@@ -194,7 +195,7 @@ def _claim(config: Config, folder: Path, manifest: Manifest, group: Group) -> St
     return None if content is None else parse_state(content, folder)
 
 
-def _sampler(config: Config, episodes: Episodes, group: Group) -> Sampler:
+def _sampler(config: TrainingFlags, episodes: Episodes, group: Group) -> Sampler:
     return Sampler(
         episodes,
         config.seed,
@@ -208,7 +209,7 @@ def _sampler(config: Config, episodes: Episodes, group: Group) -> Sampler:
     )
 
 
-def _augmentation(config: Config, episodes: Episodes) -> Augmentation:
+def _augmentation(config: TrainingFlags, episodes: Episodes) -> Augmentation:
     if config.camera_dropout and len(episodes.camera_names) == 1:
         raise UsageError(
             f"--camera_dropout {config.camera_dropout} cannot apply: the episodes have one camera, "
@@ -225,14 +226,14 @@ def _augmentation(config: Config, episodes: Episodes) -> Augmentation:
 
 
 def _passes(
-    config: Config, progress: Progress, train_episodes: list[int], val_episodes: list[int]
+    config: TrainingFlags, progress: Progress, train_episodes: list[int], val_episodes: list[int]
 ) -> Iterator[tuple[Pass, list[int]]]:
     begun = progress.epoch, bool(progress.val), progress.epoch_samples
     for one in passes(config.epochs, *begun):
         yield one, train_episodes if one.train else val_episodes
 
 
-def _is_cached(config: Config, episodes: Episodes, device: torch.device) -> bool:
+def _is_cached(config: TrainingFlags, episodes: Episodes, device: torch.device) -> bool:
     if config.data_cache == "gpu" and device.type != "cuda":
         raise UsageError(
             f"--data_cache gpu cannot apply: training is on {device}, which needs no copy of the "
@@ -250,7 +251,7 @@ def _resolved_dims(episodes: Episodes) -> dict[str, Any]:
     return {"state_dim": info.qpos_dim if same else 0, "sim": str(info.sim).lower()}
 
 
-def make_policy(config: Config, episodes: Episodes) -> tuple[Policy, str | None]:
+def make_policy(config: TrainingFlags, episodes: Episodes) -> tuple[Policy, str | None]:
     """The policy for these episodes, seeded, and the SHA-256 of its backbone's weights."""
     torch.manual_seed(config.seed)
     qpos_dim, action_dim = episodes.infos[0].qpos_dim, episodes.infos[0].action_dim

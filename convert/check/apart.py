@@ -12,15 +12,15 @@ from typing import Any
 
 from convert.check.dataset import check
 from convert.findings import Report, error
+from convert.flags import DataFlags
 from convert.lerobot.file import tell_opened
-from convert.sources import LeftOut, read_sources
+from convert.sources import NOTHING, LeftOut, read_sources
 from job import signals, workers
-from job.config import Config
 from job.errors import DatasetError
 
 logger = logging.getLogger("act")
 
-Job = tuple[Config, LeftOut]
+_Task = tuple[Path, DataFlags, LeftOut, dict[str, Any]]
 
 
 class _Crash(Exception):  # noqa: N818  what happened to another process
@@ -30,23 +30,25 @@ class _Crash(Exception):  # noqa: N818  what happened to another process
         self.opened = opened  # the last file
 
 
-def check_apart(root: Path, job: Job | None = None, **options: Any) -> Report:
+def check_apart(
+    root: Path, flags: DataFlags, left_out: LeftOut = NOTHING, **options: Any
+) -> Report:
     """`convert.check.dataset.check` with those options, in another process.
 
-    job: look at the episodes that this job wants, alone
+    left_out: episodes that are not looked at
 
     Raises DatasetError when the metadata itself crashes it, OutputError when memory runs out,
     Interrupted on a signal.
     """
     try:
-        return _check(root, job, options)
+        return _check((root, flags, left_out, options))
     except _Crash as crash:
         logger.warning("%s; looking for the file", crash.error)
     crashing: dict[Path, str] = {}
     while True:
         try:
             again = options | {"threads": 1, "unread": frozenset(crashing)}
-            report = _check(root, job, again)
+            report = _check((root, flags, left_out, again))
         except _Crash as crash:
             path = crash.opened
             if path is None or path in crashing:  # it cannot be left out
@@ -58,9 +60,8 @@ def check_apart(root: Path, job: Job | None = None, **options: Any) -> Report:
             return report.finish()
 
 
-def _check(root: Path, job: Job | None, options: dict[str, Any]) -> Report:
+def _check(task: _Task) -> Report:
     opened: Path | None = None
-    task = (root, job, options)
     try:
         for told in workers.run(_work, [task], 1, lambda task: f"checking {task[0]}"):
             if isinstance(told, Report):
@@ -73,14 +74,14 @@ def _check(root: Path, job: Job | None, options: dict[str, Any]) -> Report:
     raise AssertionError("a check that ends has a report")
 
 
-def _work(task: tuple[Path, Job | None, dict[str, Any]], report: workers.Report) -> None:
-    root, job, options = task
+def _work(task: _Task, report: workers.Report) -> None:
+    root, flags, left_out, options = task
     tell_opened(report)
-    if job is not None:
-        with contextlib.suppress(DatasetError):  # which the check says better
-            sources = read_sources(*job)[1]
+    if left_out or flags.selects_episodes:
+        with contextlib.suppress(DatasetError):  # which the check reports better
+            sources = read_sources(flags, left_out)[1]
             options["only"] = frozenset(s.episode.index for s in sources if s.dataset.root == root)
-    report(check(root, **options))
+    report(check(root, flags, **options))
 
 
 def _message(what: str) -> str:

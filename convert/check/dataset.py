@@ -18,26 +18,23 @@ from convert.check.loose_files import check_all_files, check_leftovers, check_un
 from convert.check.tables import Rows, check_tables
 from convert.check.vectors import Vector, check_pair, check_vector, gather
 from convert.findings import Report, error, warning
+from convert.flags import DataFlags
 from convert.lerobot.dataset import EFFORT_KEY, VELOCITY_KEY, Dataset, choose_cameras, read_dataset
 from convert.lerobot.episode_list import Episode, files_of
 from job import machine
 from job.errors import DatasetError
 
+DEFAULTS = DataFlags()
 _STATES = ("observation.state", "state", "observation.qpos")
 _ACTIONS = ("action", "actions")
 _FPS_OFF = 0.01  # of the rate
 _FPS_ROUNDED = 1.0
 
 
-def check(  # noqa: PLR0913  one keyword per flag
+def check(
     root: Path,
+    flags: DataFlags = DEFAULTS,
     *,
-    camera_keys: tuple[str, ...] = (),
-    state_key: str = "auto",
-    action_key: str = "auto",
-    chunk_size: int = 100,
-    state_dim: int = 0,
-    resized: bool = False,
     deep: bool = False,
     output: Path | None = None,
     only: frozenset[int] | None = None,
@@ -46,7 +43,7 @@ def check(  # noqa: PLR0913  one keyword per flag
 ) -> Report:
     """Look at the dataset in `root` and say everything that is wrong with it.
 
-    resized: images will be brought to one size, so sizes may differ
+    flags: those of the job that is to be judged
     output: where it would be converted to, for the room on that disk
     only: the episodes to be used (None = all); the others are checked in the metadata alone
     unread: files that must not be opened, which leaves out the episodes in them
@@ -66,22 +63,22 @@ def check(  # noqa: PLR0913  one keyword per flag
     readable = tuple(episode for episode in wanted if unread.isdisjoint(files_of(episode)))
     dataset = replace(dataset, episodes=readable)
     _check_list(dataset, report)
-    cameras = choose_cameras(dataset, camera_keys, report.say)
+    cameras = choose_cameras(dataset, flags.camera_keys, report.say)
     vectors = [
-        _vector_key(dataset, "state", state_key, _STATES, report),
-        _vector_key(dataset, "action", action_key, _ACTIONS, report),
+        _vector_key(dataset, "state", flags.state_key, _STATES, report),
+        _vector_key(dataset, "action", flags.action_key, _ACTIONS, report),
     ]
     _say_facts(dataset, report)
     # threads wait on files and on FFmpeg, so a few more than cores
     with ThreadPoolExecutor(threads or 2 * machine.cpu_count()) as pool:
         rows = _check_rows(dataset, [key for key in vectors if key], listed, report, pool)
-        sizes = check_cameras(dataset, cameras, resized, report, pool)
+        sizes = check_cameras(dataset, cameras, flags.image_height_width is not None, report, pool)
         if deep:
             report.facts["decoded"] = f"{check_deep(dataset, cameras, report, pool)} frames"
     check_leftovers(dataset, report)
     report.facts["cameras"] = {key: f"{h}x{w}" for key, (h, w) in sizes.items()}
-    _check_values(dataset, rows, vectors, state_dim, report)
-    check_training(dataset, chunk_size, report)
+    _check_values(dataset, rows, vectors, flags.state_dim, report)
+    check_training(dataset, flags.chunk_size, report)
     check_room(dataset, sizes, output, report)
     return report.finish()
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from convert.check.apart import check_apart
 from convert.findings import WARNING, Finding, Report, refuse
+from convert.flags import ConversionFlags
 from convert.sources import NOTHING, LeftOut, find_datasets
-from job.config import Config
 
 logger = logging.getLogger("act")
 
@@ -17,7 +17,7 @@ _LISTS = ("episode-count", "frame-count", "episode-row", "episode-twice")
 _LOST = ("data", "videos", "meta/episodes")  # where a file may be broken without harm to others
 
 
-def check_input(config: Config, known: LeftOut | None = None) -> LeftOut:
+def check_input(config: ConversionFlags, known: LeftOut | None = None) -> LeftOut:
     """Check the input; says the warnings, raises the first error.
 
     With `--only_whole_episodes` what is broken is left out instead, and returned.
@@ -41,7 +41,7 @@ def check_input(config: Config, known: LeftOut | None = None) -> LeftOut:
     return left_out
 
 
-def _hint(config: Config, reports: list[Report]) -> None:
+def _hint(config: ConversionFlags, reports: list[Report]) -> None:
     if config.only_whole_episodes:
         return
     broken = sum(len(set(_broken(report))) for report in reports)
@@ -54,21 +54,18 @@ def _hint(config: Config, reports: list[Report]) -> None:
         logger.warning("--only_whole_episodes would go on without the %d broken episodes", broken)
 
 
-def _check(config: Config, root: Path, left_out: LeftOut, deep: bool) -> Report:
+def _check(config: ConversionFlags, root: Path, left_out: LeftOut, deep: bool) -> Report:
     return check_apart(
         root,
-        (config, left_out),
-        camera_keys=config.camera_keys,
-        state_key=config.state_key,
-        action_key=config.action_key,
-        chunk_size=config.chunk_size,
-        resized=config.image_size != "own",
+        config,
+        left_out,
+        output=config.output,
         deep=deep,
     )
 
 
 def _leave_out(
-    config: Config, reports: list[Report], left_out: LeftOut, deep: bool
+    config: ConversionFlags, reports: list[Report], left_out: LeftOut, deep: bool
 ) -> tuple[list[Report], LeftOut]:
     """Leave out what is broken and look again, until nothing is or nothing can be left out."""
     # the first N are the first N whole ones

@@ -37,9 +37,9 @@ from convert.plan import make_plan
 from episodes.episode_set import open_episodes
 from episodes.frames import FrameStore
 from episodes.reader import try_episode
-from job.config import Config
 from job.errors import JobError
 from job.machine import cpu_count
+from lerobot_to_act import JobFlags
 from tests.chaos.small_job import Lost, Results
 from tests.support.commands import make_config
 from tests.support.paths import SMALL
@@ -171,7 +171,7 @@ def _dataset(chance: random.Random, place: Path, apart: Apart) -> None:
             if "\n" in finding.message:
                 raise Lost(f"a message of several lines: {finding.message!r}")
     with _refused():
-        config: Config = make_config(place / "output", input=root, image_size="24x32")
+        config: JobFlags = make_config(place / "output", input=root, image_size="24x32")
         plan = make_plan(config, place / "output")
         (place / "output").mkdir(exist_ok=True)
         convert_episodes((plan, list(range(len(plan.sources)))), lambda _: None)

@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from job.command_line import parse
-from job.config import Config
+from lerobot_to_act import JobFlags, parse
 from tests.support.paths import ROOT
 
 # A network that trains in seconds on the 96x128 datasets.
@@ -54,7 +53,7 @@ def arguments(output: Path, **flags: Any) -> list[str]:
     return [word for pair in pairs for word in pair]
 
 
-def make_config(output: Path, **flags: Any) -> Config:
+def make_config(output: Path, **flags: Any) -> JobFlags:
     """The config of that command line."""
     return parse(arguments(output, **flags), {})
 

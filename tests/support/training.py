@@ -9,9 +9,9 @@ import pytest
 from act.processes.group import Group
 from act.training.loop import train
 from act.training.setup import Run, prepare
-from job.config import Config
 from job.errors import OutputError
 from job.manifest import Manifest
+from lerobot_to_act import JobFlags
 from tests.support.commands import make_config
 from tests.support.episodes import write_episodes
 
@@ -21,7 +21,9 @@ COMPARED = ("policy_last.ckpt", "policy_best.ckpt", "policy_epoch_0_seed_0.ckpt"
 def prepared(tmp_path: Path, **flags: Any) -> Run:
     config = make_config(tmp_path, **({"batch_size": 1, "chunk_size": 5} | flags))
     paths = write_episodes(tmp_path / "episodes", "raw")
-    return prepare(config, paths, tmp_path / "run", Manifest(tmp_path / "m.json", config), Group())
+    return prepare(
+        config, paths, tmp_path / "run", Manifest(tmp_path / "m.json", config.resolved()), Group()
+    )
 
 
 def same(one: list[dict[str, Any]], other: list[dict[str, Any]], tolerance: float = 1e-5) -> bool:
@@ -56,14 +58,19 @@ class Short:
         self.folder = tmp_path / "run"
         self.paths = write_episodes(tmp_path / "episodes", "raw")
 
-    def config(self, **flags: Any) -> Config:
+    def config(self, **flags: Any) -> JobFlags:
         return make_config(
             self.tmp_path, **({"num_epochs": 3, "batch_size": 1, "chunk_size": 5} | flags)
         )
 
     def run(self, **flags: Any) -> None:
         config = self.config(**flags)
-        train(config, self.paths, self.folder, Manifest(self.tmp_path / "manifest.json", config))
+        train(
+            config,
+            self.paths,
+            self.folder,
+            Manifest(self.tmp_path / "manifest.json", config.resolved()),
+        )
 
     def interrupted(self, monkeypatch: pytest.MonkeyPatch, **flags: Any) -> None:
         """Run until a full disk ends it, at the curves of the first epoch: a state is there."""

@@ -1,0 +1,116 @@
+"""The flags of training, and all together that shape one."""
+
+from dataclasses import dataclass
+
+from act.batches.flags import AugmentationFlags, LoaderFlags
+from act.policies.flags import PolicyFlags
+from act.processes.flags import MachineFlags
+from episodes.flags import EpisodeFlags
+from job.bounds import above, at_least, seed, usual_number
+from job.errors import UsageError
+from job.flags import Flags, flag
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumeFlags(Flags):
+    """How a run is resumed."""
+
+    title = "run"
+
+    resume: str = flag(
+        "Whether a run that was interrupted is resumed; never = only from the start.",
+        "auto",
+        choices=("auto", "never"),
+        same_run=True,
+    )
+    state_interval_minutes: float = flag(
+        "Minutes between the states that a run is resumed from.",
+        10.0,
+        check=at_least(0),
+        same_run=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizationFlags(Flags):
+    """Epochs, batches, and updates."""
+
+    title = "training"
+
+    seed: int = flag("Seed of weights, sampling and dropout, but not of the split.", 0, check=seed)
+    num_epochs: int = flag(
+        "Number of epochs; an epoch is one random step of each episode.",
+        12000,
+        check=usual_number,
+    )
+    steps: int = flag("Number of epochs too, when --num_epochs is 0 or less.", 0, check=at_least(0))
+    batch_size: int = flag("Number of samples in a batch.", 64, check=at_least(1))
+    batch_mode: str = flag(
+        "Whether --batch_size is shared by all GPUs, or each one's.",
+        "fixed_global",
+        choices=("fixed_global", "fixed_per_gpu"),
+    )
+    learning_rate: float = flag(
+        "Learning rate of everything but the image backbone.", 5e-5, check=above(0)
+    )
+    lr_backbone: float = flag("Learning rate of the image backbone.", 1e-5, check=at_least(0))
+    weight_decay: float = flag("Weight decay of AdamW.", 1e-4, check=at_least(0))
+    grad_clip: float = flag(
+        "Largest norm of the gradient; 0 = any, as in upstream.", 0.0, check=at_least(0)
+    )
+    lr_schedule: str = flag(
+        "Course of the learning rates; cosine falls to 0 at the last step.",
+        "constant",
+        choices=("constant", "cosine"),
+    )
+    lr_warmup: int = flag(
+        "Number of steps over which the learning rates grow from 0.", 0, check=at_least(0)
+    )
+    early_stopping: int = flag(
+        "Epochs without a better validation loss that end training; 0 = never.",
+        0,
+        check=at_least(0),
+    )
+    save_interval: int = flag(
+        "Number of epochs between writes of the manifest.",
+        6000,
+        check=at_least(1),
+        same_run=True,
+    )
+    keep_checkpoints: int = flag(
+        "Largest number of upstream's snapshots that are kept, evenly spaced.",
+        10,
+        check=at_least(0),
+        same_run=True,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.epochs < 1:
+            raise UsageError(
+                f"--num_epochs {self.num_epochs} with --steps {self.steps}: nothing to train; "
+                f"expected one of them above 0"
+            )
+        if self.steps and self.num_epochs > 0:
+            raise UsageError(
+                f"--steps {self.steps} cannot apply: it counts only when --num_epochs <= 0, "
+                f"found {self.num_epochs}; add --num_epochs 0 or leave --steps out"
+            )
+
+    @property
+    def epochs(self) -> int:
+        """The epochs to train."""
+        return self.num_epochs if self.num_epochs > 0 else self.steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingFlags(
+    EpisodeFlags,
+    OptimizationFlags,
+    AugmentationFlags,
+    PolicyFlags,
+    MachineFlags,
+    LoaderFlags,
+    ResumeFlags,
+):
+    """All that a training needs, whichever command starts it."""

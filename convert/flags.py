@@ -1,0 +1,169 @@
+"""The flags of a conversion, of its check, and of both as commands of their own."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from convert.choice import parse_ranges
+from episodes.flags import ChunkFlags, EpisodeFlags
+from job.bounds import at_least, distinct, percent, some_text
+from job.errors import UsageError
+from job.flags import Flags, flag, names_of
+from job.run_flags import OutputFlags, RunFlags, TaskFlags
+
+
+def _ranges(value: str) -> str | None:
+    try:
+        parse_ranges(value)
+    except ValueError:
+        return "episode numbers and half-open ranges, like 0:40,55"
+    return None
+
+
+def _size(value: str) -> str | None:
+    fine = value == "own" or re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", value)
+    return None if fine else "HEIGHTxWIDTH in pixels, like 240x320, or own"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordingFlags(EpisodeFlags, TaskFlags):
+    """Which part of the recordings is converted."""
+
+    title = "data"
+
+    camera_keys: tuple[str, ...] = flag(
+        "LeRobot image keys, comma-separated; auto = all but depth.", (), check=distinct
+    )
+    image_size: str = flag(
+        "Size (HxW) to which every camera is reduced, by area; own = as recorded.",
+        "own",
+        check=_size,
+    )
+    state_key: str = flag("LeRobot feature that becomes qpos.", "auto", check=some_text)
+    action_key: str = flag("LeRobot feature that becomes action.", "auto", check=some_text)
+    episodes: str = flag(
+        "Only these episodes are used, like 0:40,55: 0 to 39, and 55.", "all", check=_ranges
+    )
+    exclude_episodes: str = flag("These episodes are left out, like 7,12.", "none", check=_ranges)
+    only_whole_episodes: bool = flag(
+        "Episodes that the check finds broken are left out.", False, same_run=True
+    )
+    sim: str = flag(
+        "The episodes' sim attribute; false trains on action[t-1].",
+        "auto",
+        choices=("auto", "true", "false"),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        keys, names = self.camera_keys, self.camera_names
+        if keys and names and len(keys) != len(names):
+            raise UsageError(
+                f"--camera_names has {len(names)} names and --camera_keys {len(keys)} keys; "
+                f"expected one name for each key, in the same order"
+            )
+
+    @property
+    def selects_episodes(self) -> bool:
+        """Whether less than every episode is asked for."""
+        asked = (self.episodes, self.exclude_episodes, self.max_episodes)
+        return asked != ("all", "none", 0)
+
+    @property
+    def is_sim(self) -> bool:
+        """`--sim`, where it is auto by the task's name."""
+        return self.sim == "true" or (self.sim == "auto" and self.task_name.startswith("sim_"))
+
+    @property
+    def image_height_width(self) -> tuple[int, int] | None:
+        """`--image_size` as (H, W); None = as recorded."""
+        if self.image_size == "own":
+            return None
+        height, width = self.image_size.split("x")
+        return int(height), int(width)
+
+    def shaping(self) -> dict[str, Any]:
+        """The flags that shape the result; `sim` by the task's name, where it is auto."""
+        return super().shaping() | {"sim": self.is_sim}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFlags(RecordingFlags, ChunkFlags):
+    """All that the check judges: what the episode files will hold, and the chunks cut of them."""
+
+    title = "conversion"
+
+    fix_quaternions: bool = flag("Orientations are made unit-length and continuous in sign.", False)
+    image_storage: str = flag(
+        "How images are stored: as raw pixels, or as JPEG in ALOHA's compressed layout.",
+        "raw",
+        choices=("raw", "jpeg"),
+    )
+    jpeg_quality: int = flag(
+        "Quality of --image_storage jpeg, 1 to 100.",
+        95,
+        check=percent,
+        only_with=("image_storage", "jpeg"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConversionFlags(DataFlags, OutputFlags):
+    """A conversion."""
+
+    title = "conversion"
+
+    convert_workers: int = flag(
+        "Number of processes that convert; 0 = by cores and memory.",
+        0,
+        check=at_least(0),
+        same_run=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeepFlags(Flags):
+    """What becomes of the episodes that a run converts for itself."""
+
+    title = "conversion"
+
+    keep_converted_hdf5: bool = flag(
+        "The folder converted_hdf5/ is kept after a completed run.", False, same_run=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConversionFlags(RunFlags, ConversionFlags, KeepFlags):
+    """The conversion of a run."""
+
+
+def conversion_only() -> frozenset[str]:
+    """The flags that mean nothing for an input of episode files, which are not converted."""
+    other = names_of(EpisodeFlags) | names_of(ChunkFlags) | names_of(RunFlags)
+    return names_of(RunConversionFlags) - other
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertFlags(ConversionFlags):
+    """The command `convert`."""
+
+    title = "machines side by side"
+
+    shard: str = flag(
+        "Share i/n of the work: every n-th episode; auto = a scheduler's array.", "auto"
+    )
+    check_whole: bool = flag("Nothing is converted; every episode must be there.", False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckFlags(DataFlags):
+    """The command `check`."""
+
+    title = "report"
+
+    json: bool = flag("The report is JSON.", False)
+    deep: bool = flag("Every frame is decoded too.", False)
+    output: Path | None = flag(
+        "Folder that the job would write to, to judge the room on its disk.", None
+    )

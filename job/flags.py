@@ -1,0 +1,139 @@
+"""How flags are declared: a frozen class of them, each said once, from which all else follows.
+
+A group of flags is a frozen dataclass in the room whose thing it describes; a command is a class
+that inherits the groups it takes. `job/command_line.py` makes the parser of such a class.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from job.errors import UsageError
+
+Check = Callable[[Any], str | None]  # what was expected, or None when the value is fine
+REQUIRED = dataclasses.MISSING
+
+
+def flag(
+    help: str,
+    default: Any = REQUIRED,
+    *,
+    check: Check | None = None,
+    choices: Sequence[str] = (),
+    same_run: bool = False,
+    only_with: Sequence[str] = (),
+    environ: str = "",
+) -> Any:
+    """A field of a class of flags; without a default it must be given.
+
+    help: a sentence that stands alone
+    same_run: another value changes no result, so a run may be resumed with it
+    only_with: another flag and the values of it that this one needs; given with any other value,
+        the command is refused
+    environ: the variable of the environment that holds another default, if it is set
+    """
+    declared = Flag(help, check, tuple(choices), same_run, tuple(only_with), environ)
+    return field(default=default, metadata={"flag": declared})
+
+
+def required(group: type["Flags"], name: str) -> Any:
+    """The flag `name` of `group`, to be declared again by a command that insists on it."""
+    (declared,) = (entry for entry in dataclasses.fields(group) if entry.name == name)
+    return field(metadata=declared.metadata)
+
+
+@dataclass(frozen=True)
+class Flag:
+    """What is said of a flag besides its name, type and default."""
+
+    help: str
+    check: Check | None
+    choices: tuple[str, ...]
+    same_run: bool
+    only_with: tuple[str, ...]
+    environ: str
+
+
+F = TypeVar("F", bound="Flags")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flags:
+    """The flags of a command or a group of them; raises UsageError for values out of bounds."""
+
+    title: ClassVar[str] = ""  # of the group in `--help`
+    given: frozenset[str] = frozenset()  # names of the flags that were on the command line
+
+    def __post_init__(self) -> None:
+        for entry, declared in flags_of(type(self)):
+            _check_value(entry, declared, getattr(self, entry.name))
+        for entry, declared in flags_of(type(self)):
+            if entry.name in self.given and declared.only_with:
+                self._check_applies(entry.name, *declared.only_with)
+
+    def _check_applies(self, name: str, other: str, *values: str) -> None:
+        found = getattr(self, other, None)
+        if found is not None and found not in values:
+            raise UsageError(f"--{name} cannot apply to --{other} {found}; leave it out")
+
+    def resolved(self) -> dict[str, Any]:
+        """Every flag and its value, as JSON has it."""
+        return {entry.name: as_json(getattr(self, entry.name)) for entry, _ in flags_of(type(self))}
+
+    def shaping(self) -> dict[str, Any]:
+        """The flags that shape the result, as JSON has them: another value is another run."""
+        values = self.resolved()
+        return {
+            e.name: values[e.name] for e, declared in flags_of(type(self)) if not declared.same_run
+        }
+
+    def part(self, group: type[F]) -> F:
+        """The flags of a group alone."""
+        names = names_of(group)
+        values = {name: getattr(self, name) for name in names}
+        return group(**values, given=self.given & names)
+
+
+def flags_of(group: type[Flags]) -> Iterator[tuple["dataclasses.Field[Any]", Flag]]:
+    """The flags of a class, those of its bases first."""
+    for entry in dataclasses.fields(group):
+        if "flag" in entry.metadata:
+            yield entry, entry.metadata["flag"]
+
+
+def names_of(group: type[Flags]) -> frozenset[str]:
+    """The names of the flags of a class."""
+    return frozenset(entry.name for entry, _ in flags_of(group))
+
+
+def titled(group: type[Flags]) -> dict[str, list["dataclasses.Field[Any]"]]:
+    """The flags of a class by the title of the group that each was declared in first."""
+    found: dict[str, list[dataclasses.Field[Any]]] = {}
+    for base in group.__mro__:  # the titles in the order in which the command names its groups
+        if title := vars(base).get("title"):
+            found.setdefault(title, [])
+    for entry, _ in flags_of(group):
+        declaring = [
+            base for base in group.__mro__ if entry.name in vars(base).get("__annotations__", ())
+        ]
+        found[vars(declaring[-1])["title"]].append(entry)
+    return {title: entries for title, entries in found.items() if entries}
+
+
+def as_json(value: Any) -> Any:
+    """A flag's value as JSON has it; an empty tuple is `auto`."""
+    if isinstance(value, tuple):
+        return [as_json(item) for item in value] or "auto"
+    return str(value) if isinstance(value, Path) else value
+
+
+def _check_value(entry: "dataclasses.Field[Any]", declared: Flag, value: Any) -> None:
+    if value == entry.default:
+        return
+    expected = declared.check(value) if declared.check else None
+    if declared.choices and value not in declared.choices:
+        expected = f"one of {', '.join(declared.choices)}"
+    if expected:
+        raise UsageError(f"--{entry.name} is {as_json(value)!r}, expected {expected}")

@@ -1,0 +1,55 @@
+"""The flags of every run: its name, its task, and where it writes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from job.bounds import at_least, file_name, some_text
+from job.flags import Flags, flag, required
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskFlags(Flags):
+    """The task."""
+
+    title = "run"
+
+    task_name: str = flag(
+        "Name of the task, for the records; one that starts with sim_ also sets --sim.",
+        "",
+        check=some_text,
+        same_run=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputFlags(Flags):
+    """Where a command writes."""
+
+    title = "run"
+
+    output: Path = flag(
+        "Folder that everything is written to.", Path("/data/output"), same_run=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFlags(TaskFlags, OutputFlags):
+    """A run: a folder of its own in the output."""
+
+    title = "run"
+
+    run_name: str = flag(
+        "Name of the run, and of its folder under checkpoints/.", check=file_name, same_run=True
+    )
+    task_name: str = required(TaskFlags, "task_name")
+    max_hours: float = flag(
+        "Hours after which the job saves its state and ends with code 75; 0 = no limit.",
+        0.0,
+        check=at_least(0),
+        same_run=True,
+    )
+
+    @property
+    def run_folder(self) -> Path:
+        """The folder of the run."""
+        return self.output / "checkpoints" / self.run_name

@@ -78,7 +78,7 @@ def convert(
     todo = [number for number in mine if not _is_done(plan, number, paths[number])]
     if shard == WHOLE:  # other shards may be writing theirs
         _drop_stale(folder, paths)
-    _say_plan(plan, mine, todo)
+    _log_plan(plan, mine, todo)
     _check_room(plan, todo)
     rate = None
     if todo:
@@ -364,7 +364,7 @@ def _check_room(plan: Plan, todo: list[int]) -> None:
         )
 
 
-def _say_plan(plan: Plan, mine: Sequence[int], todo: list[int]) -> None:
+def _log_plan(plan: Plan, mine: Sequence[int], todo: list[int]) -> None:
     listed = sum(len(dataset.episodes) for dataset in plan.datasets)
     for dataset in plan.datasets:
         logger.info(

@@ -1,7 +1,7 @@
 """What a look at a dataset finds: one record per problem, and the report made of them.
 
 Reading strictly and checking are one implementation: what may meet several problems says each to
-a `Say`. `refuse` makes the first error an exception; a check collects them all.
+a `Add`. `refuse` makes the first error an exception; a check collects them all.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ class Finding:
     camera: str | None = None
 
 
-Say = Callable[[Finding], None]
+Add = Callable[[Finding], None]
 
 
 def error(
@@ -60,7 +60,7 @@ def _finding(
     return Finding(code, severity, str(where), _one_line(place + what), episode, camera)
 
 
-def found(problem: DatasetError, where: Path, **named: Any) -> Finding:
+def finding_of(problem: DatasetError, where: Path, **named: Any) -> Finding:
     """What a strict function raised, as a finding; `where` and `named` fill what it left open."""
     return Finding(
         problem.code,
@@ -99,13 +99,13 @@ class Report:
     seconds: float = 0.0
     _started: float = field(default_factory=time.monotonic)
 
-    def say(self, finding: Finding) -> None:
+    def add(self, finding: Finding) -> None:
         """Take a finding."""
         self.findings.append(finding)
 
     def catch(self, problem: DatasetError, where: Path, **named: Any) -> None:
         """Take what a strict function raised."""
-        self.say(found(problem, where, **named))
+        self.add(finding_of(problem, where, **named))
 
     def finish(self) -> "Report":
         """Put the findings in order and stop the clock."""

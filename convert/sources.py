@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convert.choice import chosen, parse_ranges
-from convert.findings import Finding, Say, refuse
+from convert.findings import Add, Finding, refuse
 from convert.flags import RecordingFlags
 from convert.lerobot.dataset import Dataset, Episode, is_dataset, read_dataset
 from job.errors import DatasetError, UsageError
@@ -71,8 +71,8 @@ def read_sources(
     Raises DatasetError for metadata that is wrong, unless only whole episodes are to be used: the
     check has then looked which those are.
     """
-    say: Say = _pass_over if config.only_whole_episodes else refuse
-    datasets = [read_dataset(root, say) for root in find_datasets(config.input)]
+    add: Add = _pass_over if config.only_whole_episodes else refuse
+    datasets = [read_dataset(root, add) for root in find_datasets(config.input)]
     wanted = [
         source
         for number, source in _numbered(datasets)

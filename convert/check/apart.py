@@ -56,7 +56,7 @@ def check_apart(
             crashing[path] = str(crash.error)
         else:
             for path, what in crashing.items():
-                report.say(error("file-crash", path, _message(what)))
+                report.add(error("file-crash", path, _message(what)))
             return report.finish()
 
 

@@ -27,7 +27,7 @@ def check_training(dataset: Dataset, chunk_size: int, report: Report) -> None:
             f"(the shortest has {lengths.min()}); {100 * share:.1f} % of what is learnt from is "
             f"padding, which counts for nothing; a smaller --chunk_size wastes less"
         )
-        report.say(warning("chunk-padding", dataset.root / "meta", what))
+        report.add(warning("chunk-padding", dataset.root / "meta", what))
 
 
 def check_room(
@@ -45,7 +45,7 @@ def check_room(
             f"reads them from disk again and again: a fast one, or fewer --camera_keys or a "
             f"smaller --image_size"
         )
-        report.say(warning("memory-room", dataset.root, what))
+        report.add(warning("memory-room", dataset.root, what))
     if output is None:
         return
     place = next((p for p in (output, *output.absolute().parents) if p.exists()), Path("/"))
@@ -57,4 +57,4 @@ def check_room(
             f"will refuse; free some, or --image_storage jpeg, a smaller --image_size, fewer "
             f"--camera_keys or --episodes"
         )
-        report.say(error("disk-room", output, what))
+        report.add(error("disk-room", output, what))

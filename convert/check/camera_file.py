@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from convert.findings import Finding, error, found, warning
+from convert.findings import Finding, error, finding_of, warning
 from convert.lerobot.dataset import Dataset, Episode, VideoSpan
 from job.errors import DatasetError
 
@@ -36,9 +36,9 @@ class CameraFile:
         """A warning of this file, or of one episode in it."""
         return warning(code, self.path, what, episode=episode, camera=self.key)
 
-    def found(self, problem: DatasetError, episode: int | None) -> Finding:
+    def finding_of(self, problem: DatasetError, episode: int | None) -> Finding:
         """What a reader raised."""
-        return found(problem, self.path, episode=episode, camera=self.key)
+        return finding_of(problem, self.path, episode=episode, camera=self.key)
 
 
 def camera_files(dataset: Dataset, keys: Iterable[str], dtype: str) -> list[CameraFile]:

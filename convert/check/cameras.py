@@ -53,7 +53,7 @@ def _probe(dataset: Dataset, report: Report, file: CameraFile) -> Probe | None:
     try:
         return probe(file.path, dataset.fps, dataset.file_firsts[file.path])
     except DatasetError as problem:
-        report.say(file.found(problem, file.episode))
+        report.add(file.finding_of(problem, file.episode))
         return None
 
 
@@ -63,32 +63,32 @@ def _check_probe(file: CameraFile, seen: Probe, report: Report) -> None:
             f"is {seen.pixel_format}, a depth or grey stream, expected colour; leave it out with "
             f"--camera_keys"
         )
-        report.say(file.error("video-depth", what))
+        report.add(file.error("video-depth", what))
     elif seen.bits > _BITS:
         what = f"has {seen.bits} bits per channel, expected {_BITS}; re-encode it if colours matter"
-        report.say(file.warning("video-bits", what))
+        report.add(file.warning("video-bits", what))
     if seen.start_s:
         base = "takes its timestamps as they are" if seen.first else "counts its frames from there"
         what = f"starts at {seen.start_s:.3f} s instead of 0; the dataset {base}"
-        report.say(file.warning("video-start", what))
+        report.add(file.warning("video-start", what))
     if seen.is_tagged and seen.colorspace not in _BT601:
         what = (
             f"has tagged colours (matrix {seen.colorspace}) and is converted by its tag, which "
             f"PyAV before 17, as in lerobot, does not do: up to 32 levels apart"
         )
-        report.say(file.warning("colour-tags", what))
+        report.add(file.warning("colour-tags", what))
     if seen.is_blank:
-        report.say(file.warning("video-blank", "its first frame is of one colour; look at it"))
+        report.add(file.warning("video-blank", "its first frame is of one colour; look at it"))
 
 
 def _first_image(report: Report, file: CameraFile) -> Size | None:
     try:
         frame = next(iter(ImageReader(file.path, file.key).frames(file.first_episode, 1)))
     except DatasetError as problem:
-        report.say(file.found(problem, file.episode))
+        report.add(file.finding_of(problem, file.episode))
         return None
     if frame.min() == frame.max():
-        report.say(file.warning("video-blank", "its first image is of one colour; look at it"))
+        report.add(file.warning("video-blank", "its first image is of one colour; look at it"))
     return frame.shape[0], frame.shape[1]
 
 
@@ -101,7 +101,7 @@ def _check_codecs(probes: list[tuple[CameraFile, Probe]], report: Report) -> Non
         if odd is not None:
             file, codec = odd
             what = f"is {codec}, most are {usual} ({dict(codecs)}); all are read"
-            report.say(file.warning("codec-changes", what))
+            report.add(file.warning("codec-changes", what))
 
 
 def _check_sizes(
@@ -122,18 +122,18 @@ def _check_sizes(
                     f"is {_by(size)}, expected {_by(usual)} as in most files; leave its episodes "
                     f"out, or bring all to one size with --image_size"
                 )
-                report.say(file.error("video-size", what, file.episode))
+                report.add(file.error("video-size", what, file.episode))
         said = dataset.features[key].size
         if said is not None and said != usual:
             what = f"the shape is {_by(said)}, but its images are {_by(usual)}, which counts"
-            report.say(warning("camera-shape", info_path, what, camera=key))
+            report.add(warning("camera-shape", info_path, what, camera=key))
     if len(set(sizes.values())) > 1 and not resized:
         what = (
             f"the cameras differ in size: { {key: _by(size) for key, size in sizes.items()} }; "
             f"expected one size, as the network joins them along the width; choose with "
             f"--camera_keys, or give --image_size HxW"
         )
-        report.say(error("camera-sizes", info_path, what))
+        report.add(error("camera-sizes", info_path, what))
     return sizes
 
 

@@ -51,7 +51,7 @@ def check(
     """
     report = Report(root)
     try:
-        dataset = read_dataset(root, report.say)
+        dataset = read_dataset(root, report.add)
     except DatasetError as problem:
         report.catch(problem, root / "meta/info.json")
         check_all_files(root, report)
@@ -63,12 +63,12 @@ def check(
     readable = tuple(episode for episode in wanted if unread.isdisjoint(files_of(episode)))
     dataset = replace(dataset, episodes=readable)
     _check_list(dataset, report)
-    cameras = choose_cameras(dataset, flags.camera_keys, report.say)
+    cameras = choose_cameras(dataset, flags.camera_keys, report.add)
     vectors = [
         _vector_key(dataset, "state", flags.state_key, _STATES, report),
         _vector_key(dataset, "action", flags.action_key, _ACTIONS, report),
     ]
-    _say_facts(dataset, report)
+    _add_facts(dataset, report)
     # threads wait on files and on FFmpeg, so a few more than cores
     with ThreadPoolExecutor(threads or 2 * machine.cpu_count()) as pool:
         rows = _check_rows(dataset, [key for key in vectors if key], listed, report, pool)
@@ -107,25 +107,25 @@ def _check_list(dataset: Dataset, report: Report) -> None:
     empty = [episode for episode in dataset.episodes if episode.length < 1]
     for episode in empty:
         what = f"has length {episode.length} and is skipped"
-        report.say(warning("episode-empty", dataset.root / "meta", what, episode=episode.index))
+        report.add(warning("episode-empty", dataset.root / "meta", what, episode=episode.index))
     if dataset.episodes and len(empty) == len(dataset.episodes):
         what = "every episode is empty, expected at least one frame; record the dataset again"
-        report.say(error("episodes-empty", dataset.root / "meta", what))
+        report.add(error("episodes-empty", dataset.root / "meta", what))
     counts = Counter(task for episode in dataset.episodes for task in episode.tasks)
     if len(counts) > 1:
         named = "; ".join(f"{text!r} in {count}" for text, count in counts.most_common(5))
         what = f"{len(counts)} tasks: {named}; ACT is told none of them and learns one behaviour"
-        report.say(warning("tasks", dataset.root / "meta", what))
+        report.add(warning("tasks", dataset.root / "meta", what))
     info_path = dataset.root / "meta/info.json"
     for key, feature in dataset.features.items():
         if feature.is_depth:
             what = "is marked, shaped or named as depth, or as a mask, and is left out"
-            report.say(warning("depth-left-out", info_path, what, camera=key))
+            report.add(warning("depth-left-out", info_path, what, camera=key))
         rate, fps = feature.video_fps, float(dataset.fps)
         rounded = rate is not None and 0 <= fps - rate < _FPS_ROUNDED  # 29.97 is written as 29
         if rate is not None and abs(rate - fps) > _FPS_OFF * fps and not rounded:
             what = f"video.fps is {rate:g}, the dataset's fps {fps:g}; the frames' own times count"
-            report.say(warning("video-fps", info_path, what, camera=key))
+            report.add(warning("video-fps", info_path, what, camera=key))
 
 
 def _vector_key(
@@ -144,7 +144,7 @@ def _vector_key(
             f"no feature {' or '.join(map(repr, names))} for the {what}; found {vectors}; name it "
             f"with --{what}_key"
         )
-        report.say(error(f"{what}-missing", dataset.root / "meta/info.json", said))
+        report.add(error(f"{what}-missing", dataset.root / "meta/info.json", said))
     return found
 
 
@@ -166,14 +166,14 @@ def _check_values(
         if 0 < state_dim < len(vector.names):
             cut = ", ".join(vector.names[state_dim:])
             what = f"--state_dim {state_dim} cuts away dims of {key!r}: {cut}"
-            report.say(warning("dims-cut", dataset.root / "meta/info.json", what))
+            report.add(warning("dims-cut", dataset.root / "meta/info.json", what))
     if vectors[0] is not None and vectors[1] is not None:
         check_pair(vectors[0], vectors[1], dataset.root, report)
     worst = max((row.deviation_s for row in rows), default=0.0)
     report.facts["timestamps"] = f"off frame_index / fps by up to {worst * 1e3:.3f} ms"
 
 
-def _say_facts(dataset: Dataset, report: Report) -> None:
+def _add_facts(dataset: Dataset, report: Report) -> None:
     lengths = [episode.length for episode in dataset.episodes]
     report.facts |= {
         "version": dataset.version,

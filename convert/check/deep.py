@@ -65,7 +65,7 @@ def _count(
                 count += 1
             if frozen:
                 what = "every frame shows the same; the camera stood still or hung"
-                report.say(file.warning("video-frozen", what, index))
+                report.add(file.warning("video-frozen", what, index))
     except DatasetError as problem:
-        report.say(file.found(problem, index))
+        report.add(file.finding_of(problem, index))
     return count

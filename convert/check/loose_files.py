@@ -16,7 +16,7 @@ def check_all_files(root: Path, report: Report) -> None:
     try:
         paths = sorted(path for path in root.rglob("*") if path.suffix in _SUFFIXES)
     except OSError as problem:
-        report.say(error("file-permission", root, f"not readable ({problem}); chmod -R a+rX it"))
+        report.add(error("file-permission", root, f"not readable ({problem}); chmod -R a+rX it"))
         return
     told = {finding.where for finding in report.findings}
     for path in (path for path in paths if str(path) not in told):
@@ -35,7 +35,7 @@ def check_unlisted(dataset: Dataset, report: Report) -> None:
         for path in sorted((dataset.root / folder).rglob(suffix)):
             if path not in used and str(path) not in told:
                 what = "no episode of the metadata is in this file; it is not used"
-                report.say(warning("file-unlisted", path, what))
+                report.add(warning("file-unlisted", path, what))
 
 
 def check_leftovers(dataset: Dataset, report: Report) -> None:
@@ -49,6 +49,6 @@ def check_leftovers(dataset: Dataset, report: Report) -> None:
             if folder is not None and (key, episode.index) not in stale:
                 what = "images of a recording that did not end; not used; remove them if the "
                 what += "video is whole"
-                report.say(
+                report.add(
                     warning("leftover-images", folder, what, episode=episode.index, camera=key)
                 )

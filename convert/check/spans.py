@@ -15,7 +15,7 @@ def check_spans(dataset: Dataset, file: CameraFile, seen: Probe, report: Report)
                 f"there, and this episode ends at frame {span.first + episode.length - 1}; copy it "
                 f"again, or use only the episodes that are whole"
             )
-            report.say(file.error("video-truncated", what, episode.index))
+            report.add(file.error("video-truncated", what, episode.index))
             continue
         frames = range(span.first, span.first + episode.length)
         parts = [range(max(r.start, frames.start), min(r.stop, frames.stop)) for r in seen.missing]
@@ -27,12 +27,12 @@ def check_spans(dataset: Dataset, file: CameraFile, seen: Probe, report: Report)
                 f"frame at {float(dataset.fps):g} fps; frames were dropped, or the frame rate is "
                 f"not constant; leave the episode out or record it again"
             )
-            report.say(file.error("video-dropped", what, episode.index))
+            report.add(file.error("video-dropped", what, episode.index))
         elif span.window is not None:
             _check_window(file, episode, span, seen, report)
         elif len(file.uses) > 1:
             what = f"is the video of {len(file.uses)} episodes, expected one of its own for each"
-            report.say(file.error("video-shared", what, episode.index))
+            report.add(file.error("video-shared", what, episode.index))
         else:
             _check_count(dataset, file, episode, seen, report)
     if file.uses[0][1].window is not None:
@@ -50,16 +50,16 @@ def _check_count(
             f"{counts}, expected as many; frames were dropped while recording, and which ones "
             f"cannot be known; leave the episode out or record it again"
         )
-        report.say(file.error("video-short", what, episode.index))
+        report.add(file.error("video-short", what, episode.index))
     elif seen.end > episode.length and leftover is not None:
         what = (
             f"{counts}, and the images of another take are still in {leftover}; this is the video "
             f"of an aborted take; leave the episode out or encode those images"
         )
-        report.say(file.error("video-stale", what, episode.index))
+        report.add(file.error("video-stale", what, episode.index))
     elif seen.end > episode.length:
         what = f"{counts}; the first {episode.length} frames are taken, the rest is left out"
-        report.say(file.warning("video-long", what, episode.index))
+        report.add(file.warning("video-long", what, episode.index))
 
 
 def _check_window(
@@ -73,17 +73,17 @@ def _check_window(
             f"{counts}, expected as many; frames were dropped while recording, and which ones "
             f"cannot be known; leave the episode out or record it again"
         )
-        report.say(file.error("video-window-short", what, episode.index))
+        report.add(file.error("video-window-short", what, episode.index))
     elif span.first < seen.first or end > seen.end:
         what = (
             f"its window is frames {span.first} to {end - 1}, the file has {seen.first} to "
             f"{seen.end - 1}, expected the window inside the file; where the frames are is "
             f"unknown; leave the episode out, or merge or record the dataset again"
         )
-        report.say(file.error("video-window-outside", what, episode.index))
+        report.add(file.error("video-window-outside", what, episode.index))
     elif window > length:
         what = f"{counts}; the first {length} are the recorded take, the rest is left out"
-        report.say(file.warning("video-window-long", what, episode.index))
+        report.add(file.warning("video-window-long", what, episode.index))
 
 
 def _check_overlaps(file: CameraFile, report: Report) -> None:
@@ -95,5 +95,5 @@ def _check_overlaps(file: CameraFile, report: Report) -> None:
                 f"{end - 1}, expected windows apart; one of the two is wrong; leave both out, or "
                 f"merge or record the dataset again"
             )
-            report.say(file.error("video-overlap", what, episode.index))
+            report.add(file.error("video-overlap", what, episode.index))
         end, last = span.first + min(episode.length, span.window or 0), episode.index

@@ -64,11 +64,11 @@ def _check_table(
     except DatasetError as problem:
         report.catch(problem, path, episode=episodes[0].index if len(episodes) == 1 else None)
         return []
-    by_index = dict(split_episodes(path, table, report.say))
+    by_index = dict(split_episodes(path, table, report.add))
     strangers = sorted(set(by_index) - known)
     if strangers:
         what = f"has rows of episodes {strangers[:5]}, which the metadata does not list; not used"
-        report.say(warning("table-extra", path, what))
+        report.add(warning("table-extra", path, what))
     if not by_index and table.num_rows:  # why has been said
         return []
     rows = []
@@ -79,7 +79,7 @@ def _check_table(
                 f"has {count} rows, expected {episode.length} as its metadata says; rows are "
                 f"missing or the metadata is of another recording"
             )
-            report.say(error("table-rows", path, what, episode=episode.index))
+            report.add(error("table-rows", path, what, episode=episode.index))
         else:
             rows.append(_check_rows(dataset, path, episode, by_index[episode.index], keys, report))
     return rows
@@ -93,7 +93,7 @@ def _check_rows(
     keys: Sequence[str],
     report: Report,
 ) -> Rows:
-    vectors = episode_vectors(path, episode.index, table, keys, report.say)
+    vectors = episode_vectors(path, episode.index, table, keys, report.add)
     deviation_s = 0.0
     if "timestamp" in table.column_names and vectors:
         deviation_s = _check_times(dataset, path, episode, table, report)
@@ -111,19 +111,19 @@ def _check_times(
     off = np.abs(times - times[0] - np.arange(len(times)) / float(dataset.fps))
     if not np.isfinite(off).all():
         what = f"{int((~np.isfinite(off)).sum())} timestamps are not finite; frames go by order"
-        report.say(warning("timestamp-value", path, what, episode=episode.index))
+        report.add(warning("timestamp-value", path, what, episode=episode.index))
         return 0.0
     worst = int(off.argmax())
     if len(times) > 1 and (np.diff(times) <= 0).any():
         at = int((np.diff(times) <= 0).argmax()) + 1
         what = f"timestamp {times[at]:.4f} s at row {at} does not follow {times[at - 1]:.4f} s"
         what += ", expected them to rise; frames are matched by order"
-        report.say(warning("timestamp-order", path, what, episode=episode.index))
+        report.add(warning("timestamp-order", path, what, episode=episode.index))
     elif off[worst] >= _MAX_DEVIATION / float(dataset.fps):
         what = (
             f"timestamps deviate from frame_index / fps by up to {off[worst] * 1e3:.1f} ms (row "
             f"{worst}), expected below {_MAX_DEVIATION * 1e3 / float(dataset.fps):.1f} ms at "
             f"{float(dataset.fps):g} fps; frames are matched by order"
         )
-        report.say(warning("timestamp-fps", path, what, episode=episode.index))
+        report.add(warning("timestamp-fps", path, what, episode=episode.index))
     return float(off[worst])

@@ -57,11 +57,11 @@ def gather(feature: Feature, rows: Sequence[Rows], root: Path, report: Report) -
                 f"episodes; leave the episode out"
             )
             path = row.episode.table_path
-            report.say(error("vector-width", path, what, episode=row.episode.index))
+            report.add(error("vector-width", path, what, episode=row.episode.index))
     said = int(np.prod(feature.shape))
     if said != usual:
         what = f"shape of {feature.key!r} is {list(feature.shape)}, but its rows have {usual}"
-        report.say(warning("vector-shape", root / "meta/info.json", f"{what} values, which counts"))
+        report.add(warning("vector-shape", root / "meta/info.json", f"{what} values, which counts"))
     names = feature.names if feature.names and len(feature.names) == usual else None
     return Vector(
         feature.key,
@@ -71,7 +71,7 @@ def gather(feature: Feature, rows: Sequence[Rows], root: Path, report: Report) -
 
 
 def check_vector(vector: Vector, root: Path, report: Report) -> None:
-    """Say what is odd in one vector."""
+    """Add what is odd in one vector."""
     _check_still(vector, root, report)
     oriented = _check_quaternions(vector, report)
     _check_jumps(vector, oriented, report)
@@ -79,7 +79,7 @@ def check_vector(vector: Vector, root: Path, report: Report) -> None:
 
 
 def check_pair(state: Vector, action: Vector, root: Path, report: Report) -> None:
-    """Say what is odd between state and action."""
+    """Add what is odd between state and action."""
     actions = {id(row): values for row, values in action.parts}
     pairs = [(values, actions[id(row)]) for row, values in state.parts if id(row) in actions]
     if not pairs or len(state.names) > len(action.names):
@@ -90,7 +90,7 @@ def check_pair(state: Vector, action: Vector, root: Path, report: Report) -> Non
             f"{action.key!r} equals {state.key!r} in every row; a policy learns to stay where it "
             f"is; record the commands, or shift the states by one step"
         )
-        report.say(warning("action-is-state", root / "data", what))
+        report.add(warning("action-is-state", root / "data", what))
     spans = [
         dict(zip(v.names, np.ptp(v.all.astype(np.float64), axis=0), strict=True))
         for v in (state, action)
@@ -103,7 +103,7 @@ def check_pair(state: Vector, action: Vector, root: Path, report: Report) -> Non
                 f"{action.key!r}, expected the same units; the robot would be commanded in one "
                 f"and observed in the other"
             )
-            report.say(warning("gripper-units", root / "data", what))
+            report.add(warning("gripper-units", root / "data", what))
 
 
 def _check_still(vector: Vector, root: Path, report: Report) -> None:
@@ -111,17 +111,17 @@ def _check_still(vector: Vector, root: Path, report: Report) -> None:
     still = np.ptp(values, axis=0) < _STILL
     if still.all() and len(values) > 1:
         what = f"{vector.key!r} never changes in any episode; nothing can be learnt from it"
-        report.say(warning("vector-still", root / "data", what))
+        report.add(warning("vector-still", root / "data", what))
         return
     if still.any():
         names = [name for name, is_still in zip(vector.names, still, strict=True) if is_still]
         what = f"{vector.key!r} has dims that never change: {', '.join(names)}"
-        report.say(warning("dim-still", root / "data", what))
+        report.add(warning("dim-still", root / "data", what))
     for row, part in vector.parts:
         if len(part) > 1 and (np.ptp(part, axis=0) < _STILL).all():
             what = f"{vector.key!r} never changes; leave the episode out if the robot stood still"
             path = row.episode.table_path
-            report.say(warning("episode-still", path, what, episode=row.episode.index))
+            report.add(warning("episode-still", path, what, episode=row.episode.index))
 
 
 def _check_jumps(vector: Vector, oriented: set[int], report: Report) -> None:
@@ -143,7 +143,7 @@ def _check_jumps(vector: Vector, oriented: set[int], report: Report) -> None:
                     f"{moved[-1 - rare]:.3g} are usual; look at the recording"
                 )
                 path = row.episode.table_path
-                report.say(warning("jump", path, what, episode=row.episode.index))
+                report.add(warning("jump", path, what, episode=row.episode.index))
 
 
 def _check_gripper(vector: Vector, root: Path, report: Report) -> None:
@@ -159,7 +159,7 @@ def _check_gripper(vector: Vector, root: Path, report: Report) -> None:
                 f"{name!r} of {vector.key!r} reaches {values[:, dim].max():.4g}, expected 0 to 1, "
                 f"-1 to 1 or 0 to 100; make sure that the robot is commanded in the same units"
             )
-            report.say(warning("gripper-range", root / "data", what))
+            report.add(warning("gripper-range", root / "data", what))
             continue
         for row, part in vector.parts:
             outside = np.abs(part[:, dim]) > _OUTSIDE * scale
@@ -170,7 +170,7 @@ def _check_gripper(vector: Vector, root: Path, report: Report) -> None:
                     f"the recording"
                 )
                 path = row.episode.table_path
-                report.say(warning("gripper-range", path, what, episode=row.episode.index))
+                report.add(warning("gripper-range", path, what, episode=row.episode.index))
 
 
 def _check_quaternions(vector: Vector, report: Report) -> set[int]:
@@ -187,12 +187,12 @@ def _check_quaternions(vector: Vector, report: Report) -> set[int]:
                     f"{len(flipped)} times, first at row {flipped[0]}, expected never, as q and "
                     f"-q are the same rotation; give --fix_quaternions"
                 )
-                report.say(warning("quaternion-flip", path, what, episode=index))
+                report.add(warning("quaternion-flip", path, what, episode=index))
             if len(off):
                 what = (
                     f"orientation {quaternion.name!r} of {vector.key!r} has length "
                     f"{np.linalg.norm(q[off[0]]):.4g} at row {off[0]} ({len(off)} rows), expected "
                     f"1; give --fix_quaternions"
                 )
-                report.say(warning("quaternion-length", path, what, episode=index))
+                report.add(warning("quaternion-length", path, what, episode=index))
     return {dim for quaternion in found for dim in quaternion.where}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from convert.findings import ERROR, Finding, Say, error, refuse, warning
+from convert.findings import ERROR, Add, Finding, error, refuse, warning
 from convert.lerobot.episode_list import Episode, VideoSpan, read_v2, read_v3
 from convert.lerobot.info import VERSIONS, Feature, Info
 
@@ -61,33 +61,33 @@ def is_dataset(folder: Path) -> bool:
     return info.exists() or info.is_symlink() or (folder / "meta_data").exists()
 
 
-def read_dataset(root: Path, say: Say = refuse) -> Dataset:
+def read_dataset(root: Path, add: Add = refuse) -> Dataset:
     """Read the metadata in `root`; raises DatasetError with the file that is at fault.
 
-    say: hears of each problem after which reading can go on; by default an error is the end
+    add: receives each problem after which reading continues; by default an error is raised
     """
     info = Info(root)
-    said: list[Finding] = []
+    findings: list[Finding] = []
 
-    def tell(finding: Finding) -> None:
-        said.append(finding)
-        say(finding)
+    def note(finding: Finding) -> None:
+        findings.append(finding)
+        add(finding)
 
     for problem in info.problems():
-        tell(problem)
-    if said:
-        refuse(said[0])
+        note(problem)
+    if findings:
+        refuse(findings[0])
     version, features = info.version(), info.features()
     if version not in VERSIONS:
         what = f"codebase_version is {version!r}; it is read as {', '.join(VERSIONS)} are"
-        say(warning("version-minor", info.path, what))
+        add(warning("version-minor", info.path, what))
     video_keys = [key for key, feature in features.items() if feature.dtype == "video"]
     read = read_v3 if version.startswith("v3") else read_v2
-    episodes = _each_once(info, list(read(info, video_keys, tell)), tell)
-    if not any(finding.severity == ERROR for finding in said):  # else the counts must differ
-        _check_totals(info, episodes, tell)
-    if not episodes and not said:
-        tell(error("episodes-missing", info.root / "meta", "no episodes, expected at least one"))
+    episodes = _each_once(info, list(read(info, video_keys, note)), note)
+    if not any(finding.severity == ERROR for finding in findings):  # else the counts must differ
+        _check_totals(info, episodes, note)
+    if not episodes and not findings:
+        note(error("episodes-missing", info.root / "meta", "no episodes, expected at least one"))
     file_firsts: dict[Path, int] = {}
     for span in (span for episode in episodes for span in episode.videos.values()):
         file_firsts[span.path] = min(span.first, file_firsts.get(span.path, span.first))
@@ -109,7 +109,7 @@ def camera_name(key: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "_", short) or key
 
 
-def choose_cameras(dataset: Dataset, keys: tuple[str, ...], say: Say = refuse) -> list[str]:
+def choose_cameras(dataset: Dataset, keys: tuple[str, ...], add: Add = refuse) -> list[str]:
     """The camera keys asked for, else all; what cannot be had is an error, with the nearest."""
     info_path = dataset.root / "meta/info.json"
     chosen = list(keys) or dataset.cameras
@@ -118,12 +118,12 @@ def choose_cameras(dataset: Dataset, keys: tuple[str, ...], say: Say = refuse) -
             f"no camera among the features {list(dataset.features)}; expected one of dtype video "
             f"or image that is not depth"
         )
-        say(error("camera-none", info_path, what))
+        add(error("camera-none", info_path, what))
     for key in chosen:
         if key not in dataset.cameras:
             feature = dataset.features.get(key)
             code = "camera-depth" if feature is not None and feature.is_depth else "camera-unknown"
-            say(error(code, info_path, _unknown_camera(dataset, key)))
+            add(error(code, info_path, _unknown_camera(dataset, key)))
     return [key for key in chosen if key in dataset.cameras]
 
 
@@ -139,28 +139,28 @@ def _unknown_camera(dataset: Dataset, key: str) -> str:
     )
 
 
-def _each_once(info: Info, episodes: list[Episode], say: Say) -> list[Episode]:
+def _each_once(info: Info, episodes: list[Episode], add: Add) -> list[Episode]:
     """The episodes by number; one that is listed twice is an error, a hole is none."""
     by_index = {episode.index: episode for episode in reversed(episodes)}
     for index, count in Counter(episode.index for episode in episodes).items():
         if count > 1:
             what = f"listed {count} times (listed more than once), expected each index once"
-            say(error("episode-twice", info.root / "meta", what, episode=index))
+            add(error("episode-twice", info.root / "meta", what, episode=index))
     holes = max(by_index, default=-1) + 1 - len(by_index)
     if holes > 0:
         first = next(number for number in range(len(by_index) + 1) if number not in by_index)
-        say(warning("episode-gap", info.root / "meta", f"episode_index has {holes} holes, the "
+        add(warning("episode-gap", info.root / "meta", f"episode_index has {holes} holes, the "
                     f"first at {first}; the output is numbered without holes"))  # fmt: skip
     return [by_index[index] for index in sorted(by_index)]
 
 
-def _check_totals(info: Info, episodes: list[Episode], say: Say) -> None:
+def _check_totals(info: Info, episodes: list[Episode], add: Add) -> None:
     for code, key, number in (
         ("episode-count", "total_episodes", len(episodes)),
         ("frame-count", "total_frames", sum(episode.length for episode in episodes)),
     ):
         said = info.total(key)
         if said is not None and said != number:
-            say(error(code, info.path, f"{key} is {said}, but the episode list has {number}; "
+            add(error(code, info.path, f"{key} is {said}, but the episode list has {number}; "
                       f"expected the same number; the recording was not finished, or the copy is "
                       f"not whole"))  # fmt: skip

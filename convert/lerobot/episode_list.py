@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from convert.findings import Say, error, found, warning
+from convert.findings import Add, error, finding_of, warning
 from convert.lerobot.info import Info, read_jsonl
 from convert.lerobot.table import parquet_errors, read_columns, row_counts
 from job.errors import DatasetError
@@ -46,21 +46,21 @@ def files_of(episode: Episode) -> list[Path]:
     return [episode.table_path, *(span.path for span in episode.videos.values())]
 
 
-def read_v2(info: Info, video_keys: Sequence[str], say: Say) -> Iterator[Episode]:
+def read_v2(info: Info, video_keys: Sequence[str], add: Add) -> Iterator[Episode]:
     """The episodes of meta/episodes.jsonl."""
     path = info.root / "meta/episodes.jsonl"
     if not path.exists() and not path.is_symlink():
-        say(error("episodes-missing", path, "no such file, expected a line for each episode; the "
+        add(error("episodes-missing", path, "no such file, expected a line for each episode; the "
                   "recording was not finished, or the copy is not whole"))  # fmt: skip
         return
     chunks_size = info.chunks_size()
-    for number, row in enumerate(_attempt(say, path, partial(read_jsonl, path)) or [], start=1):
+    for number, row in enumerate(_attempt(add, path, partial(read_jsonl, path)) or [], start=1):
         try:
             index, length = _number(row["episode_index"]), _number(row["length"])
             tasks = tuple(str(task) for task in row.get("tasks") or ())
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             what = f"entry {number} is {row!r}, expected episode_index, length and tasks"
-            say(error("episode-row", path, f"{what}; write the metadata again"))
+            add(error("episode-row", path, f"{what}; write the metadata again"))
             continue
         place = {"episode_index": index, "episode_chunk": index // chunks_size}
         videos = {
@@ -70,25 +70,25 @@ def read_v2(info: Info, video_keys: Sequence[str], say: Say) -> Iterator[Episode
         yield Episode(index, length, tasks, info.fill("data_path", **place), videos)
 
 
-def read_v3(info: Info, video_keys: Sequence[str], say: Say) -> Iterator[Episode]:
+def read_v3(info: Info, video_keys: Sequence[str], add: Add) -> Iterator[Episode]:
     """The episodes of meta/episodes/*/*.parquet."""
     folder = info.root / "meta/episodes"
     paths = sorted(folder.glob("*/*.parquet"))
     if not paths:
-        say(error("episodes-missing", folder, "no episode tables, expected chunk-*/file-*.parquet; "
+        add(error("episodes-missing", folder, "no episode tables, expected chunk-*/file-*.parquet; "
                   "the recording was not finished, or the copy is not whole"))  # fmt: skip
         return
-    tables = _Tables(info.root / "data", say)
+    tables = _Tables(info.root / "data", add)
     rows = [
         (path, row)
         for path in paths
-        for row in _attempt(say, path, partial(_episode_rows, path, video_keys)) or []
+        for row in _attempt(add, path, partial(_episode_rows, path, video_keys)) or []
     ]
     for path, row in rows:
-        episode = _episode_v3(info, path, row, video_keys, say)
+        episode = _episode_v3(info, path, row, video_keys, add)
         if episode is not None:
             yield replace(episode, table_path=tables.holder(episode))
-    _check_ranges(folder, [row for _, row in rows], say)
+    _check_ranges(folder, [row for _, row in rows], add)
 
 
 def _number(value: Any) -> int:
@@ -98,11 +98,11 @@ def _number(value: Any) -> int:
     return number
 
 
-def _attempt(say: Say, path: Path, read: Callable[[], _T]) -> _T | None:
+def _attempt(add: Add, path: Path, read: Callable[[], _T]) -> _T | None:
     try:
         return read()
     except DatasetError as problem:
-        say(found(problem, path))
+        add(finding_of(problem, path))
         return None
 
 
@@ -117,7 +117,7 @@ def _episode_rows(path: Path, video_keys: Sequence[str]) -> list[dict[str, Any]]
 
 
 def _episode_v3(
-    info: Info, path: Path, row: dict[str, Any], video_keys: Sequence[str], say: Say
+    info: Info, path: Path, row: dict[str, Any], video_keys: Sequence[str], add: Add
 ) -> Episode | None:
     try:
         index, length = _number(row["episode_index"]), _number(row["length"])
@@ -133,7 +133,7 @@ def _episode_v3(
             f"the row of episode {row.get('episode_index')!r} has a missing or unusable number "
             f"({problem}); expected every index and timestamp; write the metadata again"
         )
-        say(error("episode-row", path, what))
+        add(error("episode-row", path, what))
         return None
     return Episode(index, length, tasks, pointed, videos)
 
@@ -154,12 +154,12 @@ def _span_v3(info: Info, row: dict[str, Any], key: str) -> VideoSpan:
 class _Tables:
     """Which data files hold an episode: `data/file_index` can be stale (lerobot #2401)."""
 
-    def __init__(self, folder: Path, say: Say) -> None:
-        self._say = say
+    def __init__(self, folder: Path, add: Add) -> None:
+        self._add = add
         self._unreadable: set[Path] = set()
         self._holders: dict[int, list[Path]] = {}
         for path in sorted(folder.glob("*/*.parquet")):
-            counts = _attempt(say, path, partial(row_counts, path))
+            counts = _attempt(add, path, partial(row_counts, path))
             if counts is None:
                 self._unreadable.add(path)
             for index in counts or {}:
@@ -172,21 +172,21 @@ class _Tables:
         if not holders:
             if pointed.exists() and pointed not in self._unreadable and episode.length > 0:
                 what = "its rows are in no data file; copy the dataset again or leave it out"
-                self._say(error(NOT_FOUND, pointed, what, episode=index))
+                self._add(error(NOT_FOUND, pointed, what, episode=index))
             return pointed
         table = pointed if pointed in holders else holders[0]
         if table != pointed:
             what = (
                 f"the metadata names {pointed.name}, but its rows are here and are read from here"
             )
-            self._say(warning("table-pointer", table, what, episode=index))
+            self._add(warning("table-pointer", table, what, episode=index))
         if len(holders) > 1:
             what = f"its rows are in {len(holders)} files, the others are left alone"
-            self._say(warning("table-twice", table, what, episode=index))
+            self._add(warning("table-twice", table, what, episode=index))
         return table
 
 
-def _check_ranges(folder: Path, rows: Iterable[Mapping[str, Any]], say: Say) -> None:
+def _check_ranges(folder: Path, rows: Iterable[Mapping[str, Any]], add: Add) -> None:
     """`dataset_from_index` and `_to_index` are read by nothing here, but by lerobot."""
     wrong = []
     for row in rows:
@@ -198,4 +198,4 @@ def _check_ranges(folder: Path, rows: Iterable[Mapping[str, Any]], say: Say) -> 
             f"{' and '.join(_RANGE)} of {len(wrong)} episodes ({wrong[:5]} …) do not span their "
             f"length; they are not used"
         )
-        say(warning("index-range", folder, what))
+        add(warning("index-range", folder, what))

@@ -27,7 +27,7 @@ def tell_opened(listener: Callable[[Path], None]) -> None:
 
 
 def tell(path: Path) -> None:
-    """Say that a file is about to be opened, or still read."""
+    """Add that a file is about to be opened, or still read."""
     for listener in _listeners:
         listener(path)
 

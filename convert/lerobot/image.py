@@ -237,10 +237,10 @@ class ImageReader:
                 pixels = pixels.convert("RGBA") if mode in ("P", "PA") else pixels
                 rgb = np.asarray(pixels.convert("RGB"))
         if mode != "RGB":
-            self._say_mode(mode, where)
+            self._report_mode(mode, where)
         return rgb
 
-    def _say_mode(self, mode: str, where: str) -> None:
+    def _report_mode(self, mode: str, where: str) -> None:
         if mode not in _TO_RGB:
             what = "a depth image" if mode in _DEPTH else "no colour image"
             raise DatasetError(

@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from convert.findings import Finding, found
+from convert.findings import Finding, finding_of
 from convert.lerobot.file import check_file
 from job.errors import DatasetError
 
@@ -72,7 +72,7 @@ class Info:
         try:
             v2 = self.version().startswith("v2")
         except DatasetError as problem:
-            yield found(problem, self.path)
+            yield finding_of(problem, self.path)
         else:  # what else the file must say depends on the version
             first = {"episode_index": 0, "episode_chunk": 0}
             first = first if v2 else {"chunk_index": 0, "file_index": 0}
@@ -85,7 +85,7 @@ class Info:
             try:
                 check()
             except DatasetError as problem:
-                yield found(problem, self.path)
+                yield finding_of(problem, self.path)
 
     def _check_camera_paths(self) -> None:
         template = self._values.get("video_path")

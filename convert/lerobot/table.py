@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from convert.findings import Finding, Say, error, refuse
+from convert.findings import Add, Finding, error, refuse
 from convert.lerobot.file import check_file
 from job.errors import DatasetError
 
@@ -59,11 +59,11 @@ def _episode_table(path: Path, episode: int, keys: Sequence[str]) -> pa.Table:
         )
 
 
-def split_episodes(path: Path, table: pa.Table, say: Say) -> Iterator[tuple[int, pa.Table]]:
+def split_episodes(path: Path, table: pa.Table, add: Add) -> Iterator[tuple[int, pa.Table]]:
     """The rows of each episode in a table that has `episode_index`."""
     column = table["episode_index"]
     if not _has_numbers(column):
-        say(_no_numbers(path, "episode_index", column))
+        add(_no_numbers(path, "episode_index", column))
     if not _has_numbers(column) or not len(column):
         return
     indices = column.to_numpy()
@@ -78,29 +78,29 @@ def split_episodes(path: Path, table: pa.Table, say: Say) -> Iterator[tuple[int,
 
 
 def episode_vectors(
-    path: Path, episode: int, table: pa.Table, keys: Sequence[str], say: Say
+    path: Path, episode: int, table: pa.Table, keys: Sequence[str], add: Add
 ) -> dict[str, NDArray[np.float32]]:
     """The vectors `keys` in an episode's rows; those with a problem are said and left out."""
     if not _has_numbers(table["frame_index"]):
-        say(_no_numbers(path, "frame_index", table["frame_index"], episode))
+        add(_no_numbers(path, "frame_index", table["frame_index"], episode))
         return {}
     order = table["frame_index"].to_numpy()
     rank = np.argsort(order, kind="stable")
     if not np.array_equal(order[rank], np.arange(len(order))):
-        say(error("frame-index", path, f"frame_index is {_short(order)}, expected 0 to "
+        add(error("frame-index", path, f"frame_index is {_short(order)}, expected 0 to "
                   f"{len(order) - 1}, each once; rows are missing or doubled; leave the episode "
                   f"out or record it again", episode=episode))  # fmt: skip
         return {}
-    vectors = {key: _vectors(path, episode, key, table[key], say) for key in keys}
+    vectors = {key: _vectors(path, episode, key, table[key], add) for key in keys}
     return {key: values[rank] for key, values in vectors.items() if values is not None}
 
 
 def _vectors(
-    path: Path, episode: int, key: str, column: pa.ChunkedArray, say: Say
+    path: Path, episode: int, key: str, column: pa.ChunkedArray, add: Add
 ) -> NDArray[np.float32] | None:
     rows = len(column)
     if not rows:
-        say(error("table-rows", path, "no rows, expected some; copy it again", episode=episode))
+        add(error("table-rows", path, "no rows, expected some; copy it again", episode=episode))
         return None
     values = column.combine_chunks()
     if isinstance(values, pa.ChunkedArray):
@@ -113,23 +113,23 @@ def _vectors(
         empty = empty or values.null_count
     if empty:
         what = f"column {key!r} has {empty} empty values, expected a number in each"
-        say(error("value-missing", path, what, episode=episode))
+        add(error("value-missing", path, what, episode=episode))
         return None
     if not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type)):
         what = f"column {key!r} holds {values.type}, expected numbers; choose another column"
-        say(error("column-type", path, what, episode=episode))
+        add(error("column-type", path, what, episode=episode))
         return None
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, and is said below
         flat = values.to_numpy(zero_copy_only=False).astype(np.float32)
     if ragged or len(flat) == 0 or len(flat) % rows:
         what = f"column {key!r} has {len(flat)} values in {rows} rows, expected equal widths"
-        say(error("vector-width", path, what, episode=episode))
+        add(error("vector-width", path, what, episode=episode))
         return None
     vectors = flat.reshape(rows, -1)
     bad = np.argwhere(~np.isfinite(vectors))
     if len(bad):
         row, dim = bad[0]
-        say(error("not-finite", path, f"column {key!r} is {vectors[row, dim]} at row {row}, dim "
+        add(error("not-finite", path, f"column {key!r} is {vectors[row, dim]} at row {row}, dim "
                   f"{dim} ({len(bad)} such values), expected finite numbers; leave the episode out "
                   f"or record it again", episode=episode))  # fmt: skip
         return None

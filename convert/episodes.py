@@ -128,13 +128,13 @@ def check_whole(config: DataFlags, folder: Path, left_out: LeftOut = NOTHING) ->
 def _plan_apart(config: DataFlags, folder: Path, left_out: LeftOut) -> Plan:
     """The plan, made in another process: it decodes frames that the check may not have read."""
     task = (config, folder, left_out)
-    (plan,) = workers.run(_make_plan, [task], 1, lambda _: f"{config.input[0]}: its plan")
+    (plan,) = workers.run_tasks(_make_plan, [task], 1, lambda _: f"{config.input[0]}: its plan")
     return plan
 
 
-def _make_plan(task: tuple[DataFlags, Path, LeftOut], report: workers.Report) -> None:
-    tell_opened(lambda path: report(workers.At(str(path))))
-    report(make_plan(*task))
+def _make_plan(task: tuple[DataFlags, Path, LeftOut], send: workers.Send) -> None:
+    tell_opened(lambda path: send(workers.At(str(path))))
+    send(make_plan(*task))
 
 
 def episode_paths(plan: Plan) -> tuple[Path, ...]:
@@ -174,7 +174,7 @@ def _convert_all(plan: Plan, todo: list[int], count: int) -> float:
     frames = sum(plan.sources[number].episode.length for number in todo) * len(plan.cameras)
     started = time.monotonic()
     with progress_bar(frames, "convert", "frame") as bar:
-        for done in workers.run(convert_episodes, tasks, count, _task_name):
+        for done in workers.run_tasks(convert_episodes, tasks, count, _task_name):
             bar.update(done)
     return frames / (time.monotonic() - started)
 
@@ -193,23 +193,21 @@ def _task_name(task: tuple[Plan, list[int]]) -> str:
     return f"{shown} ({', '.join(sorted(files)[:3])})"
 
 
-def convert_episodes(task: tuple[Plan, list[int]], report: workers.Report) -> None:
+def convert_episodes(task: tuple[Plan, list[int]], send: workers.Send) -> None:
     """Write some episodes of a plan, reading each file forward; what a worker does."""
     plan, numbers = task
-    tell_opened(lambda _: report(0))  # no frame is done, but it reads
+    tell_opened(lambda _: send(0))  # no frame is done, but it reads
     readers = CameraReaders()
     try:
         for number in numbers:
-            _convert_episode(plan, number, readers, report)
+            _convert_episode(plan, number, readers, send)
     finally:
         readers.close()
 
 
-def _convert_episode(
-    plan: Plan, number: int, readers: CameraReaders, report: workers.Report
-) -> None:
+def _convert_episode(plan: Plan, number: int, readers: CameraReaders, send: workers.Send) -> None:
     source = plan.sources[number]
-    report(workers.At(f"{source} ({source.episode.table_path})"))
+    send(workers.At(f"{source} ({source.episode.table_path})"))
     vectors = _read_vectors(plan, source)
     images = {c.name: (source.episode.length, c.height, c.width) for c in plan.cameras}
     path, attributes = episode_path(plan.folder, number), _attributes(plan, number)
@@ -218,7 +216,7 @@ def _convert_episode(
         write_episode(partial, vectors, images, attributes, plan.jpeg_quality) as writer,
     ):
         for camera in plan.cameras:
-            _write_frames(source, camera, readers, writer, report)
+            _write_frames(source, camera, readers, writer, send)
 
 
 def _attributes(plan: Plan, number: int) -> dict[str, Any]:
@@ -287,17 +285,17 @@ def _write_frames(
     camera: Camera,
     readers: CameraReaders,
     writer: FrameWriter,
-    report: workers.Report,
+    send: workers.Send,
 ) -> None:
     unreported = 0
-    report(workers.At(f"{source} ({file_of(source, camera.key)})"))
+    send(workers.At(f"{source} ({file_of(source, camera.key)})"))
     for ts, frame in enumerate(readers.frames(source, camera)):
         writer.write_frame(camera.name, ts, frame)
         unreported += 1
         if unreported == _REPORT_EVERY:
-            report(unreported)
+            send(unreported)
             unreported = 0
-    report(unreported)
+    send(unreported)
 
 
 def remove_episodes(folder: Path, fingerprints: Mapping[str, str]) -> None:

@@ -175,12 +175,12 @@ def _open_apart(paths: Sequence[Path]) -> None:
     """Open each file in another process first: HDF5 may crash on a broken one, which is named."""
     parts = split_tasks(list(range(len(paths))), cpu_count())
     tasks = [[paths[number] for number in part] for part in parts]
-    list(workers.run(_open, tasks, cpu_count(), lambda task: str(task[0])))
+    list(workers.run_tasks(_open, tasks, cpu_count(), lambda task: str(task[0])))
 
 
-def _open(paths: Sequence[Path], report: workers.Report) -> None:
+def _open(paths: Sequence[Path], send: workers.Send) -> None:
     for path in paths:
-        report(workers.At(str(path)))
+        send(workers.At(str(path)))
         try_episode(path)
 
 

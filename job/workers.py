@@ -1,8 +1,8 @@
 """Work spread over processes: each worker has its own pipe, so a death has a name.
 
 A worker ignores the terminal's signals; it ends when its pipe closes, also when the parent was
-killed. A worker that dies takes down its task, which is named, and never hangs the others; nor does
-one that hangs: what works reports, if only where it is.
+killed. A worker that dies or hangs ends the whole work with an error that names its task: a worker
+that makes progress sends something every few seconds, if only where it is.
 """
 
 import contextlib
@@ -29,8 +29,8 @@ from job.machine import end_with_parent, kill_before_others
 
 logger = logging.getLogger("act")
 
-Report = Callable[[Any], None]
-Work = Callable[[Any, Report], None]  # a task and where to report to
+Send = Callable[[Any], None]  # from a worker to the process that started it
+Work = Callable[[Any, Send], None]  # a task, and how to send what it results in
 
 # glibc would give each frame's memory back to the kernel and take it again: a page fault for every
 # 4 kB, which took as long as the colour conversion (15 to 20 % of the whole conversion, measured).
@@ -44,7 +44,7 @@ _END_S = 5.0
 
 @dataclass(frozen=True)
 class At:
-    """What a worker is on, which it reports so that its death has a name."""
+    """What a worker is on, sent so that an error can name it."""
 
     place: str
 
@@ -58,10 +58,12 @@ class _Worker:
     silent_s: float = 0.0
 
 
-def run(work: Work, tasks: Sequence[Any], count: int, name: Callable[[Any], str]) -> Iterator[Any]:
-    """Do every task on up to `count` processes; give what they report as it comes.
+def run_tasks(
+    work: Work, tasks: Sequence[Any], count: int, name: Callable[[Any], str]
+) -> Iterator[Any]:
+    """Do every task on up to `count` processes; yield what they send as it arrives.
 
-    Raises the first JobError of a worker, one that names its task when a worker dies or says
+    Raises the first JobError of a worker, one that names its task when a worker dies or sends
     nothing for SILENT_S, and Interrupted when a signal asked the job to stop. `work` must be
     importable by name.
     """
@@ -97,7 +99,7 @@ def _start(work: Work) -> _Worker:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if process.pid:
-        kill_before_others(process.pid)  # a worker's death is told with its episode
+        kill_before_others(process.pid)  # a worker's death is reported with its episode
     theirs.close()
     return _Worker(process, ours)
 
@@ -119,7 +121,7 @@ def _ready(workers: list[_Worker]) -> list[_Worker]:
 def _refuse_silence(
     workers: list[_Worker], heard: list[_Worker], seconds: float, name: Callable[[Any], str]
 ) -> None:
-    """Count the time that each busy worker has said nothing; raise when one has for too long."""
+    """Count the time that each busy worker has been silent; raise when one exceeds SILENT_S."""
     for worker in workers:
         if worker.task is None or worker in heard or _waits_for_disk(worker.process.pid):
             worker.silent_s = 0.0
@@ -128,8 +130,8 @@ def _refuse_silence(
         if worker.silent_s > SILENT_S:
             worker.process.kill()
             raise DatasetError(
-                f"{worker.place or name(worker.task)}: the worker has said nothing for "
-                f"{SILENT_S / 60:g} minutes, expected a sign of life every few seconds; most "
+                f"{worker.place or name(worker.task)}: the worker has sent nothing for "
+                f"{SILENT_S / 60:g} minutes, expected progress every few seconds; most "
                 f"likely the video decoder or HDF5 hangs; leave this episode out or record it "
                 f"again",
                 code=CRASH,
@@ -153,7 +155,7 @@ def _receive(worker: _Worker, waiting: list[Any], name: Callable[[Any], str]) ->
         raise _death(worker, worker.place or name(worker.task)) from None
     if isinstance(value, At):
         worker.place = value.place
-    elif kind == "report":
+    elif kind == "result":
         yield value
     elif kind == "log":
         if logger.isEnabledFor(value.levelno):
@@ -184,7 +186,8 @@ def _death(worker: _Worker, task: str) -> JobError:
 def _out_of_memory(task: str, what: str) -> OutputError:
     return OutputError(
         f"{task}: the worker {what}; give the container more memory, or lower --convert_workers if "
-        f"it was converting, and run it again"
+        f"it was converting, and run it again",
+        code="memory",
     )
 
 
@@ -235,7 +238,7 @@ def _serve(pipe: Connection, work: Work) -> None:
         while True:
             task = pipe.recv()
             try:
-                work(task, partial(send, "report"))
+                work(task, partial(send, "result"))
                 send("done", None)
             except JobError as error:
                 send("error", error)

@@ -313,11 +313,11 @@ def test_an_output_inside_the_input_is_refused(tmp_path: Path, inside: str) -> N
     assert sorted(root.rglob("*")) == before
 
 
-def die(task: int, report: workers.Report) -> None:
+def die(task: int, send: workers.Send) -> None:
     """A task that may kill its worker, or raise a bug of ours."""
-    report(task)
+    send(task)
     if task == 7:
-        report(workers.At("episode 12 (file-003.mp4)"))
+        send(workers.At("episode 12 (file-003.mp4)"))
     if task == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     if task == 5:
@@ -339,27 +339,27 @@ def test_a_worker_that_dies_is_named_and_hangs_nobody(
 ) -> None:
     started = time.monotonic()
     with pytest.raises(kind, match=words):
-        list(workers.run(die, [1, task, 2, 4], 2, lambda number: f"task {number}"))
+        list(workers.run_tasks(die, [1, task, 2, 4], 2, lambda number: f"task {number}"))
     assert time.monotonic() - started < 30
 
 
-def hang(task: int, report: workers.Report) -> None:
+def hang(task: int, send: workers.Send) -> None:
     """A task that reports now and then, or never again."""
     for _ in range(14):
         threading.Event().wait(0.5)
-        report(task)
+        send(task)
     if task == 3:
-        report(workers.At("episode 12 (file-003.mp4)"))
+        send(workers.At("episode 12 (file-003.mp4)"))
         threading.Event().wait()
 
 
 def test_a_worker_that_hangs_is_named_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "SILENT_S", 6)
-    assert list(workers.run(hang, [1], 1, str)) == [1] * 14
+    assert list(workers.run_tasks(hang, [1], 1, str)) == [1] * 14
     with pytest.raises(
-        DatasetError, match=r"episode 12 .file-003.mp4.: .* said nothing for 0.1 min"
+        DatasetError, match=r"episode 12 .file-003.mp4.: .* sent nothing for 0.1 min"
     ):
-        list(workers.run(hang, [1, 3], 2, str))
+        list(workers.run_tasks(hang, [1, 3], 2, str))
 
 
 def test_reading_a_long_file_gives_signs_of_life(tmp_path: Path) -> None:
@@ -376,19 +376,19 @@ def test_reading_a_long_file_gives_signs_of_life(tmp_path: Path) -> None:
     assert len(told) >= 4
 
 
-def vulnerability(_: int, report: workers.Report) -> None:
-    report(int(Path("/proc/self/oom_score_adj").read_text()))
+def vulnerability(_: int, send: workers.Send) -> None:
+    send(int(Path("/proc/self/oom_score_adj").read_text()))
 
 
 def test_the_kernel_takes_a_worker_before_the_job() -> None:
     """A worker's death is told with its episode; the job's own would be SIGKILL without a word."""
     ours = int(Path("/proc/self/oom_score_adj").read_text())
-    assert list(workers.run(vulnerability, [1], 1, str)) == [1000]
+    assert list(workers.run_tasks(vulnerability, [1], 1, str)) == [1000]
     assert int(Path("/proc/self/oom_score_adj").read_text()) == ours
 
 
 def test_workers_report_everything(caplog: pytest.LogCaptureFixture) -> None:
-    done = list(workers.run(die, [1, 2, 4], 2, str))
+    done = list(workers.run_tasks(die, [1, 2, 4], 2, str))
     assert sorted(done) == [1, 2, 4]
 
 

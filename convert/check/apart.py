@@ -63,7 +63,7 @@ def check_apart(
 def _check(task: _Task) -> Report:
     opened: Path | None = None
     try:
-        for told in workers.run(_work, [task], 1, lambda task: f"checking {task[0]}"):
+        for told in workers.run_tasks(_work, [task], 1, lambda task: f"checking {task[0]}"):
             if isinstance(told, Report):
                 return told
             opened = told
@@ -74,14 +74,14 @@ def _check(task: _Task) -> Report:
     raise AssertionError("a check that ends has a report")
 
 
-def _work(task: _Task, report: workers.Report) -> None:
+def _work(task: _Task, send: workers.Send) -> None:
     root, flags, left_out, options = task
-    tell_opened(report)
+    tell_opened(send)
     if left_out or flags.selects_episodes:
         with contextlib.suppress(DatasetError):  # which the check reports better
             sources = read_sources(flags, left_out)[1]
             options["only"] = frozenset(s.episode.index for s in sources if s.dataset.root == root)
-    report(check(root, flags, **options))
+    send(check(root, flags, **options))
 
 
 def _message(what: str) -> str:

@@ -167,7 +167,7 @@ def _vector_key(dataset: Dataset, flag: str, asked: str, candidates: tuple[str, 
     raise DatasetError(
         f"{dataset.root}/meta/info.json: found {there or 'none'} of the features {list(wanted)}, "
         f"expected one; the vectors are {vectors}; name one with --{flag}",
-        code="feature-missing",
+        code=flag.replace("_key", "-missing"),
     )
 
 

@@ -184,7 +184,7 @@ def test_every_package_is_in_the_list_of_rooms() -> None:
 
 
 def test_the_readmes_command_is_right_for_lerobot_data() -> None:
-    [command] = [words for words in _readme_commands() if "--sim" in words]
+    [command] = [words for words in _readme_commands() if "--run_name" in words]
     config = _parse(command[2:])
     # LeRobot's action[t] belongs to observation t, and its width is the robot's own
     assert config.is_sim
@@ -203,7 +203,7 @@ def test_the_readmes_check_runs() -> None:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output of the README's own command, run on a tiny dataset with a tiny network."""
     output = tmp_path_factory.mktemp("output")
-    [command] = [words for words in _readme_commands() if "--sim" in words]
+    [command] = [words for words in _readme_commands() if "--run_name" in words]
     tiny: dict[str, Any] = {"num_epochs": 1, "state_dim": _DIMS, "keep_converted_hdf5": True}
     words = [str(SMALL / "v30_av1") if word == "dataset" else word for word in command[1:]]
     done = run_python(*words, *arguments(output, **tiny))

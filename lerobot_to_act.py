@@ -43,7 +43,8 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> JobFl
     if argv and not argv[0].startswith("-"):
         raise UsageError(
             f"{argv[0]!r} is no command, expected {' or '.join(COMMANDS)}, or the flags of a "
-            f"training{nearest(argv[0], COMMANDS, 'command')}; --help lists the flags"
+            f"training{nearest(argv[0], COMMANDS, 'command')}; --help lists the flags",
+            code="flag-unknown",
         )
     return make(JobFlags, parser(environ).values(argv), environ)
 

@@ -119,8 +119,15 @@ def parse(argv: Sequence[str]) -> UpstreamFlags:
         if given.pop(flag, False):
             raise UsageError(
                 f"--{flag} cannot apply: it is for evaluation in upstream's simulator, and this "
-                f"command only trains; run it with upstream on the checkpoint"
+                f"command only trains; run it with upstream on the checkpoint",
+                code="flag-unused",
             )
+    if len(given["input"]) > 1:
+        raise UsageError(
+            f"--dataset_dir is given {len(given['input'])} times, expected one folder; put the "
+            f"episodes into one",
+            code="flag-value",
+        )
     return make(UpstreamFlags, given)
 
 

@@ -68,10 +68,14 @@ def parse(argv: Sequence[str]) -> ConvertFlags:
     if folders and {"input", "output"} & set(given):
         raise UsageError(
             f"found {str(folders[0])!r} besides --input or --output, expected INPUT… OUTPUT or "
-            f"these flags, not both"
+            f"these flags, not both",
+            code="flags-conflict",
         )
     if len(folders) == 1:
-        raise UsageError(f"found one folder, {str(folders[0])!r}, expected INPUT… OUTPUT, or none")
+        raise UsageError(
+            f"found one folder, {str(folders[0])!r}, expected INPUT… OUTPUT, or none",
+            code="flag-missing",
+        )
     if folders:
         given |= {"input": tuple(folders[:-1]), "output": folders[-1]}
     flags = make(ConvertFlags, given)

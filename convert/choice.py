@@ -63,7 +63,8 @@ def parse_shard(text: str, environ: Mapping[str, str]) -> Shard:
         return _scheduled(environ)
     match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
     if not match or int(match[1]) >= int(match[2]):
-        raise UsageError(f"--shard is {text!r}, expected i/n with i from 0 to n - 1, or auto")
+        message = f"--shard is {text!r}, expected i/n with i from 0 to n - 1, or auto"
+        raise UsageError(message, code="shard")
     return Shard(int(match[1]), int(match[2]))
 
 
@@ -76,7 +77,8 @@ def _scheduled(environ: Mapping[str, str]) -> Shard:
                 raise UsageError(
                     f"--shard auto: {scheduler} set {index_key}={environ[index_key]!r} but not "
                     f"{count_key}, expected both; set {count_key} to the number of jobs, or give "
-                    f"--shard i/n"
+                    f"--shard i/n",
+                    code="shard",
                 )
             first = int(environ.get(first_key, "0")) if first_key else 0
             index, count = int(environ[index_key]) - first, int(environ[count_key])
@@ -84,12 +86,14 @@ def _scheduled(environ: Mapping[str, str]) -> Shard:
             raise UsageError(
                 f"--shard auto: {scheduler} set {index_key}={environ[index_key]!r} and {count_key} "
                 f"is {environ[count_key]!r}, expected whole numbers; set {count_key} to the "
-                f"number of jobs, or give --shard i/n"
+                f"number of jobs, or give --shard i/n",
+                code="shard",
             ) from error
         if not 0 <= index < count:
             raise UsageError(
                 f"--shard auto: {scheduler} gave place {index} of {count}, expected 0 to "
-                f"{count - 1}; number the array's jobs without gaps, or give --shard i/n"
+                f"{count - 1}; number the array's jobs without gaps, or give --shard i/n",
+                code="shard",
             )
         return Shard(index, count)
     return WHOLE

@@ -61,7 +61,8 @@ class RecordingFlags(EpisodeFlags, TaskFlags):
         if keys and names and len(keys) != len(names):
             raise UsageError(
                 f"--camera_names has {len(names)} names and --camera_keys {len(keys)} keys; "
-                f"expected one name for each key, in the same order"
+                f"expected one name for each key, in the same order",
+                code="camera-names",
             )
 
     @property

@@ -10,6 +10,7 @@ from convert.choice import chosen, parse_ranges
 from convert.findings import Add, Finding, refuse
 from convert.flags import RecordingFlags
 from convert.lerobot.dataset import Dataset, Episode, is_dataset, read_dataset
+from episodes.input_folder import list_input
 from job.errors import DatasetError, UsageError
 
 logger = logging.getLogger("act")
@@ -35,7 +36,8 @@ def find_datasets(inputs: Sequence[Path]) -> list[Path]:
     found = [path for folder in inputs for path in _datasets_in(folder)]
     twice = {path for path in found if found.count(path) > 1}
     if twice:
-        raise UsageError(f"--input: {min(twice)} is given more than once; name each dataset once")
+        what = f"--input: {min(twice)} is given more than once; name each dataset once"
+        raise UsageError(what, code="input-twice")
     return found
 
 
@@ -48,15 +50,7 @@ def _datasets_in(folder: Path) -> list[Path]:
             f"no other; rename the folder",
             code="input-missing",
         ) from error
-    try:
-        children = sorted(path for path in folder.iterdir() if path.is_dir())
-    except OSError as error:
-        raise DatasetError(
-            f"{folder}: cannot be read ({error.strerror}); expected a LeRobot dataset or "
-            f"episode_*.hdf5 files; mount it there, or name it with --input",
-            code="input-missing",
-            where=folder,
-        ) from error
+    children = sorted(path for path in list_input(folder) if path.is_dir())
     if is_dataset(folder):
         return [folder]
     # none is let through as it is: reading it says what is missing

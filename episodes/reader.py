@@ -23,6 +23,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from episodes.input_folder import list_input
 from episodes.jpeg import decode_jpeg
 from job.errors import DatasetError, JobError, first_line
 from job.machine import memory_bytes
@@ -43,13 +44,7 @@ def episode_path(folder: Path, index: int) -> Path:
 
 def find_episodes(folder: Path) -> list[Path]:
     """The episode files in `folder` by number; raises DatasetError when a number is missing."""
-    try:
-        paths = list(folder.iterdir())
-    except OSError as error:
-        raise DatasetError(
-            f"{folder}: cannot be read ({error.strerror}); expected a folder with a LeRobot "
-            f"dataset or episode_*.hdf5 files; mount it there"
-        ) from error
+    paths = list_input(folder)
     numbered = {int(match[1]): path for path in paths if (match := _NAME.fullmatch(path.name))}
     missing = sorted(set(range(len(numbered))) - set(numbered))
     if missing:

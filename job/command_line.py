@@ -35,11 +35,11 @@ class OneLineParser(argparse.ArgumentParser):
         if unknown:
             options = [option for action in self._actions for option in action.option_strings]
             near = nearest(unknown[0].partition("=")[0], options)
-            self.error(f"unrecognized arguments: {' '.join(unknown)}{near}")
+            raise _refusal(f"unrecognized arguments: {' '.join(unknown)}{near}", "flag-unknown")
         given = vars(found)
         missing = [option for option in self.needed if option[2:] not in self._given(given)]
         if missing:
-            self.error(f"the following flags are required: {', '.join(missing)}")
+            raise _refusal(f"missing flags: {', '.join(missing)}", "flag-missing")
         return given
 
     def _given(self, given: Collection[str]) -> set[str]:
@@ -51,8 +51,12 @@ class OneLineParser(argparse.ArgumentParser):
         }
 
     def error(self, message: str) -> NoReturn:
-        """Raise it."""
-        raise UsageError(f"{message}; --help lists the flags")
+        """Raise what argparse refuses: a value of the wrong type, or a flag without one."""
+        raise _refusal(message, "flag-value")
+
+
+def _refusal(message: str, code: str) -> UsageError:
+    return UsageError(f"{message}; --help lists the flags", code=code)
 
 
 def nearest(word: str, known: Sequence[str], what: str = "flag") -> str:

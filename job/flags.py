@@ -76,7 +76,8 @@ class Flags:
     def _check_applies(self, name: str, other: str, *values: str) -> None:
         found = getattr(self, other, None)
         if found is not None and found not in values:
-            raise UsageError(f"--{name} cannot apply to --{other} {found}; leave it out")
+            message = f"--{name} cannot apply to --{other} {found}; leave it out"
+            raise UsageError(message, code="flag-unused")
 
     def resolved(self) -> dict[str, Any]:
         """Every flag and its value, as JSON has it."""
@@ -136,4 +137,5 @@ def _check_value(entry: "dataclasses.Field[Any]", declared: Flag, value: Any) ->
     if declared.choices and value not in declared.choices:
         expected = f"one of {', '.join(declared.choices)}"
     if expected:
-        raise UsageError(f"--{entry.name} is {as_json(value)!r}, expected {expected}")
+        message = f"--{entry.name} is {as_json(value)!r}, expected {expected}"
+        raise UsageError(message, code="flag-value")

@@ -89,12 +89,14 @@ class OptimizationFlags(Flags):
         if self.epochs < 1:
             raise UsageError(
                 f"--num_epochs {self.num_epochs} with --steps {self.steps}: nothing to train; "
-                f"expected one of them above 0"
+                f"expected one of them above 0",
+                code="flags-conflict",
             )
         if self.steps and self.num_epochs > 0:
             raise UsageError(
                 f"--steps {self.steps} cannot apply: it counts only when --num_epochs <= 0, "
-                f"found {self.num_epochs}; add --num_epochs 0 or leave --steps out"
+                f"found {self.num_epochs}; add --num_epochs 0 or leave --steps out",
+                code="flags-conflict",
             )
 
     @property

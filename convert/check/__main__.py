@@ -75,7 +75,8 @@ def parse(argv: Sequence[str]) -> CheckFlags:
     folders = given.pop("folders", [])
     if folders and "input" in given:
         raise UsageError(
-            f"found {str(folders[0])!r} besides --input, expected INPUT… or this flag, not both"
+            f"found {str(folders[0])!r} besides --input, expected INPUT… or this flag, not both",
+            code="flags-conflict",
         )
     if folders:
         given["input"] = tuple(folders)

@@ -16,13 +16,13 @@ from pathlib import Path
 
 from act.policies.flags import PolicyFlags
 from act.training.flags import OptimizationFlags, TrainingFlags
-from episodes.flags import EpisodeFlags
 from episodes.reader import find_episodes, try_episode
 from job import signals
+from job.bounds import some_text
 from job.command import log_to_terminal, run, tell
 from job.command_line import OneLineParser, add_flags, make
 from job.errors import AlreadyDone, DatasetError, UsageError
-from job.flags import required
+from job.flags import flag, required
 from job.manifest import Manifest
 from job.ranks import rank
 from job.run_flags import OutputFlags, TaskFlags
@@ -30,7 +30,7 @@ from job.whole_files import refuse_inside
 
 _SIMULATION_ONLY = ("eval", "onscreen_render", "temporal_agg")
 # Our flags by upstream's names; the last three are not upstream's.
-_OPTIONS = {"input": "dataset_dir", "output": "ckpt_dir", "learning_rate": "lr"} | {
+OPTIONS = {"input": "dataset_dir", "output": "ckpt_dir", "learning_rate": "lr"} | {
     name: name
     for name in (
         "policy_class", "task_name", "batch_size", "seed", "num_epochs",
@@ -44,10 +44,10 @@ _OPTIONS = {"input": "dataset_dir", "output": "ckpt_dir", "learning_rate": "lr"}
 class UpstreamFlags(TaskFlags, OutputFlags, TrainingFlags):
     """Upstream's command, which insists on these."""
 
-    input: tuple[Path, ...] = required(EpisodeFlags, "input")
+    input: tuple[Path, ...] = flag("Folder of the episode_*.hdf5 files.", same_run=True)
     output: Path = required(OutputFlags, "output")
     policy_class: str = required(PolicyFlags, "policy_class")
-    task_name: str = required(TaskFlags, "task_name")
+    task_name: str = flag("Name of the task, for the records.", check=some_text, same_run=True)
     batch_size: int = required(OptimizationFlags, "batch_size")
     seed: int = required(OptimizationFlags, "seed")
     num_epochs: int = required(OptimizationFlags, "num_epochs")
@@ -115,10 +115,10 @@ def _leave_signals() -> None:
 def parse(argv: Sequence[str]) -> UpstreamFlags:
     """What upstream's command line asks for; raises UsageError."""
     given = parser().values(argv)
-    for flag in _SIMULATION_ONLY:
-        if given.pop(flag, False):
+    for name in _SIMULATION_ONLY:
+        if given.pop(name, False):
             raise UsageError(
-                f"--{flag} cannot apply: it is for evaluation in upstream's simulator, and this "
+                f"--{name} cannot apply: it is for evaluation in upstream's simulator, and this "
                 f"command only trains; run it with upstream on the checkpoint",
                 code="flag-unused",
             )
@@ -138,9 +138,9 @@ def parser() -> OneLineParser:
         "Train on a folder of episode_*.hdf5 files, with upstream's flags.",
         "--dataset_dir FOLDER --ckpt_dir FOLDER [FLAG VALUE …]",
     )
-    for flag in _SIMULATION_ONLY:
-        made.add_argument(f"--{flag}", action="store_true", help=argparse.SUPPRESS)
-    add_flags(made, UpstreamFlags, _OPTIONS)
+    for name in _SIMULATION_ONLY:
+        made.add_argument(f"--{name}", action="store_true", help=argparse.SUPPRESS)
+    add_flags(made, UpstreamFlags, OPTIONS)
     return made
 
 

@@ -8,10 +8,12 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from docs import flags
+
 ROOT = Path(__file__).parent.parent
 
 # The path of a page, from the root of the repository: the function that returns its text.
-PAGES: dict[str, Callable[[], str]] = {}
+PAGES: dict[str, Callable[[], str]] = {"docs/flags.md": flags.page}
 
 
 def stale(pages: Mapping[str, Callable[[], str]] = PAGES, root: Path = ROOT) -> list[str]:

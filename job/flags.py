@@ -110,7 +110,10 @@ def names_of(group: type[Flags]) -> frozenset[str]:
 
 
 def titled(group: type[Flags]) -> dict[str, list["dataclasses.Field[Any]"]]:
-    """The flags of a class by the title of the group that each was declared in first."""
+    """The flags of a class by the title of the group that each was declared in first.
+
+    Required ones come first.
+    """
     found: dict[str, list[dataclasses.Field[Any]]] = {}
     for base in group.__mro__:  # the titles in the order in which the command names its groups
         if title := vars(base).get("title"):
@@ -120,6 +123,8 @@ def titled(group: type[Flags]) -> dict[str, list["dataclasses.Field[Any]"]]:
             base for base in group.__mro__ if entry.name in vars(base).get("__annotations__", ())
         ]
         found[vars(declaring[-1])["title"]].append(entry)
+    for entries in found.values():
+        entries.sort(key=lambda entry: entry.default is not REQUIRED)
     return {title: entries for title, entries in found.items() if entries}
 
 

@@ -1,0 +1,118 @@
+"""docs/flags.md: the flags of every command, from the classes that declare them."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from act.imitate_episodes import OPTIONS, UpstreamFlags
+from convert.flags import CheckFlags, ConvertFlags
+from job.command_line import shown_default
+from job.flags import REQUIRED, Flag, Flags, flags_of, titled
+from lerobot_to_act import JobFlags
+
+Entry = dataclasses.Field[Any]
+
+_HEAD = """\
+# Flags
+
+Written by `python -m docs.generate` from the code; `--help` shows the same, and so do
+`check --help` and `convert --help`. A flag that takes several names takes them separated by commas.
+"""
+_JOB = """
+## The job
+
+The last column says whether a run may be resumed with another value. Where it may not, the value
+shapes the result, and a run with another one needs another `--run_name`.
+"""
+
+
+def page() -> str:
+    """The text of the page."""
+    job = [line for title, entries in titled(JobFlags).items() for line in _table(title, entries)]
+    return "\n".join(
+        [
+            _HEAD + _JOB,
+            *job,
+            *_command("check", "`check INPUT …` judges the data as a job would.", CheckFlags),
+            *_command("convert", "`convert INPUT … OUTPUT` leaves episode files.", ConvertFlags),
+            *_upstream(),
+            "",
+        ]
+    )
+
+
+def _table(title: str, entries: Iterable[Entry]) -> list[str]:
+    rows = [
+        f"| `--{entry.name}` | {_default(entry)} | {_meaning(entry.metadata['flag'])} "
+        f"| {'yes' if entry.metadata['flag'].same_run else 'no'} |"
+        for entry in entries
+    ]
+    head = ["| flag | default | meaning | may change |", "| --- | --- | --- | --- |"]
+    return [f"### {title[0].upper()}{title[1:]}", "", *head, *rows, ""]
+
+
+def _command(name: str, what: str, kind: type[Flags]) -> list[str]:
+    """The flags of another command: those of the job by name, its own in a table."""
+    job = {entry.name: entry for entry, _ in flags_of(JobFlags)}
+    shared = [entry for entry, _ in flags_of(kind) if _same(entry, job)]
+    own = [entry for entry, _ in flags_of(kind) if not _same(entry, job)]
+    return [
+        f"## `{name}`",
+        "",
+        f"{what} It takes these flags of the job: {_names(entry.name for entry in shared)}.",
+        "",
+        "And these:",
+        "",
+        *_plain_table(own, {}),
+    ]
+
+
+def _upstream() -> list[str]:
+    entries = [entry for entry, _ in flags_of(UpstreamFlags) if entry.name in OPTIONS]
+    entries.sort(key=lambda entry: entry.default is not REQUIRED)
+    return [
+        "## `python -m act.imitate_episodes`",
+        "",
+        "Upstream's command line, for a folder of episode files. What it does not take has the "
+        "job's default.",
+        "",
+        *_plain_table(entries, OPTIONS),
+    ]
+
+
+def _plain_table(entries: Iterable[Entry], options: Mapping[str, str]) -> list[str]:
+    rows = [
+        f"| `--{options.get(entry.name, entry.name)}` | {_default(entry)} "
+        f"| {_meaning(entry.metadata['flag'])} |"
+        for entry in entries
+    ]
+    return ["| flag | default | meaning |", "| --- | --- | --- |", *rows, ""]
+
+
+def _same(entry: Entry, job: Mapping[str, Entry]) -> bool:
+    other = job.get(entry.name)
+    if other is None or other.default != entry.default:
+        return False
+    return other.metadata["flag"] is entry.metadata["flag"]
+
+
+def _meaning(declared: Flag) -> str:
+    said = [declared.help]
+    if declared.choices:
+        said.append("One of " + ", ".join(f"`{choice}`" for choice in declared.choices) + ".")
+    if declared.only_with:
+        other, *values = declared.only_with
+        said.append(f"Only with {' or '.join(f'`--{other} {value}`' for value in values)}.")
+    if declared.environ:
+        said.append(f"The environment variable `{declared.environ}` holds another default.")
+    return " ".join(said)
+
+
+def _default(entry: Entry) -> str:
+    shown = shown_default(entry.default)
+    return shown if entry.default is REQUIRED else f"`{shown}`"
+
+
+def _names(names: Iterable[str]) -> str:
+    *most, last = [f"`--{name}`" for name in names]
+    return f"{', '.join(most)} and {last}"

@@ -8,12 +8,15 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from docs import flags
+from docs import codes, flags
 
 ROOT = Path(__file__).parent.parent
 
 # The path of a page, from the root of the repository: the function that returns its text.
-PAGES: dict[str, Callable[[], str]] = {"docs/flags.md": flags.page}
+PAGES: dict[str, Callable[[], str]] = {
+    "docs/check.md": codes.page,
+    "docs/flags.md": flags.page,
+}
 
 
 def stale(pages: Mapping[str, Callable[[], str]] = PAGES, root: Path = ROOT) -> list[str]:

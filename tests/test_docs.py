@@ -23,9 +23,11 @@ from convert.__main__ import parser as convert_parser
 from convert.check.__main__ import parse as parse_check
 from convert.check.__main__ import parser as check_parser
 from docs.generate import PAGES, stale, write
+from job.codes import DATASET, WARNINGS
 from job.errors import UsageError
 from job.flags import names_of
 from lerobot_to_act import JobFlags, parse, parser
+from tests.support.broken import BROKEN, ODD
 from tests.support.commands import arguments, run_python
 from tests.support.markdown import Page
 from tests.support.paths import ROOT, SMALL
@@ -136,8 +138,24 @@ def test_help_has_one_line_per_flag() -> None:
     assert not [line for line in lines if line.startswith(" " * 10)]
 
 
+# Codes that the check does not report: what ends a conversion or a training, and its warnings.
+_NOT_OF_THE_CHECK = {
+    "datasets-differ", "episode-content", "episode-unreadable", "episodes-differ", "episodes-none",
+    "feature-left-out", "file-missing", "image-depth", "image-distorted", "input-missing",
+    "keys-several", "quaternion-zero", "sim-assumed", "worker-crash",
+}  # fmt: skip
+
+
+def test_every_code_of_the_check_is_expected_by_a_test() -> None:
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
+    codes = {*DATASET, *WARNINGS} - _NOT_OF_THE_CHECK
+    assert {code for code in codes if f'"{code}"' not in tests} == set()
+    assert {broken.code for broken in BROKEN.values()} <= DATASET.keys()
+    assert {odd.code for odd in ODD.values()} <= WARNINGS.keys()
+
+
 def test_every_link_leads_somewhere(page: Page) -> None:
-    coming = {ROOT / "docs" / name for name in ("flags.md", "check.md", "manifest.md")}
+    coming = {ROOT / "docs" / name for name in ("manifest.md",)}
     for target, anchor in page.links():
         assert target.exists() or target in coming, target
         assert not anchor or anchor in Page(target).anchors, f"{target}#{anchor}"

@@ -24,8 +24,9 @@ from convert.check.__main__ import parse as parse_check
 from convert.check.__main__ import parser as check_parser
 from docs.generate import PAGES, stale, write
 from job.codes import DATASET, WARNINGS
+from job.command_line import shown_default
 from job.errors import UsageError
-from job.flags import names_of
+from job.flags import flags_of, names_of
 from lerobot_to_act import JobFlags, parse, parser
 from tests.support.broken import BROKEN, ODD
 from tests.support.commands import arguments, run_python
@@ -43,7 +44,7 @@ PAGE_FILES = [*(ROOT / name for name in _HAND_WRITTEN), *sorted((ROOT / "docs").
 README = Page(ROOT / "README.md")
 UPSTREAM = Page(ROOT / "docs/upstream.md")
 
-MAKE_TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+MAKE_TARGETS = set(re.findall(r"^([\w./-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 # Flags of other programs, and of this project's benchmarks and test kit.
 _OTHER_FLAGS = {
@@ -168,7 +169,7 @@ def test_every_file_module_and_target_named_exists(page: Page) -> None:
     assert [name for name in files if not (ROOT / name).exists()] == []
     modules = re.findall(r"python -m ((?:act|convert|tests|docs|benchmarks)[\w.]*)", page.text)
     assert [name for name in modules if importlib.util.find_spec(name) is None] == []
-    targets = re.findall(r"`make ([\w-]+)", page.text)
+    targets = re.findall(r"`make ([\w./-]+)", page.text)
     assert [name for name in targets if name not in MAKE_TARGETS] == []
 
 
@@ -215,6 +216,14 @@ def test_the_readmes_check_runs() -> None:
     done = run_python(*(dataset if word == "dataset" else word for word in command[1:]))
     assert done.returncode == 0, done.stderr
     assert "verdict: FINE" in done.stdout
+
+
+def test_the_readmes_table_shows_the_defaults_of_flags() -> None:
+    defaults = {entry.name: shown_default(entry.default) for entry, _ in flags_of(JobFlags)}
+    rows = re.findall(r"^\| (`--[^|]*) \| ([^|]*) \|", README.text, re.MULTILINE)
+    assert len(rows) == 8
+    for names, shown in rows:
+        assert shown.split(", ") == [defaults[name] for name in re.findall(r"--(\w+)", names)]
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,10 @@
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from convert.cameras import Camera, by, check_reduction
+from convert.findings import refuse
 from convert.lerobot.image import ImageReader
 from convert.lerobot.video import VideoReader
 from convert.resize import resize_area
@@ -15,17 +16,6 @@ from job.errors import DatasetError
 logger = logging.getLogger("act")
 
 
-@dataclass(frozen=True)
-class Camera:
-    """One camera: its LeRobot key, its name in the files and the policy, its size in pixels."""
-
-    key: str
-    name: str
-    recorded: tuple[int, int]  # H, W as the dataset has it
-    height: int
-    width: int
-
-
 class CameraReaders:
     """One open file per camera; it stays open while episodes follow each other in it."""
 
@@ -34,15 +24,11 @@ class CameraReaders:
 
     def frames(self, source: Source, camera: Camera) -> Iterator[Frame]:
         """Every frame of a camera in an episode, each (H, W, 3) uint8 as the plan has it."""
-        recorded = _recorded_frames(source, camera, self)
-        for ts, frame in enumerate(recorded):
-            if frame.shape[:2] != camera.recorded:
-                raise DatasetError(
-                    f"{file_of(source, camera.key)}: frame {ts} of {source} is "
-                    f"{frame.shape[0]}x{frame.shape[1]}, expected {camera.recorded[0]}x"
-                    f"{camera.recorded[1]} as in the first episode; leave the episode out",
-                    code="video-size",
-                )
+        size = camera.recorded
+        for ts, frame in enumerate(_recorded_frames(source, camera, self)):
+            if frame.shape[:2] != size:
+                size = frame.shape[0], frame.shape[1]
+                _check_size(source, camera, ts, size)
             yield resize_area(frame, camera.height, camera.width)
 
     def video(self, source: Source, key: str) -> VideoReader:
@@ -72,6 +58,20 @@ class CameraReaders:
         """Close every file."""
         for key in list(self._open):
             self._close(key)
+
+
+def _check_size(source: Source, camera: Camera, ts: int, size: tuple[int, int]) -> None:
+    """Refuse frames of another size than the first, unless all are reduced to --image_size."""
+    path = file_of(source, camera.key)
+    if camera.any_size:
+        check_reduction(camera.key, size, (camera.height, camera.width), path, refuse)
+        return
+    raise DatasetError(
+        f"{path}: frame {ts} of {source} is {by(size)}, expected {by(camera.recorded)} as in the "
+        f"first episode; leave the episode out, or bring all to one size with --image_size",
+        code="video-size",
+        where=path,
+    )
 
 
 def file_of(source: Source, key: str) -> Path:

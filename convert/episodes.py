@@ -6,7 +6,6 @@ worker holds one decoded frame at a time, so memory does not grow with an episod
 
 import contextlib
 import logging
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +15,15 @@ from typing import Any
 import numpy as np
 
 from convert import quaternion
-from convert.camera_frames import Camera, CameraReaders, file_of
+from convert.camera_frames import CameraReaders, file_of
+from convert.cameras import Camera
 from convert.choice import WHOLE, Shard
-from convert.flags import ConversionFlags, DataFlags
+from convert.findings import refuse
+from convert.flags import ConversionFlags, DataFlags, RecordingFlags
 from convert.lerobot.file import tell_opened
-from convert.lerobot.image import page_bytes
 from convert.lerobot.table import read_episode
 from convert.plan import Dims, Plan, forget_digests, make_plan, plan_fingerprint
+from convert.room import check_disk, check_memory, needed_bytes
 from convert.sources import NOTHING, LeftOut, Source
 from episodes.reader import FloatArray, episode_path, open_episode
 from episodes.writer import FrameWriter, write_episode
@@ -33,8 +34,6 @@ from job.whole_files import output_errors, whole_path
 
 logger = logging.getLogger("act")
 
-WORKER_BYTES = 400 << 20  # what one worker may take, libraries included
-_LIBRARIES_BYTES = 150 << 20
 _TASKS_PER_WORKER = 4
 _REPORT_EVERY = 16  # frames
 _FINGERPRINT = "source_fingerprint"
@@ -79,7 +78,8 @@ def convert(
     if shard == WHOLE:  # other shards may be writing theirs
         _drop_stale(folder, paths)
     _log_plan(plan, mine, todo)
-    _check_room(plan, todo)
+    _warn_of_shift(config)
+    check_disk(plan, todo, refuse)
     rate = None
     if todo:
         note({paths[number].name: plan.fingerprint(number) for number in todo})
@@ -142,31 +142,10 @@ def episode_paths(plan: Plan) -> tuple[Path, ...]:
     return tuple(episode_path(plan.folder, number) for number in range(len(plan.sources)))
 
 
-def worker_bytes(plan: Plan) -> int:
-    """What one worker may take: more than WORKER_BYTES only where images lie in large pages."""
-    tables = {source.episode.table_path: source.dataset for source in plan.sources}
-    pages = (
-        page_bytes(path, camera.key)
-        for path, dataset in tables.items()
-        for camera in plan.cameras
-        if dataset.features[camera.key].dtype == "image"
-    )
-    return max(WORKER_BYTES, _LIBRARIES_BYTES + max(pages, default=0))
-
-
-def worker_count(config: ConversionFlags, plan: Plan, episodes: int) -> int:
+def worker_count(flags: ConversionFlags, plan: Plan, episodes: int) -> int:
     """Processes to convert with: as asked for, else what cores and memory allow."""
-    needed, there = worker_bytes(plan), machine.memory_bytes()
-    if needed > there:
-        what = (
-            f"{plan.datasets[0].root}: converting takes {needed / 1e9:.2f} GB of memory, found "
-            f"{there / 1e9:.2f} GB; give the container more"
-        )
-        if needed > WORKER_BYTES:
-            what += "; its images lie in large parquet pages: fewer rows to a page help too"
-        raise OutputError(what)
-    fits = there // (2 * needed)  # the rest is for the page cache
-    return max(1, min(config.convert_workers or min(machine.cpu_count(), fits), episodes))
+    fits = check_memory(plan, refuse)
+    return max(1, min(flags.convert_workers or min(machine.cpu_count(), fits), episodes))
 
 
 def _convert_all(plan: Plan, todo: list[int], count: int) -> float:
@@ -351,14 +330,13 @@ def _drop_stale(folder: Path, paths: tuple[Path, ...]) -> None:
         number += 1
 
 
-def _check_room(plan: Plan, todo: list[int]) -> None:
-    needed = sum(plan.size_bytes(number) for number in todo)
-    free = shutil.disk_usage(plan.folder).free
-    if needed > free:
-        raise OutputError(
-            f"{plan.folder}: converting needs {needed / 1e9:.2f} GB and {free / 1e9:.2f} GB are "
-            f"free; free some space, or use --image_storage jpeg, a smaller --image_size, fewer "
-            f"--camera_keys or --episodes"
+def _warn_of_shift(flags: RecordingFlags) -> None:
+    """LeRobot stores action[t] with observation[t], so that sim=False must be known."""
+    if flags.sim == "auto" and not flags.is_sim:
+        logger.warning(
+            "--sim auto writes sim=False for the task %r, so ACT trains on action[t-1], upstream's "
+            "shift for real robots; --sim true trains on action[t]",
+            flags.task_name,
         )
 
 
@@ -381,7 +359,7 @@ def _log_plan(plan: Plan, mine: Sequence[int], todo: list[int]) -> None:
         "sim        %s: ACT trains on action[%s]; qvel is %s",
         plan.sim, "t" if plan.sim else "t-1", plan.velocity_key or "zeros",
     )  # fmt: skip
-    needed = sum(plan.size_bytes(number) for number in todo)
+    needed = needed_bytes(plan, todo)
     logger.info("disk       about %.2f GB of episodes in %s", needed / 1e9, plan.folder)
     for what, dims in (("qpos", plan.qpos), ("action", plan.action)):
         change = f"padded to {dims.size} with zeros" if dims.padded else f"{dims.size} kept"

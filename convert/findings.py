@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from job import codes
-from job.errors import DatasetError
+from job.errors import DatasetError, JobError, OutputError, UsageError
 
 ERROR, WARNING = "error", "warning"
 FORMAT = 1  # of the JSON; raised when a field changes its meaning
@@ -60,28 +60,34 @@ def _finding(
     return Finding(code, severity, str(where), _one_line(place + what), episode, camera)
 
 
-def finding_of(problem: DatasetError, where: Path, **named: Any) -> Finding:
+def finding_of(problem: JobError, where: Path, **named: Any) -> Finding:
     """What a strict function raised, as a finding; `where` and `named` fill what it left open."""
+    given = vars(problem)
+    episode, camera = given.get("episode"), given.get("camera")
     return Finding(
         problem.code,
         ERROR,
-        str(problem.where or where),
+        str(given.get("where") or where),
         _one_line(str(problem)),
-        problem.episode if problem.episode is not None else named.get("episode"),
-        problem.camera if problem.camera is not None else named.get("camera"),
+        episode if episode is not None else named.get("episode"),
+        camera if camera is not None else named.get("camera"),
     )
 
 
 def refuse(finding: Finding) -> None:
-    """Raise an error as DatasetError; warnings are for the check, which says each once."""
-    if finding.severity == ERROR:
-        raise DatasetError(
-            finding.message,
-            code=finding.code,
-            where=Path(finding.where),
-            episode=finding.episode,
-            camera=finding.camera,
-        )
+    """Raise an error, as the class that its code is of; the check has reported the warnings."""
+    if finding.severity == WARNING:
+        return
+    for kind in (UsageError, OutputError):
+        if finding.code in kind.codes:
+            raise kind(finding.message, code=finding.code)
+    raise DatasetError(
+        finding.message,
+        code=finding.code,
+        where=Path(finding.where),
+        episode=finding.episode,
+        camera=finding.camera,
+    )
 
 
 def _one_line(text: str) -> str:
@@ -103,7 +109,7 @@ class Report:
         """Take a finding."""
         self.findings.append(finding)
 
-    def catch(self, problem: DatasetError, where: Path, **named: Any) -> None:
+    def catch(self, problem: JobError, where: Path, **named: Any) -> None:
         """Take what a strict function raised."""
         self.add(finding_of(problem, where, **named))
 

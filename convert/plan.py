@@ -2,33 +2,28 @@
 
 import hashlib
 import json
-import logging
-import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
 
-from convert.camera_frames import Camera, recorded_size
+from convert.camera_frames import recorded_size
+from convert.cameras import Camera, check_sizes, name_cameras
+from convert.features import check_datasets_match, choose_optional, choose_vector
+from convert.findings import ERROR, Add, Finding, refuse, warning
 from convert.flags import DataFlags
-from convert.lerobot.dataset import Dataset, camera_name, choose_cameras
+from convert.lerobot.dataset import Dataset, choose_cameras
 from convert.lerobot.file import check_file
 from convert.lerobot.table import read_episode
 from convert.quaternion import Quaternion, find_quaternions
 from convert.sources import NOTHING, LeftOut, Source, read_sources
 from episodes.reader import FloatArray
-from job.errors import DatasetError, UsageError
 from job.whole_files import sampled_sha256
-
-logger = logging.getLogger("act")
 
 # Raised when the bytes that a conversion writes change, so that old episode files are redone.
 LAYOUT = 2
-STATE_KEYS = ("observation.state", "state", "observation.qpos")
-ACTION_KEYS = ("action", "actions")
-VELOCITY_KEYS = ("observation.velocity", "observation.qvel")
-EFFORT_KEYS = ("observation.effort",)
 # A JPEG of quality 95 is about a tenth of the raw frame (0.092 measured on the sample's cameras).
 _JPEG_SHARE = 0.12
 
@@ -105,7 +100,10 @@ class Plan:
 
     def fingerprint(self, number: int) -> str:
         """A digest of all that shapes the bytes of `episode_<number>.hdf5`."""
-        options = [LAYOUT, [asdict(camera) for camera in self.cameras], self.sim]
+        cameras = [asdict(camera) for camera in self.cameras]
+        for camera in cameras:
+            del camera["any_size"]  # it shapes no byte of an episode that is converted
+        options = [LAYOUT, cameras, self.sim]
         dims = [asdict(self.qpos), asdict(self.action), self.velocity_key, self.effort_key]
         changes = [self.fix_quaternions, self.jpeg_quality]
         return _digest([options, dims, changes, number, self.source_fingerprint(number)])
@@ -122,164 +120,86 @@ class Plan:
         return _digest([row, places, files])
 
 
-def make_plan(config: DataFlags, folder: Path, left_out: LeftOut = NOTHING) -> Plan:
-    """Decide; raises DatasetError for what cannot be converted, warns of what will be lost."""
-    datasets, sources = read_sources(config, left_out)
-    first = datasets[0]
-    state_key = _vector_key(first, "state_key", config.state_key, STATE_KEYS)
-    action_key = _vector_key(first, "action_key", config.action_key, ACTION_KEYS)
-    cameras = _name_cameras(config, sources[0])
-    for other in datasets[1:]:
-        _check_like_first(
-            other, first, [*(camera.key for camera in cameras), state_key, action_key]
-        )
-    vectors = read_episode(
-        sources[0].episode.table_path, sources[0].episode.index, [state_key, action_key]
-    )
+def make_plan(
+    flags: DataFlags, folder: Path, left_out: LeftOut = NOTHING, add: Add = refuse
+) -> Plan:
+    """Decide; raises DatasetError or UsageError for what cannot be converted.
+
+    add: receives what is wrong or will be lost; by default an error is raised
+    """
+    datasets, sources = read_sources(flags, left_out)
+    plan = plan_for(flags, folder, datasets, sources, left_out, add)
+    assert plan is not None, "what is wrong was refused"
+    return plan
+
+
+def plan_for(
+    flags: DataFlags,
+    folder: Path,
+    datasets: Sequence[Dataset],
+    sources: Sequence[Source],
+    left_out: LeftOut,
+    add: Add,
+) -> Plan | None:
+    """The plan for these episodes; None when an error was added and not raised."""
+    errors = []
+
+    def note(finding: Finding) -> None:
+        errors.extend([finding] if finding.severity == ERROR else [])
+        add(finding)
+
+    first, source = datasets[0], sources[0]
+    state_key = choose_vector(first, "state", flags.state_key, note)
+    action_key = choose_vector(first, "action", flags.action_key, note)
+    keys = choose_cameras(first, flags.camera_keys, note)
+    if state_key is None or action_key is None or errors:
+        return None
+    check_datasets_match(datasets, [*keys, state_key, action_key], note)
+    cameras = _plan_cameras(flags, keys, source, note)
+    vectors = read_episode(source.episode.table_path, source.episode.index, [state_key, action_key])
+    if errors:
+        return None
     return Plan(
         datasets=tuple(datasets),
         sources=tuple(sources),
         left_out=left_out,
         cameras=cameras,
-        qpos=_dims(first, state_key, vectors[state_key].shape[1], config.state_dim),
-        action=_dims(first, action_key, vectors[action_key].shape[1], config.state_dim),
-        velocity_key=_optional_key(datasets, VELOCITY_KEYS, state_key),
-        effort_key=_optional_key(datasets, EFFORT_KEYS, state_key),
-        sim=_is_sim(config),
-        fix_quaternions=config.fix_quaternions,
-        jpeg_quality=config.jpeg_quality if config.image_storage == "jpeg" else None,
+        qpos=_dims(first, state_key, vectors[state_key].shape[1], flags.state_dim, note),
+        action=_dims(first, action_key, vectors[action_key].shape[1], flags.state_dim, note),
+        velocity_key=choose_optional(datasets, "velocity", state_key, note),
+        effort_key=choose_optional(datasets, "effort", state_key, note),
+        sim=flags.is_sim,
+        fix_quaternions=flags.fix_quaternions,
+        jpeg_quality=flags.jpeg_quality if flags.image_storage == "jpeg" else None,
         folder=folder,
     )
 
 
-def _vector_key(dataset: Dataset, flag: str, asked: str, candidates: tuple[str, ...]) -> str:
-    there = [key for key in candidates if key in dataset.features]
-    if asked != "auto":
-        there = [asked] if asked in dataset.features else []
-    if len(there) == 1:
-        return there[0]
-    vectors = {
-        key: list(feature.shape)
-        for key, feature in dataset.features.items()
-        if feature.dtype.startswith(("float", "int")) and not key.endswith("index")
-    }
-    wanted = candidates if asked == "auto" else (asked,)
-    raise DatasetError(
-        f"{dataset.root}/meta/info.json: found {there or 'none'} of the features {list(wanted)}, "
-        f"expected one; the vectors are {vectors}; name one with --{flag}",
-        code=flag.replace("_key", "-missing"),
-    )
-
-
-def _optional_key(
-    datasets: list[Dataset], candidates: tuple[str, ...], state_key: str
-) -> str | None:
-    """A vector that is used where every dataset has it, as wide as the state."""
-    for key in candidates:
-        having = [dataset for dataset in datasets if key in dataset.features]
-        fits = all(
-            math.prod(dataset.features[key].shape) == math.prod(dataset.features[state_key].shape)
-            for dataset in having
-        )
-        if len(having) == len(datasets) and fits:
-            return key
-        if having:
-            logger.warning(
-                "%r is left out: expected it in every dataset, as wide as %r", key, state_key
-            )
-    return None
-
-
-def _is_sim(config: DataFlags) -> bool:
-    """The `sim` attribute; LeRobot stores action[t] with observation[t], so False must be known."""
-    if config.sim == "auto" and not config.is_sim:
-        logger.warning(
-            "--sim auto writes sim=False for the task %r, so ACT trains on action[t-1], upstream's "
-            "shift for real robots; --sim true trains on action[t]", config.task_name,
-        )  # fmt: skip
-    return config.is_sim
-
-
-def _check_like_first(other: Dataset, first: Dataset, keys: list[str]) -> None:
-    for what, found, expected in (
-        ("fps", other.fps, first.fps),
-        *((key, _kind(other, key), _kind(first, key)) for key in keys),
-    ):
-        if found != expected:
-            raise DatasetError(
-                f"{other.root}/meta/info.json: {what} is {found!s}, expected {expected!s} as in "
-                f"{first.root}; only recordings of one robot go together",
-                code="datasets-differ",
-            )
-
-
-def _kind(dataset: Dataset, key: str) -> object:
-    feature = dataset.features.get(key)
-    if feature is None:
-        return "missing"
-    return "a camera" if feature.dtype in ("video", "image") else (feature.shape, feature.names)
-
-
-def _name_cameras(config: DataFlags, first: Source) -> tuple[Camera, ...]:
-    keys = choose_cameras(first.dataset, config.camera_keys)
-    names = list(config.camera_names) or _short_names(keys)
-    if len(names) != len(keys):
-        raise UsageError(
-            f"--camera_names: found {len(names)} names for the dataset's cameras {keys}; expected "
-            f"one name for each, in this order (or choose with --camera_keys)"
-        )
-    sizes = {key: recorded_size(first, key) for key in keys}
-    wanted = config.image_height_width
-    if wanted is None and len(set(sizes.values())) > 1:
-        shown = {key: f"{height}x{width}" for key, (height, width) in sizes.items()}
-        raise DatasetError(
-            f"{first.dataset.root}: the cameras differ in size: {shown}; expected one size, as the "
-            f"network joins them along the width; choose with --camera_keys, or give --image_size",
-            code="camera-sizes",
-        )
-    for key, size in sizes.items():
-        _check_reduction(key, size, wanted or size)
+def _plan_cameras(
+    flags: DataFlags, keys: Sequence[str], source: Source, add: Add
+) -> tuple[Camera, ...]:
+    root, wanted = source.dataset.root, flags.image_height_width
+    names = name_cameras(keys, flags.camera_names, root, add)
+    sizes = {key: recorded_size(source, key) for key in keys}
+    check_sizes(sizes, wanted, root, add)
     return tuple(
-        Camera(key, name, sizes[key], *(wanted or sizes[key]))
-        for key, name in zip(keys, names, strict=True)
+        Camera(key, name, sizes[key], *(wanted or sizes[key]), any_size=wanted is not None)
+        for key, name in zip(keys, names, strict=False)
     )
 
 
-def _check_reduction(key: str, recorded: tuple[int, int], wanted: tuple[int, int]) -> None:
-    if wanted[0] > recorded[0] or wanted[1] > recorded[1]:
-        raise UsageError(
-            f"--image_size {wanted[0]}x{wanted[1]}: camera {key!r} is {recorded[0]}x{recorded[1]}, "
-            f"expected a size that is not larger, as enlarging adds nothing"
-        )
-    if abs(wanted[0] * recorded[1] - wanted[1] * recorded[0]) > max(recorded):
-        logger.warning(
-            "--image_size %dx%d squeezes camera %r, which is %dx%d: its pictures are distorted",
-            *wanted, key, *recorded,
-        )  # fmt: skip
-
-
-def _short_names(keys: list[str]) -> list[str]:
-    """A name for each camera: the short one, with a number where two would be the same."""
-    names: list[str] = []
-    for key in keys:
-        short = name = camera_name(key)
-        while name in names:
-            name = f"{short}_{names.count(short) + 1}" if name == short else f"{name}_"
-        names.append(name)
-    return names
-
-
-def _dims(dataset: Dataset, key: str, found: int, wanted: int) -> Dims:
+def _dims(dataset: Dataset, key: str, found: int, wanted: int, add: Add) -> Dims:
     names = dataset.features[key].names
     if names is None or len(names) != found:
         names = tuple(f"{key}[{i}]" for i in range(found))
     dims = Dims(key, names, wanted or found)
     if dims.cut:
-        logger.warning(
-            "--state_dim %d CUTS AWAY %d of the %d dims of %s: %s; the policy will never see or "
-            "move them; --state_dim 0 keeps all",
-            wanted, len(dims.cut), found, key, ", ".join(dims.cut),
-        )  # fmt: skip
+        message = (
+            f"--state_dim {wanted} CUTS AWAY {len(dims.cut)} of the {found} dims of {key}: "
+            f"{', '.join(dims.cut)}; the policy will never see or move them; --state_dim 0 keeps "
+            f"all"
+        )
+        add(warning("dims-cut", dataset.root / "meta/info.json", message))
     return dims
 
 

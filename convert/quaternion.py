@@ -107,6 +107,19 @@ def off_unit(q: FloatArray, tolerance: float = 1e-3) -> Rows:
     return np.flatnonzero(np.abs(_lengths(q) - 1) > tolerance)
 
 
+def zero_rows(q: FloatArray) -> Rows:
+    """Rows of length 0, which are no rotation; q: (T, 4)."""
+    return np.flatnonzero(_lengths(q) < _ZERO)
+
+
+def zero_length(quaternion: Quaternion, zeros: Rows) -> str:
+    """The message on rows that --fix_quaternions cannot repair."""
+    return (
+        f"quaternion {quaternion.name!r} has length 0 in {len(zeros)} rows, first in row "
+        f"{zeros[0]}, expected length 1; leave the episode out or record it again"
+    )
+
+
 def fix(
     vectors: FloatArray, quaternions: Sequence[Quaternion], where: str = "a vector"
 ) -> FloatArray:
@@ -120,13 +133,9 @@ def fix(
     for quaternion in quaternions:
         columns = list(quaternion.where)
         q = vectors[:, columns]
-        zeros = np.flatnonzero(_lengths(q) < _ZERO)
+        zeros = zero_rows(q)
         if len(zeros):
-            raise DatasetError(
-                f"{where}: quaternion {quaternion.name!r} has length 0 in {len(zeros)} rows, first "
-                f"in row {zeros[0]}, expected length 1; leave the episode out or record it again",
-                code="quaternion-zero",
-            )
+            raise DatasetError(f"{where}: {zero_length(quaternion, zeros)}", code="quaternion-zero")
         fixed[:, columns] = _continuous(_unit(q))
     return fixed
 

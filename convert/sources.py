@@ -83,9 +83,13 @@ def read_sources(
             f"{where}: no episode with frames is left of {sum(len(d.episodes) for d in datasets)}; "
             f"expected at least one; look at --episodes, --exclude_episodes and "
             f"--only_whole_episodes",
-            code="episodes-missing",
+            code="episodes-missing" if _any_frames(datasets) else "episodes-empty",
         )
     return datasets, sources[: config.max_episodes or None]
+
+
+def _any_frames(datasets: Sequence[Dataset]) -> bool:
+    return any(episode.length > 0 for dataset in datasets for episode in dataset.episodes)
 
 
 def _pass_over(finding: Finding) -> None:

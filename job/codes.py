@@ -173,7 +173,6 @@ WARNINGS = {
     "codec-changes": "The videos of a camera have different codecs.",
     "chunk-padding": "Episodes are shorter than --chunk_size, so chunks are mostly padding.",
     "memory-room": "The images do not fit into memory, so training reads them from disk.",
-    "sim-assumed": "--sim auto found no sim_ in the task's name and writes sim=False.",
 }
 
 # What can end a job, or be an error in the check's report

@@ -249,13 +249,22 @@ def many(root: Path, count: int) -> None:
     edit_info(root, total_episodes=count, total_frames=frames, chunks_size=count)
 
 
-def test_too_little_room_is_said(tmp_path: Path) -> None:
+def test_too_little_room_is_an_error_and_a_warning(tmp_path: Path) -> None:
     report = Report(tmp_path)
-    dataset = read_dataset(SMALL / "v30_h264")
-    long = tuple(replace(episode, length=1 << 30) for episode in dataset.episodes)
-    check_room(replace(dataset, episodes=long), {FRONT: (1080, 1920)}, tmp_path / "new", report)
-    assert codes(report) == {"disk-room", "memory-room"}
-    assert "free" in next(f.message for f in report.findings if f.code == "disk-room")
+    plan = make_plan(DataFlags(input=(SMALL / "v30_h264",)), tmp_path / "new")
+    long = [
+        replace(source, episode=replace(source.episode, length=1 << 30)) for source in plan.sources
+    ]
+    check_room(replace(plan, sources=tuple(long)), tmp_path / "new", report)
+    assert [finding.code for finding in report.errors] == ["disk-room"]
+    assert [finding.code for finding in report.warnings] == ["memory-room"]
+    assert "free" in report.errors[0].message
+
+
+def test_room_is_that_of_the_files_that_would_be_written(tmp_path: Path) -> None:
+    raw = check(SMALL / "v30_h264", FLAGS, output=tmp_path).facts["images"]
+    jpeg = replace(FLAGS, image_storage="jpeg", image_size="24x32")
+    assert check(SMALL / "v30_h264", jpeg, output=tmp_path).facts["images"] != raw
 
 
 @pytest.mark.parametrize("kind", ["missing", "a file", "empty"])

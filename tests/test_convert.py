@@ -159,18 +159,16 @@ def test_velocity_becomes_qvel(converted: Convert) -> None:
     assert vectors(result.paths[0], "observations/qvel").tobytes() == expected.tobytes()
 
 
-def test_padding_and_cutting(converted: Convert, caplog: pytest.LogCaptureFixture) -> None:
+def test_padding_and_cutting(converted: Convert) -> None:
     result = converted(SMALL / "v30_h264", state_dim=7)
     assert (result.plan.qpos.padded, result.plan.qpos.cut) == (1, ())
     assert (result.plan.action.padded, result.plan.action.cut) == (0, ())
     qpos = vectors(result.paths[0], "observations/qpos")
     assert np.array_equal(qpos[:, :6], table_rows(SMALL / "v30_h264", "observation.state", 0))
     assert not qpos[:, 6].any()
-    assert "CUTS" not in caplog.text
 
     result = converted(SMALL / "v30_h264", state_dim=5)
     assert result.plan.action.cut == ("gripper.pos", "base.vel")
-    assert "CUTS AWAY 2 of the 7 dims of action: gripper.pos, base.vel" in caplog.text
     expected = table_rows(SMALL / "v30_h264", "action", 0)[:, :5]
     assert np.array_equal(vectors(result.paths[0], "action"), expected)
 

@@ -18,17 +18,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from convert.check.dataset import check
 from convert.episodes import (
-    WORKER_BYTES,
     Converted,
     check_whole,
     convert,
-    worker_bytes,
     worker_count,
 )
+from convert.flags import DataFlags
 from convert.lerobot.file import tell_opened
 from convert.lerobot.video import VideoReader
 from convert.plan import make_plan
+from convert.room import WORKER_BYTES, worker_bytes
 from episodes.jpeg import decode_jpeg
 from job import workers
 from job.errors import DatasetError, OutputError, UsageError
@@ -124,9 +125,9 @@ def test_image_size_reduces_by_area_and_joins_cameras_of_different_sizes(tmp_pat
         run(tmp_path, image_size="97x128")
 
 
-def test_a_size_that_distorts_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    run(tmp_path, image_size="48x128", max_episodes=1)
-    assert "squeezes camera" in caplog.text
+def test_a_size_that_distorts_is_reported() -> None:
+    report = check(SMALL / "v30_h264", DataFlags(chunk_size=5, image_size="48x128"))
+    assert [finding.code for finding in report.findings] == ["image-distorted"] * 2
 
 
 def test_jpeg_is_alohas_layout_and_near_the_frames(tmp_path: Path) -> None:

@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from act.batches.augmentation import Augmentation
-from act.batches.order import Order, Purpose, epoch_order, padding_share
+from act.batches.order import Order, Purpose, epoch_order
 from act.batches.sampler import Part, Sampler
 from act.batches.split import split_episodes
 from act.batches.vectors import Vectors, VectorStore
 from act.policies.statistics import norm_stats
 from episodes.episode_set import Episodes
+from episodes.padding import padding_share
 from episodes.reader import EpisodeInfo, FloatArray
 from job.errors import DatasetError
 from tests.support.paths import ROOT
@@ -212,7 +213,7 @@ def test_padding_share_is_the_average_over_all_starts(chunk_size: int) -> None:
         np.mean([chunk_of(action, t, chunk_size, True).is_pad.mean() for t in range(len(action))])
         for action in episodes.action[:2]
     ]
-    assert padding_share(episodes, [0, 1], chunk_size) == pytest.approx(np.mean(shares))
+    assert padding_share(episodes.lengths, chunk_size) == pytest.approx(np.mean(shares))
 
 
 def test_values_too_large_to_average_are_refused() -> None:

@@ -55,11 +55,3 @@ def first_action(episodes: Episodes, order: Order) -> IntArray:
     """
     late = np.asarray([not episodes.infos[episode].sim for episode in order.episode])
     return np.maximum(0, order.start_ts - late)
-
-
-def padding_share(episodes: Episodes, chosen: Sequence[int], chunk_size: int) -> float:
-    """The share of a chunk's steps that are padding, on average over all start steps."""
-    lengths = np.asarray([episodes.lengths[e] for e in chosen], dtype=np.float64)
-    short = np.minimum(lengths, chunk_size)
-    valid = short * (short + 1) / 2 / lengths + chunk_size * (lengths - short) / lengths
-    return float(1 - valid.mean() / chunk_size)

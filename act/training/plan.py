@@ -5,9 +5,9 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from act.batches.order import padding_share
 from act.processes.device import describe_device
 from act.training.setup import Run
+from episodes.padding import padding_share
 from job.machine import local_processes, memory_bytes
 
 logger = logging.getLogger("act")
@@ -76,7 +76,7 @@ def _plan(run: Run) -> Iterator[tuple[str, str]]:
     epoch_steps = run.epoch_steps
     samples = config.epochs * len(run.train_episodes)
     parameters = sum(parameter.numel() for parameter in run.policy.parameters())
-    padding = padding_share(episodes, run.train_episodes, run.chunk_size)
+    padding = padding_share([lengths[e] for e in run.train_episodes], run.chunk_size)
     disk = (3 + len(run.snapshots)) * parameters * 4 / 1e9
     yield (
         "episodes",

@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         flags = parse(argv)
         # these take a second to import, which a mistyped flag does not wait for
-        from convert.check.apart import check_apart
+        from convert.check.apart import check_apart, check_together
         from convert.sources import find_datasets
 
         roots = find_datasets(flags.input)
@@ -45,8 +45,13 @@ def main(argv: Sequence[str]) -> int:
                 return code
             continue
         reports.append(report)
-        if not flags.json:
-            code = _print(report.text()) or code
+    try:
+        if len(roots) > 1 and code == EXIT_DONE and not any(report.errors for report in reports):
+            check_together(flags, reports)
+    except JobError as problem:
+        return tell(problem)
+    for report in () if flags.json else reports:
+        code = _print(report.text()) or code
     if flags.json:
         values: Any = [report.as_json() for report in reports]
         shown = values[0] if len(values) == 1 else values

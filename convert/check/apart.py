@@ -5,18 +5,21 @@ check is then run again with one thread, which names the file that was opened la
 without that file, so that the report is still of the whole dataset.
 """
 
-import contextlib
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from convert.check.dataset import check
-from convert.findings import Report, error
-from convert.flags import DataFlags
+from convert.findings import Finding, Report, error, finding_of
+from convert.flags import CheckFlags, DataFlags
 from convert.lerobot.file import tell_opened
+from convert.plan import plan_for
+from convert.room import check_disk
 from convert.sources import NOTHING, LeftOut, read_sources
 from job import signals, workers
-from job.errors import DatasetError
+from job.errors import DatasetError, JobError
 
 logger = logging.getLogger("act")
 
@@ -63,10 +66,10 @@ def check_apart(
 def _check(task: _Task) -> Report:
     opened: Path | None = None
     try:
-        for told in workers.run_tasks(_work, [task], 1, lambda task: f"checking {task[0]}"):
-            if isinstance(told, Report):
-                return told
-            opened = told
+        for sent in workers.run_tasks(_work, [task], 1, lambda task: f"checking {task[0]}"):
+            if isinstance(sent, Report):
+                return sent
+            opened = sent
     except DatasetError as problem:
         if problem.code == workers.CRASH:
             raise _Crash(problem, opened) from problem
@@ -77,11 +80,46 @@ def _check(task: _Task) -> Report:
 def _work(task: _Task, send: workers.Send) -> None:
     root, flags, left_out, options = task
     tell_opened(send)
+    nothing_chosen = None
     if left_out or flags.selects_episodes:
-        with contextlib.suppress(DatasetError):  # which the check reports better
+        try:
             sources = read_sources(flags, left_out)[1]
+        except DatasetError as problem:  # others than this one are found by the check too
+            nothing_chosen = problem if problem.code == "episodes-missing" else None
+        else:
             options["only"] = frozenset(s.episode.index for s in sources if s.dataset.root == root)
-    send(check(root, flags, **options))
+    report = check(root, flags, **options)
+    if nothing_chosen and not report.errors:
+        report.catch(nothing_chosen, root)
+    send(report.finish())
+
+
+def check_together(flags: DataFlags, reports: Sequence[Report]) -> None:
+    """Add what is wrong with several datasets only when they are converted together.
+
+    reports: of each, to which the findings are added
+    """
+    task = (flags, reports[0].root)
+    (findings,) = workers.run_tasks(_plan_all, [task], 1, lambda task: f"planning {task[1]}")
+    for finding in findings:
+        inside = (r for r in reports if Path(finding.where).is_relative_to(r.root))
+        next(inside, reports[0]).add(finding)
+    for report in reports:
+        report.finish()
+
+
+def _plan_all(task: tuple[DataFlags, Path], send: workers.Send) -> None:
+    flags, folder = task
+    findings: list[Finding] = []
+    try:
+        datasets, sources = read_sources(flags)
+        plan = plan_for(flags, folder, datasets, sources, NOTHING, findings.append)
+        if plan is not None and isinstance(flags, CheckFlags) and flags.output is not None:
+            plan = replace(plan, folder=flags.output)
+            check_disk(plan, range(len(sources)), findings.append)
+    except JobError as problem:
+        findings.append(finding_of(problem, folder))
+    send(findings)
 
 
 def _message(what: str) -> str:

@@ -9,27 +9,26 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
 
+from convert.cameras import Size, by, check_reduction, check_sizes
 from convert.check.camera_file import CameraFile, camera_files
 from convert.check.probe import Probe, probe
 from convert.check.spans import check_spans
-from convert.findings import Report, error, warning
+from convert.findings import Report, warning
 from convert.lerobot.dataset import Dataset
 from convert.lerobot.image import ImageReader
 from job import signals
 from job.errors import DatasetError
-
-Size = tuple[int, int]  # height and width in pixels
 
 _BT601 = (5, 6)  # AVCOL_SPC_BT470BG, AVCOL_SPC_SMPTE170M: what untagged video is taken for
 _BITS = 8
 
 
 def check_cameras(
-    dataset: Dataset, keys: Sequence[str], resized: bool, report: Report, pool: Executor
+    dataset: Dataset, keys: Sequence[str], wanted: Size | None, report: Report, pool: Executor
 ) -> dict[str, Size]:
     """Check every file of the cameras `keys`; gives the size that each camera has in most files.
 
-    resized: whether sizes may differ, as all images are brought to one
+    wanted: --image_size, which brings images of different sizes to one
     """
     sizes: dict[str, list[tuple[CameraFile, Size]]] = {key: [] for key in keys}
     videos = camera_files(dataset, keys, "video")
@@ -45,7 +44,7 @@ def check_cameras(
     for file, size in zip(images, pool.map(partial(_first_image, report), images), strict=True):
         if size is not None:
             sizes[file.key].append((file, size))
-    return _check_sizes(dataset, sizes, resized, report)
+    return _check_sizes(dataset, sizes, wanted, report)
 
 
 def _probe(dataset: Dataset, report: Report, file: CameraFile) -> Probe | None:
@@ -107,7 +106,7 @@ def _check_codecs(probes: list[tuple[CameraFile, Probe]], report: Report) -> Non
 def _check_sizes(
     dataset: Dataset,
     seen: Mapping[str, list[tuple[CameraFile, Size]]],
-    resized: bool,
+    wanted: Size | None,
     report: Report,
 ) -> dict[str, Size]:
     info_path = dataset.root / "meta/info.json"
@@ -117,25 +116,17 @@ def _check_sizes(
             continue
         usual = sizes[key] = Counter(size for _, size in files).most_common(1)[0][0]
         for file, size in files:
-            if size != usual and not resized:
+            if size != usual and wanted is not None:
+                check_reduction(key, size, wanted, file.path, report.add)
+            elif size != usual:
                 what = (
-                    f"is {_by(size)}, expected {_by(usual)} as in most files; leave its episodes "
+                    f"is {by(size)}, expected {by(usual)} as in most files; leave its episodes "
                     f"out, or bring all to one size with --image_size"
                 )
                 report.add(file.error("video-size", what, file.episode))
         said = dataset.features[key].size
         if said is not None and said != usual:
-            what = f"the shape is {_by(said)}, but its images are {_by(usual)}, which counts"
+            what = f"the shape is {by(said)}, but its images are {by(usual)}, which counts"
             report.add(warning("camera-shape", info_path, what, camera=key))
-    if len(set(sizes.values())) > 1 and not resized:
-        what = (
-            f"the cameras differ in size: { {key: _by(size) for key, size in sizes.items()} }; "
-            f"expected one size, as the network joins them along the width; choose with "
-            f"--camera_keys, or give --image_size HxW"
-        )
-        report.add(error("camera-sizes", info_path, what))
+    check_sizes(sizes, wanted, dataset.root, report.add)
     return sizes
-
-
-def _by(size: Size) -> str:
-    return f"{size[0]}x{size[1]}"

@@ -1,32 +1,33 @@
-"""The verb: everything that is wrong with a dataset, in one report, in seconds.
+"""Everything that is wrong with a dataset, in one report, in seconds.
 
-metadata → files → rows → cameras → what training will make of it. Nothing is decoded but the first
+metadata → files → rows → cameras → the plan of the conversion. Nothing is decoded but the first
 frame of each video; `--deep` decodes them all.
 Each problem has a stable code; an error is what a conversion would refuse or get silently wrong.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from convert.check.budget import check_room, check_training
+from convert.check.budget import check_padding, check_room
 from convert.check.cameras import check_cameras
 from convert.check.deep import check_deep
 from convert.check.loose_files import check_all_files, check_leftovers, check_unlisted
 from convert.check.tables import Rows, check_tables
 from convert.check.vectors import Vector, check_pair, check_vector, gather
+from convert.features import choose_optional, choose_vector
 from convert.findings import Report, error, warning
 from convert.flags import DataFlags
-from convert.lerobot.dataset import EFFORT_KEY, VELOCITY_KEY, Dataset, choose_cameras, read_dataset
+from convert.lerobot.dataset import Dataset, choose_cameras, read_dataset
 from convert.lerobot.episode_list import Episode, files_of
+from convert.plan import plan_for
+from convert.sources import NOTHING, Source
 from job import machine
-from job.errors import DatasetError
+from job.errors import DatasetError, JobError
 
 DEFAULTS = DataFlags()
-_STATES = ("observation.state", "state", "observation.qpos")
-_ACTIONS = ("action", "actions")
 _FPS_OFF = 0.01  # of the rate
 _FPS_ROUNDED = 1.0
 
@@ -41,7 +42,7 @@ def check(
     unread: frozenset[Path] = frozenset(),
     threads: int = 0,
 ) -> Report:
-    """Look at the dataset in `root` and say everything that is wrong with it.
+    """Look at the dataset in `root` and report everything that is wrong with it.
 
     flags: those of the job that is to be judged
     output: where it would be converted to, for the room on that disk
@@ -64,23 +65,41 @@ def check(
     dataset = replace(dataset, episodes=readable)
     _check_list(dataset, report)
     cameras = choose_cameras(dataset, flags.camera_keys, report.add)
-    vectors = [
-        _vector_key(dataset, "state", flags.state_key, _STATES, report),
-        _vector_key(dataset, "action", flags.action_key, _ACTIONS, report),
-    ]
+    state_key = choose_vector(dataset, "state", flags.state_key, report.add)
+    action_key = choose_vector(dataset, "action", flags.action_key, report.add)
+    vectors = {"state": state_key, "action": action_key}
+    for what in ("velocity", "effort") if state_key else ():
+        vectors[what] = choose_optional([dataset], what, str(state_key), report.add)
     _add_facts(dataset, report)
     # threads wait on files and on FFmpeg, so a few more than cores
     with ThreadPoolExecutor(threads or 2 * machine.cpu_count()) as pool:
-        rows = _check_rows(dataset, [key for key in vectors if key], listed, report, pool)
-        sizes = check_cameras(dataset, cameras, flags.image_height_width is not None, report, pool)
+        keys = dict.fromkeys(key for key in vectors.values() if key)
+        rows = check_tables(dataset, list(keys), listed, report, pool)
+        sizes = check_cameras(dataset, cameras, flags.image_height_width, report, pool)
         if deep:
             report.facts["decoded"] = f"{check_deep(dataset, cameras, report, pool)} frames"
     check_leftovers(dataset, report)
     report.facts["cameras"] = {key: f"{h}x{w}" for key, (h, w) in sizes.items()}
-    _check_values(dataset, rows, vectors, flags.state_dim, report)
-    check_training(dataset, flags.chunk_size, report)
-    check_room(dataset, sizes, output, report)
+    _check_values(dataset, rows, {"state": state_key, "action": action_key}, flags, report)
+    check_padding(dataset, flags.chunk_size, report)
+    if not report.errors:
+        _check_plan(dataset, flags, output, report)
     return report.finish()
+
+
+def _check_plan(dataset: Dataset, flags: DataFlags, output: Path | None, report: Report) -> None:
+    """Make the plan that a conversion of this dataset would make, and see whether it has room."""
+    sources = [Source(dataset, episode) for episode in dataset.episodes if episode.length > 0]
+    if not sources:
+        return
+    folder = output or dataset.root
+    try:
+        plan = plan_for(flags, folder, [dataset], sources, NOTHING, report.add)
+    except JobError as problem:
+        report.catch(problem, dataset.root)
+        return
+    if plan is not None:
+        check_room(plan, output, report)
 
 
 def _users(episodes: Sequence[Episode]) -> dict[str, frozenset[int]]:
@@ -89,18 +108,6 @@ def _users(episodes: Sequence[Episode]) -> dict[str, frozenset[int]]:
         for path in files_of(episode):
             users.setdefault(str(path), set()).add(episode.index)
     return {path: frozenset(indices) for path, indices in users.items()}
-
-
-def _check_rows(
-    dataset: Dataset,
-    vectors: list[str],
-    listed: set[int],
-    report: Report,
-    pool: ThreadPoolExecutor,
-) -> list[Rows]:
-    others = [key for key in (VELOCITY_KEY, EFFORT_KEY) if key in dataset.features]
-    keys = list(dict.fromkeys([*vectors, *others]))
-    return check_tables(dataset, keys, listed, report, pool)
 
 
 def _check_list(dataset: Dataset, report: Report) -> None:
@@ -128,47 +135,22 @@ def _check_list(dataset: Dataset, report: Report) -> None:
             report.add(warning("video-fps", info_path, what, camera=key))
 
 
-def _vector_key(
-    dataset: Dataset, what: str, asked: str, candidates: Sequence[str], report: Report
-) -> str:
-    """Which feature is the state or the action; "" and an error when there is none."""
-    names = candidates if asked == "auto" else (asked,)
-    found = next((name for name in names if name in dataset.features), "")
-    if not found:
-        vectors = {
-            key: list(feature.shape)
-            for key, feature in dataset.features.items()
-            if feature.dtype.startswith(("float", "int")) and key not in _INDEX_KEYS
-        }
-        said = (
-            f"no feature {' or '.join(map(repr, names))} for the {what}; found {vectors}; name it "
-            f"with --{what}_key"
-        )
-        report.add(error(f"{what}-missing", dataset.root / "meta/info.json", said))
-    return found
-
-
-_INDEX_KEYS = {"timestamp", "frame_index", "episode_index", "index", "task_index"}
-
-
 def _check_values(
-    dataset: Dataset, rows: list[Rows], keys: list[str], state_dim: int, report: Report
+    dataset: Dataset,
+    rows: list[Rows],
+    keys: Mapping[str, str | None],
+    flags: DataFlags,
+    report: Report,
 ) -> None:
-    vectors: list[Vector | None] = []
-    for name, key in zip(("state", "action"), keys, strict=True):
-        feature = dataset.features.get(key)
-        vector = gather(feature, rows, dataset.root, report) if feature else None
-        vectors.append(vector)
-        if vector is None:
-            continue
-        report.facts[name] = f"{key}, {len(vector.names)} dims"
-        check_vector(vector, dataset.root, report)
-        if 0 < state_dim < len(vector.names):
-            cut = ", ".join(vector.names[state_dim:])
-            what = f"--state_dim {state_dim} cuts away dims of {key!r}: {cut}"
-            report.add(warning("dims-cut", dataset.root / "meta/info.json", what))
-    if vectors[0] is not None and vectors[1] is not None:
-        check_pair(vectors[0], vectors[1], dataset.root, report)
+    vectors: dict[str, Vector] = {}
+    for name, key in keys.items():
+        vector = gather(dataset.features[key], rows, dataset.root, report) if key else None
+        if vector is not None:
+            vectors[name] = vector
+            report.facts[name] = f"{key}, {len(vector.names)} dims"
+            check_vector(vector, dataset.root, flags.fix_quaternions, report)
+    if len(vectors) == len(keys):
+        check_pair(vectors["state"], vectors["action"], dataset.root, report)
     worst = max((row.deviation_s for row in rows), default=0.0)
     report.facts["timestamps"] = f"off frame_index / fps by up to {worst * 1e3:.3f} ms"
 

@@ -59,7 +59,6 @@ def _check(config: ConversionFlags, root: Path, left_out: LeftOut, deep: bool) -
         root,
         config,
         left_out,
-        output=config.output,
         deep=deep,
     )
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from convert.check.tables import Rows
 from convert.findings import Report, error, warning
 from convert.lerobot.info import Feature
-from convert.quaternion import find_quaternions, flips, off_unit
+from convert.quaternion import find_quaternions, flips, off_unit, zero_length, zero_rows
 
 _STILL = 1e-6
 # A jump is a step of more than this many times the largest ordinary one. Ordinary are all but the
@@ -70,10 +70,10 @@ def gather(feature: Feature, rows: Sequence[Rows], root: Path, report: Report) -
     )
 
 
-def check_vector(vector: Vector, root: Path, report: Report) -> None:
+def check_vector(vector: Vector, root: Path, fixed: bool, report: Report) -> None:
     """Add what is odd in one vector."""
     _check_still(vector, root, report)
-    oriented = _check_quaternions(vector, report)
+    oriented = _check_quaternions(vector, fixed, report)
     _check_jumps(vector, oriented, report)
     _check_gripper(vector, root, report)
 
@@ -173,14 +173,18 @@ def _check_gripper(vector: Vector, root: Path, report: Report) -> None:
                 report.add(warning("gripper-range", path, what, episode=row.episode.index))
 
 
-def _check_quaternions(vector: Vector, report: Report) -> set[int]:
+def _check_quaternions(vector: Vector, fixed: bool, report: Report) -> set[int]:
     """Flips and lengths of the orientations; gives the dims that are part of one."""
     found = find_quaternions(vector.names)
     for quaternion in found:
         for row, part in vector.parts:
             q = part[:, list(quaternion.where)]
             path, index = row.episode.table_path, row.episode.index
-            flipped, off = flips(q), off_unit(q)
+            flipped, off, zeros = flips(q), off_unit(q), zero_rows(q)
+            if len(zeros) and fixed:
+                report.add(
+                    error("quaternion-zero", path, zero_length(quaternion, zeros), episode=index)
+                )
             if len(flipped):
                 what = (
                     f"orientation {quaternion.name!r} of {vector.key!r} changes sign "

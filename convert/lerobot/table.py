@@ -44,7 +44,10 @@ def read_episode(path: Path, episode: int, keys: Sequence[str]) -> dict[str, NDA
 
     Raises DatasetError when rows are missing, a value is not a finite number, or widths differ.
     """
-    return episode_vectors(path, episode, _episode_table(path, episode, keys), keys, refuse)
+    table = _episode_table(path, episode, keys)
+    if not table.num_rows:
+        row_counts(path)  # raises when its episodes are no numbers, so that none could be found
+    return episode_vectors(path, episode, table, keys, refuse)
 
 
 def _episode_table(path: Path, episode: int, keys: Sequence[str]) -> pa.Table:

@@ -58,7 +58,7 @@ class VideoReader:
         self.path = path
         self._fps = fps
         check_file(path)
-        with video_errors(path, "its header"):
+        with video_errors(path, "its header", "video-unreadable"):
             self._container = open_video(path)
             if not self._container.streams.video:
                 raise DatasetError(
@@ -242,7 +242,7 @@ def limit_pixels(path: Path, stream: VideoStream) -> None:
 
 
 @contextlib.contextmanager
-def video_errors(path: Path, reached: str) -> Iterator[None]:
+def video_errors(path: Path, reached: str, code: str = "video-decode") -> Iterator[None]:
     """Translate PyAV's errors, at the one border where it is used."""
     try:
         yield
@@ -250,6 +250,6 @@ def video_errors(path: Path, reached: str) -> Iterator[None]:
         raise DatasetError(
             f"{path}: cannot be decoded at {reached} ({error}); expected a whole AV1, H.264 or "
             f"HEVC video; copy or record it again",
-            code="video-decode",
+            code=code,
             where=path,
         ) from error

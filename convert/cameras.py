@@ -1,0 +1,81 @@
+"""The cameras of a conversion: their names and sizes, by one rule for check and plan."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from convert.findings import Add, error, warning
+from convert.lerobot.dataset import camera_name
+
+Size = tuple[int, int]  # height and width in pixels
+
+
+@dataclass(frozen=True)
+class Camera:
+    """One camera: its LeRobot key, its name in the files and the policy, its size in pixels."""
+
+    key: str
+    name: str
+    recorded: Size  # of the first episode's frames
+    height: int
+    width: int
+    any_size: bool = False  # whether other frames may be recorded in another size
+
+
+def name_cameras(keys: Sequence[str], asked: Sequence[str], root: Path, add: Add) -> list[str]:
+    """A name for each camera: those asked for, else short ones that differ."""
+    if asked and len(asked) != len(keys):
+        message = (
+            f"--camera_names: found {len(asked)} names for the dataset's cameras {list(keys)}; "
+            f"expected one name for each, in this order (or choose with --camera_keys)"
+        )
+        add(error("camera-names", root, message))
+    return list(asked) or _short_names(keys)
+
+
+def _short_names(keys: Sequence[str]) -> list[str]:
+    names: list[str] = []
+    for key in keys:
+        short = name = camera_name(key)
+        while name in names:
+            name = f"{short}_{names.count(short) + 1}" if name == short else f"{name}_"
+        names.append(name)
+    return names
+
+
+def check_sizes(sizes: Mapping[str, Size], wanted: Size | None, root: Path, add: Add) -> None:
+    """Whether the cameras' sizes go together.
+
+    sizes: of each camera's frames, by key; wanted: --image_size
+    """
+    if wanted is None and len(set(sizes.values())) > 1:
+        shown = {key: by(size) for key, size in sizes.items()}
+        message = (
+            f"the cameras differ in size: {shown}; expected one size, as the network joins them "
+            f"along the width; choose with --camera_keys, or give --image_size HxW"
+        )
+        add(error("camera-sizes", root / "meta/info.json", message))
+    for key, size in sizes.items():
+        check_reduction(key, size, wanted, root, add)
+
+
+def check_reduction(key: str, recorded: Size, wanted: Size | None, where: Path, add: Add) -> bool:
+    """Whether frames can be reduced from `recorded` to --image_size; warns where that distorts."""
+    if wanted is None:
+        return True
+    if wanted[0] > recorded[0] or wanted[1] > recorded[1]:
+        message = (
+            f"is {by(recorded)}, which --image_size {by(wanted)} would enlarge; expected a size "
+            f"that is not larger, as enlarging adds nothing"
+        )
+        add(error("image-enlarged", where, message, camera=key))
+        return False
+    if abs(wanted[0] * recorded[1] - wanted[1] * recorded[0]) > max(recorded):
+        message = f"is {by(recorded)}, and --image_size {by(wanted)} distorts its images"
+        add(warning("image-distorted", where, message, camera=key))
+    return True
+
+
+def by(size: Size) -> str:
+    """A size as it is shown."""
+    return f"{size[0]}x{size[1]}"

@@ -67,7 +67,7 @@ def test_choice_of_episodes(tmp_path: Path) -> None:
     assert painted(run(tmp_path, episodes="1:4", exclude_episodes="2", max_episodes=1)) == [1]
     with pytest.raises(DatasetError, match="no episode with frames is left of 4"):
         run(tmp_path, episodes="7")
-    with pytest.raises(UsageError, match="--episodes: '3:1' is empty"):
+    with pytest.raises(UsageError, match="--episodes is '3:1', expected episode numbers"):
         run(tmp_path, episodes="3:1")
 
 

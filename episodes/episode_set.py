@@ -61,7 +61,8 @@ def _check_room(infos: Sequence[EpisodeInfo]) -> None:
             f"{infos[0].path.parent}: qpos and action of {len(infos)} episodes take "
             f"{_VECTOR_COPIES * needed / 1e9:.0f} GB while they are normalised, found "
             f"{memory_bytes() / 1e9:.0f} GB of memory; give the container more, or use fewer "
-            f"episodes"
+            f"episodes",
+            code="vectors-too-large",
         )
 
 
@@ -70,18 +71,21 @@ def _check_like_first(info: EpisodeInfo, first: EpisodeInfo, names: tuple[str, .
     if missing or not names:
         raise DatasetError(
             f"{info.path}: camera {missing} is not in the file, which has "
-            f"{list(info.image_sizes)}; choose among those with --camera_names"
+            f"{list(info.image_sizes)}; choose among those with --camera_names",
+            code="camera-unknown",
         )
     sizes = {name: info.image_sizes[name] for name in names}
     wanted = first.image_sizes[names[0]]
     if any(size != wanted for size in sizes.values()):
         raise DatasetError(
             f"{info.path}: images are {sizes}, expected {wanted} in every camera and episode, as "
-            f"the network joins the cameras along the width; choose cameras with --camera_names"
+            f"the network joins the cameras along the width; choose cameras with --camera_names",
+            code="camera-sizes",
         )
     found = (info.qpos_dim, info.action_dim)
     if found != (first.qpos_dim, first.action_dim):
         raise DatasetError(
             f"{info.path}: qpos and action have {found} dims, expected "
-            f"{(first.qpos_dim, first.action_dim)} as in {first.path.name}; do not mix robots"
+            f"{(first.qpos_dim, first.action_dim)} as in {first.path.name}; do not mix robots",
+            code="episodes-differ",
         )

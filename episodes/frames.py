@@ -87,7 +87,8 @@ class FrameStore:
         if row.shape != out.shape or row.dtype != out.dtype:
             raise DatasetError(
                 f"{info.path}: frame {ts} of {name} is {row.dtype} {row.shape}, expected "
-                f"{out.dtype} {out.shape} as the first one; convert the dataset again"
+                f"{out.dtype} {out.shape} as the first one; convert the dataset again",
+                code="episode-content",
             )
         np.copyto(out, row)
 
@@ -103,12 +104,14 @@ class FrameStore:
         except OSError as error:
             raise DatasetError(
                 f"{path}: cannot be read any more ({error.strerror}), expected frame {ts} as "
-                f"before; is its disk still there? run it again"
+                f"before; is its disk still there? run it again",
+                code="episode-unreadable",
             ) from error
         if count != rows.size_bytes:
             raise DatasetError(
                 f"{path}: ends within frame {ts} ({count} of {rows.size_bytes} bytes), expected "
-                f"the file as it was when training began; convert the dataset again"
+                f"the file as it was when training began; convert the dataset again",
+                code="episode-unreadable",
             )
 
     def close(self) -> None:
@@ -126,7 +129,8 @@ def _open_all(paths: list[Path]) -> list[int | None]:
     except OSError as error:
         raise DatasetError(
             f"{error.filename}: cannot be read ({error.strerror}), expected an episode file that "
-            f"can; make it readable"
+            f"can; make it readable",
+            code="episode-unreadable",
         ) from error
 
 

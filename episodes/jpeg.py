@@ -45,6 +45,7 @@ def decode_jpeg(row: NDArray[np.uint8], where: str = "a compressed frame") -> Fr
     except Exception as error:
         raise DatasetError(
             f"{where}: not a whole JPEG ({error}); expected one as ALOHA's recorder or the "
-            f"converter writes it; convert the dataset again"
+            f"converter writes it; convert the dataset again",
+            code="episode-content",
         ) from error
     return np.ascontiguousarray(swapped[..., ::-1])

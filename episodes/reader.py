@@ -50,7 +50,8 @@ def find_episodes(folder: Path) -> list[Path]:
     if missing:
         raise DatasetError(
             f"{folder}: episode_{missing[0]}.hdf5 is missing, though there are {len(numbered)} "
-            f"episode files; expected episode_0.hdf5 … without gaps; rename them"
+            f"episode files; expected episode_0.hdf5 … without gaps; rename them",
+            code="episodes-none",
         )
     return [numbered[index] for index in sorted(numbered)]
 
@@ -103,7 +104,8 @@ def read_info(path: Path) -> EpisodeInfo:
     if len(set(lengths.values())) != 1 or info.length == 0:
         raise DatasetError(
             f"{path}: found {lengths} time steps, expected the same number above 0 in each; "
-            f"record or convert the episode again"
+            f"record or convert the episode again",
+            code="episode-content",
         )
     return info
 
@@ -122,13 +124,15 @@ def _check_own(
     if dataset.file.filename != file.filename or dataset.is_virtual or dataset.external:
         raise DatasetError(
             f"{path}: {dataset.name} lies in another file, expected all of an episode in its own; "
-            f"write it again"
+            f"write it again",
+            code="episode-content",
         )
     row_bytes = max(4, dataset.dtype.itemsize) * math.prod(at_once)  # vectors become float32
     if row_bytes > memory_bytes() // _LARGEST_SHARE:
         raise DatasetError(
             f"{path}: {dataset.name} is {dataset.dtype} {dataset.shape}, which takes "
-            f"{row_bytes / 1e9:.0f} GB at once, expected less than the memory; write it again"
+            f"{row_bytes / 1e9:.0f} GB at once, expected less than the memory; write it again",
+            code="episode-content",
         )
     _check_stored(path, dataset)
 
@@ -149,7 +153,8 @@ def _check_stored(path: Path, dataset: h5py.Dataset) -> None:
         raise DatasetError(
             f"{path}: {dataset.name} is {dataset.dtype} {dataset.shape}, of which {there} of "
             f"{claimed} {what} were written in a file of {path.stat().st_size} bytes, expected all "
-            f"of it; the recording was not finished; leave the episode out or record it again"
+            f"of it; the recording was not finished; leave the episode out or record it again",
+            code="episode-content",
         )
 
 
@@ -165,7 +170,8 @@ def _image_size(path: Path, images: h5py.Dataset, compressed: bool) -> tuple[int
     if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
         raise DatasetError(
             f"{path}: {images.name} is {images.dtype} {images.shape}, expected uint8 (T, H, W, 3), "
-            f"or JPEG rows with the attribute compress"
+            f"or JPEG rows with the attribute compress",
+            code="episode-content",
         )
     return images.shape[1], images.shape[2]
 
@@ -179,7 +185,8 @@ def read_vectors(path: Path) -> tuple[FloatArray, FloatArray]:
         if len(bad):
             raise DatasetError(
                 f"{path}: /{name} is {values[tuple(bad[0])]} at step {bad[0][0]}, dim {bad[0][1]}, "
-                f"expected a finite number; leave the episode out or record it again"
+                f"expected a finite number; leave the episode out or record it again",
+                code="not-finite",
             )
     qpos, action = read.values()
     return qpos, action
@@ -253,5 +260,6 @@ def open_episode(path: Path) -> Iterator[h5py.File]:
     except Exception as error:  # whatever a reader of foreign bytes may stumble over
         raise DatasetError(
             f"{path}: not a whole ALOHA episode ({first_line(error)}); expected an HDF5 file "
-            f"with /action, /observations/qpos and /observations/images/<camera>"
+            f"with /action, /observations/qpos and /observations/images/<camera>",
+            code="episode-unreadable",
         ) from error

@@ -106,9 +106,10 @@ DATASET = {
     "image-depth": "An image in a data file is a depth image or has no 8-bit colours.",
     "image-unreadable": "An image in a data file is missing or cannot be decoded.",
     # episode files
-    "episodes-none": "A folder holds no episode_0.hdf5.",
+    "episodes-none": "A folder has no episode_0.hdf5, or a number is missing after it.",
     "episode-unreadable": "An episode file cannot be read.",
     "episode-content": "An episode file lacks a part, or one has another shape than expected.",
+    "vectors-too-large": "The qpos and actions of all episodes need more memory than there is.",
     "episodes-differ": "Episode files differ in cameras, sizes or dims.",
     "dataset": "The input cannot be used.",
 }

@@ -141,7 +141,7 @@ def test_help_has_one_line_per_flag() -> None:
 
 # Codes that the check does not report: what ends a conversion or a training, and its warnings.
 _NOT_OF_THE_CHECK = {
-    "episode-content", "episode-unreadable", "episodes-differ", "episodes-none",
+    "episodes-differ", "episodes-none",
     "feature-left-out", "file-missing", "image-depth", "input-missing", "worker-crash",
 }  # fmt: skip
 

@@ -86,8 +86,9 @@ def test_a_file_that_is_cut_off_during_training_is_named(tmp_path: Path) -> None
     out = np.empty((1, *store.shape), np.uint8)
     store.copy_into(np.array([1]), np.array([3]), out)
     os.truncate(paths[1], paths[1].stat().st_size - 32 * 48 * 3 * 2)
-    with pytest.raises(DatasetError, match=r"episode_1\.hdf5: ends within frame 3"):
+    with pytest.raises(DatasetError, match=r"episode_1\.hdf5: ends within frame 3") as caught:
         store.copy_into(np.array([1]), np.array([3]), out)
+    assert caught.value.code == "episode-unreadable"
     store.close()
 
 
@@ -123,16 +124,18 @@ def test_images_of_another_kind_are_refused(tmp_path: Path) -> None:
     with h5py.File(path, "r+") as file:
         del file["observations/images/top"]
         file["observations/images/top"] = np.zeros((7, 32, 48, 3), np.float32)
-    with pytest.raises(DatasetError, match=r"float32 .*expected uint8"):
+    with pytest.raises(DatasetError, match=r"float32 .*expected uint8") as caught:
         open_episodes([path])
+    assert caught.value.code == "episode-content"
 
 
 def test_a_value_that_is_not_finite_is_refused(tmp_path: Path) -> None:
     path = write_episodes(tmp_path, "raw")[0]
     with h5py.File(path, "r+") as file:
         file["observations/qpos"][3, 1] = np.nan
-    with pytest.raises(DatasetError, match="qpos is nan at step 3, dim 1"):
+    with pytest.raises(DatasetError, match="qpos is nan at step 3, dim 1") as caught:
         open_episodes([path])
+    assert caught.value.code == "not-finite"
 
 
 def linked(path: Path, other: Path) -> None:
@@ -256,8 +259,9 @@ def test_episodes_that_claim_more_than_the_memory_together_are_refused(
 ) -> None:
     paths = write_episodes(tmp_path, "raw")
     monkeypatch.setattr("episodes.episode_set.memory_bytes", lambda: 4 * 4 * 6 * sum(LENGTHS) - 1)
-    with pytest.raises(DatasetError, match="qpos and action of 3 episodes take"):
+    with pytest.raises(DatasetError, match="qpos and action of 3 episodes take") as caught:
         open_episodes(paths)
+    assert caught.value.code == "vectors-too-large"
 
 
 def test_vectors_of_another_rank_are_refused(tmp_path: Path) -> None:

@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from tests.support.commands import Ended, arguments, run_python
+from tests.support.backbone import backbone_file
+from tests.support.commands import Ended, run_job
+
+
+def pytest_configure() -> None:
+    """The processes that share the tests share a backbone: its place is in the environment."""
+    backbone_file()
 
 
 @pytest.fixture
@@ -14,8 +20,6 @@ def job(tmp_path: Path) -> Callable[..., Ended]:
     """Run the container's command as a process: `job(input=..., num_epochs=1)`."""
 
     def run(output: Path = tmp_path / "output", extra: tuple[str, ...] = (), **flags: Any) -> Ended:
-        output.mkdir(exist_ok=True)
-        done = run_python("entrypoint.py", *arguments(output, **flags), *extra)
-        return Ended(done.returncode, done.stdout, done.stderr, output)
+        return run_job(output, extra, **flags)
 
     return run

@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from fractions import Fraction
@@ -35,7 +33,13 @@ from job import workers
 from job.errors import DatasetError, OutputError, UsageError
 from tests.support.barcode import read_code
 from tests.support.broken import encode
-from tests.support.commands import Ended, command_environment, make_config
+from tests.support.commands import (
+    ended,
+    make_config,
+    run_module,
+    start_module,
+)
+from tests.support.jobs import Job
 from tests.support.paths import ROOT, SMALL
 from tests.support.processes import children
 
@@ -221,25 +225,14 @@ def test_quaternions_are_warned_of_and_fixed(
     np.testing.assert_allclose(qpos, np.tile(values[0], (12, 1)), atol=1e-6)
 
 
-def start(output: Path, *flags: str, **environment: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "convert", str(SMALL / "v30_multifile"), str(output), *flags],
-        cwd=ROOT,
-        env=command_environment() | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def end(process: "subprocess.Popen[str]", output: Path) -> Ended:
-    out, err = process.communicate(timeout=120)
-    return Ended(process.returncode, out, err, output)
+def start(output: Path, *flags: str, **environment: str) -> Job:
+    where = (SMALL / "v30_multifile", output)
+    return start_module("convert", *where, *flags, environment=environment)
 
 
 def test_shards_side_by_side_give_the_bytes_of_one_run(tmp_path: Path) -> None:
     one, shared = tmp_path / "one", tmp_path / "shared"
-    early = end(start(shared, "--check_whole"), shared)
+    early = ended(start(shared, "--check_whole"), shared)
     assert early.code == 4
     assert "8 of 8 episodes are missing" in early.errors[0]
     places = [
@@ -249,10 +242,10 @@ def test_shards_side_by_side_give_the_bytes_of_one_run(tmp_path: Path) -> None:
     ]
     processes = [start(shared, **place) for place in places]
     for process in processes:
-        ended = end(process, shared)
-        assert ended.code == 0, ended.err
-    assert end(start(one), one).code == 0
-    whole = end(start(shared, "--check_whole"), shared)
+        end = ended(process, shared)
+        assert end.code == 0, end.err
+    assert ended(start(one), one).code == 0
+    whole = ended(start(shared, "--check_whole"), shared)
     assert whole.code == 0, whole.err
     assert whole.manifest["status"] == "completed"
     assert len(whole.manifest["artifacts"]) == 8
@@ -271,15 +264,15 @@ def test_a_shard_that_is_started_twice_is_75_and_touches_nothing(tmp_path: Path)
     for child in (workers_of_first := children(first.pid)):
         os.kill(child, signal.SIGSTOP)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    second = end(start(tmp_path, "--shard", "1/2"), tmp_path)
+    second = ended(start(tmp_path, "--shard", "1/2"), tmp_path)
     assert second.code == 75, second.err
     assert "another job is writing here" in second.errors[0]
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
     for pid in (*workers_of_first, first.pid):
         os.kill(pid, signal.SIGCONT)
-    assert end(start(tmp_path, "--shard", "0/2"), tmp_path).code == 0
-    assert end(first, tmp_path).code == 0
-    assert end(start(tmp_path, "--check_whole"), tmp_path).code == 0
+    assert ended(start(tmp_path, "--shard", "0/2"), tmp_path).code == 0
+    assert ended(first, tmp_path).code == 0
+    assert ended(start(tmp_path, "--check_whole"), tmp_path).code == 0
 
 
 def test_a_set_that_is_not_whole(tmp_path: Path) -> None:
@@ -292,12 +285,9 @@ def test_a_set_that_is_not_whole(tmp_path: Path) -> None:
 
 
 def test_one_folder_is_not_enough(tmp_path: Path) -> None:
-    process = subprocess.run(
-        [sys.executable, "-m", "convert", str(tmp_path)],
-        cwd=ROOT, env=command_environment(), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert process.returncode == 2
-    assert "expected INPUT… OUTPUT" in process.stderr
+    end = run_module("convert", str(tmp_path), output=tmp_path)
+    assert end.code == 2
+    assert "expected INPUT… OUTPUT" in end.err
 
 
 @pytest.mark.parametrize("inside", ["", "out"])
@@ -305,12 +295,9 @@ def test_an_output_inside_the_input_is_refused(tmp_path: Path, inside: str) -> N
     root = tmp_path / "dataset"
     shutil.copytree(SMALL / "v30_h264", root)
     before = sorted(root.rglob("*"))
-    process = subprocess.run(
-        [sys.executable, "-m", "convert", str(root), str(root / inside)],
-        cwd=ROOT, env=command_environment(), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert process.returncode == 2
-    assert "is inside --input" in process.stderr
+    end = run_module("convert", str(root), str(root / inside), output=tmp_path)
+    assert end.code == 2
+    assert "is inside --input" in end.err
     assert sorted(root.rglob("*")) == before
 
 
@@ -396,15 +383,7 @@ def test_workers_report_everything(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize("moment", ["the plan is printed", "workers start", "frames are written"])
 def test_ctrl_c_at_any_time_is_75_without_a_traceback(tmp_path: Path, moment: str) -> None:
     inputs = [str(ROOT / "tests/data" / name) for name in ("aloha_sim_v21", "aloha_sim_v30")]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "convert", *inputs, str(tmp_path), "--convert_workers", "1"],
-        cwd=ROOT,
-        env=command_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = start_module("convert", *inputs, tmp_path, "--convert_workers", "1")
     assert process.stdout is not None
     while "disk" not in (line := process.stdout.readline()):
         assert line, process.communicate()
@@ -413,10 +392,10 @@ def test_ctrl_c_at_any_time_is_75_without_a_traceback(tmp_path: Path, moment: st
     while moment == "frames are written" and not list(tmp_path.glob(".episode_0*")):
         assert process.poll() is None
     os.killpg(process.pid, signal.SIGINT)
-    ended = end(process, tmp_path)
-    assert ended.code == 75, ended.err
-    assert "Traceback" not in ended.err
-    assert ended.manifest["status"] == "interrupted"
+    end = ended(process, tmp_path)
+    assert end.code == 75, end.err
+    assert "Traceback" not in end.err
+    assert end.manifest["status"] == "interrupted"
     assert not list(tmp_path.glob(".*"))
 
 
@@ -427,7 +406,7 @@ def test_memory_stays_small_on_a_long_episode(tmp_path: Path) -> None:
     while process.poll() is None:
         peaks += [_peak_bytes(pid) for pid in children(process.pid)]
         time.sleep(0.02)
-    assert end(process, tmp_path).code == 0
+    assert ended(process, tmp_path).code == 0
     assert 1 << 20 < max(peaks) < 400 << 20
 
 

@@ -16,10 +16,12 @@ import numpy as np
 import pytest
 
 from episodes.writer import write_episode
-from tests.support.commands import Ended, arguments, command_environment
+from tests.support.commands import Ended, arguments, command_environment, ended, start_job
+from tests.support.jobs import Job
 from tests.support.paths import ROOT, SAMPLES, SIGNALLED, SMALL
+from tests.support.processes import wait_for
 
-Job = Callable[..., Ended]
+RunJob = Callable[..., Ended]
 
 
 def rows(ended: Ended) -> list[dict[str, Any]]:
@@ -44,7 +46,7 @@ def ten_episodes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_one_two_and_four_processes_follow_the_same_losses(
-    job: Job, tmp_path: Path, ten_episodes: Path
+    job: RunJob, tmp_path: Path, ten_episodes: Path
 ) -> None:
     """20 steps, of 5 samples and of 3 by turns: two processes have 3 and 2 of them, then 2 and 1.
 
@@ -81,7 +83,7 @@ def assert_same_losses(alone: Ended, together: Ended) -> None:
         assert other["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-2)
 
 
-def test_a_batch_for_each_process(job: Job, tmp_path: Path, ten_episodes: Path) -> None:
+def test_a_batch_for_each_process(job: RunJob, tmp_path: Path, ten_episodes: Path) -> None:
     """Two of one sample are one of two; of the 7 episodes the last one is a step of its own."""
     flags: dict[str, Any] = {
         "input": ten_episodes, "max_episodes": 9, "num_epochs": 3, "dropout": 0,
@@ -100,10 +102,10 @@ def test_a_batch_for_each_process(job: Job, tmp_path: Path, ten_episodes: Path) 
     assert_same_losses(alone, pair)
 
 
-def test_cnnmlp_has_a_parameter_that_no_process_waits_for(job: Job) -> None:
+def test_cnnmlp_has_a_parameter_that_no_process_waits_for(job: RunJob) -> None:
     ended = job(
         input=SAMPLES[1], processes=2, policy_class="CNNMLP", num_epochs=2, batch_size=2,
-        camera_keys="observation.images.top", image_size="390x520",
+        camera_keys="observation.images.top", image_size="390x520", backbone_weights="none",
         chunk_size=None, hidden_dim=None, dim_feedforward=None,
     )  # fmt: skip
     assert ended.code == 0, ended.err
@@ -142,29 +144,25 @@ def test_processes_find_each_other_without_a_network(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def launch(output: Path, **flags: Any) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "entrypoint.py", *arguments(output, processes=2, **flags)],
-        cwd=ROOT,
-        env=command_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def launch(output: Path, **flags: Any) -> Job:
+    streams = (subprocess.PIPE, subprocess.STDOUT)
+    return start_job(output, streams=streams, **flags | {"processes": 2})
 
 
-def start(output: Path, **flags: Any) -> "subprocess.Popen[str]":
+def start(output: Path, **flags: Any) -> Job:
     """A long run of two processes, that has begun to train."""
     process = launch(output, **{"input": SMALL / "v30_h264", "num_epochs": 100000} | flags)
     metrics = output / "checkpoints/test/metrics.jsonl"
-    wait_for(process, lambda: metrics.exists() and metrics.stat().st_size > 0)
+    wait_while_running(process, lambda: metrics.exists() and metrics.stat().st_size > 0)
     return process
 
 
-def wait_for(process: "subprocess.Popen[str]", condition: Callable[[], bool]) -> None:
-    while not condition():
+def wait_while_running(process: Job, condition: Callable[[], bool]) -> None:
+    def is_met() -> bool:
         assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.01)
+        return condition()
+
+    wait_for(is_met)
 
 
 def rank(number: int, output: Path) -> int:
@@ -181,14 +179,9 @@ def rank(number: int, output: Path) -> int:
     raise AssertionError(f"no rank {number}")
 
 
-def ended(process: "subprocess.Popen[str]", output: Path) -> Ended:
-    out, _ = process.communicate(timeout=120)
-    return Ended(process.returncode, out, out, output)
-
-
 @pytest.mark.parametrize(("number", "processes"), [(0, 1), (1, 3)])
 def test_a_rank_that_is_killed_ends_the_run_and_another_number_goes_on(
-    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, processes: int
+    job: RunJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, processes: int
 ) -> None:
     flags: dict[str, Any] = {"input": SMALL / "v30_h264", "num_epochs": 8}
     with monkeypatch.context() as patch:  # so slow that it does not end meanwhile
@@ -206,7 +199,7 @@ def test_a_rank_that_is_killed_ends_the_run_and_another_number_goes_on(
             written.add(state.stat().st_mtime_ns)
         return len(written) > 1
 
-    wait_for(process, is_in_training)
+    wait_while_running(process, is_in_training)
     os.kill(rank(number, tmp_path), signal.SIGKILL)
     end = ended(process, tmp_path)
     assert end.code == 75, end.out
@@ -221,14 +214,14 @@ def test_a_rank_that_is_killed_ends_the_run_and_another_number_goes_on(
 
 
 def test_a_rank_that_is_killed_while_another_converts_ends_the_run(
-    job: Job, tmp_path: Path
+    job: RunJob, tmp_path: Path
 ) -> None:
     flags: dict[str, Any] = {
         "input": SAMPLES[0], "image_size": "96x128", "num_epochs": 1, "convert_workers": 1,
     }  # fmt: skip
     process = launch(tmp_path, dist_timeout_s=20, **flags)
     converted = tmp_path / "converted_hdf5"
-    wait_for(process, lambda: bool(list(converted.glob(".*.partial"))))
+    wait_while_running(process, lambda: bool(list(converted.glob(".*.partial"))))
     os.kill(rank(1, tmp_path), signal.SIGKILL)
     killed = time.monotonic()
     end = ended(process, tmp_path)
@@ -312,13 +305,13 @@ def test_a_signal_ends_every_process_at_the_same_step(
     assert (tmp_path / "checkpoints/test/state.ckpt").exists()
 
 
-def test_an_error_of_the_user_has_its_own_code(job: Job, tmp_path: Path) -> None:
+def test_an_error_of_the_user_has_its_own_code(job: RunJob, tmp_path: Path) -> None:
     found = job(input=tmp_path / "nothing", processes=2)
     assert found.code == 3, found.err
     assert found.manifest["exit_code"] == 3
 
 
-def test_a_run_goes_on_with_another_number_of_processes(job: Job, tmp_path: Path) -> None:
+def test_a_run_goes_on_with_another_number_of_processes(job: RunJob, tmp_path: Path) -> None:
     """What two processes began, one ends, to the losses of one alone but for rounding."""
     flags: dict[str, Any] = {
         "input": SMALL / "v30_h264", "num_epochs": 40, "dropout": 0, "batch_size": 2,

@@ -21,20 +21,20 @@ from episodes.writer import write_episode
 from job.errors import OutputError
 from job.whole_files import whole_path
 from tests.chaos.jumping_clock import COMPILER, jumping_clock
-from tests.chaos.small_job import check_result, finish, start
-from tests.chaos.small_job import command as small_job
-from tests.support.commands import Ended, command_environment, imitate
+from tests.chaos.small_job import check_result, finish, small_job, start
+from tests.support.commands import HANGS_S, Ended, command_environment, imitate
 from tests.support.episodes import write_official
-from tests.support.paths import DATA, ROOT, SMALL
+from tests.support.jobs import Job, Process
+from tests.support.paths import DATA, SMALL
 from tests.support.processes import children, wait_for
 
-Job = Callable[..., Ended]
+RunJob = Callable[..., Ended]
 JUMPS_DAYS = {0, 40, -3, 0.5, -400}  # of tests/chaos/jumping_clock.c
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a tmpfs")
 
 
 @as_root
-def test_a_read_only_output_is_4(tmp_path: Path, job: Job) -> None:
+def test_a_read_only_output_is_4(tmp_path: Path, job: RunJob) -> None:
     output = tmp_path / "output"
     output.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(output)], check=True)
@@ -119,7 +119,7 @@ def named_in_one_line(ended: Ended, name: str) -> bool:
 
 
 def test_an_episode_file_that_crashes_hdf5_is_named(
-    tmp_path: Path, job: Job, crash_over: Callable[[str], None]
+    tmp_path: Path, job: RunJob, crash_over: Callable[[str], None]
 ) -> None:
     """Also by a run that is finished, and by upstream's command."""
     write_official(tmp_path / "episodes", [5, 6])
@@ -132,7 +132,7 @@ def test_an_episode_file_that_crashes_hdf5_is_named(
 
 
 def test_a_video_that_crashes_its_decoder_is_named_by_a_finished_run(
-    job: Job, crash_over: Callable[[str], None]
+    job: RunJob, crash_over: Callable[[str], None]
 ) -> None:
     flags = {"input": SMALL / "v30_h264", "num_epochs": 1}
     assert job(**flags).code == 0
@@ -140,7 +140,7 @@ def test_a_video_that_crashes_its_decoder_is_named_by_a_finished_run(
     assert named_in_one_line(job(**flags), "file-000.mp4")
 
 
-def test_a_run_removes_no_episodes_but_those_that_it_wrote(tmp_path: Path, job: Job) -> None:
+def test_a_run_removes_no_episodes_but_those_that_it_wrote(tmp_path: Path, job: RunJob) -> None:
     flags = {"input": SMALL / "v21_h264", "num_epochs": 1}
     assert job(**flags, keep_converted_hdf5=True).code == 0
     episodes = tmp_path / "output/converted_hdf5"
@@ -165,7 +165,7 @@ pathlib.Path.unlink = kill
 
 
 def test_a_finished_run_removes_what_a_kill_left(
-    tmp_path: Path, job: Job, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, job: RunJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(_KILL)
     flags = {"input": SMALL / "v21_h264", "num_epochs": 1}
@@ -182,7 +182,7 @@ def test_a_finished_run_removes_what_a_kill_left(
 
 
 @as_root
-def test_episodes_that_cannot_be_removed_are_a_warning(tmp_path: Path, job: Job) -> None:
+def test_episodes_that_cannot_be_removed_are_a_warning(tmp_path: Path, job: RunJob) -> None:
     """The run is completed, as its manifest says by then."""
     episodes = tmp_path / "output/converted_hdf5"
     episodes.mkdir(parents=True)
@@ -197,15 +197,15 @@ def test_episodes_that_cannot_be_removed_are_a_warning(tmp_path: Path, job: Job)
     assert ended.errors == []
 
 
-def ended_with(process: "subprocess.Popen[str]", code: int) -> str:
-    error = process.communicate(timeout=120)[1]
+def ended_with(process: Process, code: int) -> str:
+    error = process.communicate(timeout=HANGS_S)[1]
     assert process.returncode == code, error
     assert "Traceback" not in error
     return error
 
 
 def test_another_dataset_is_refused_before_the_conversion_is_replaced(
-    tmp_path: Path, job: Job
+    tmp_path: Path, job: RunJob
 ) -> None:
     ended = job(input=SMALL / "v21_h264", num_epochs=1, keep_converted_hdf5=True)
     assert ended.code == 0, ended.err
@@ -280,7 +280,7 @@ def writing(parent: int) -> list[tuple[int, str]]:
     return found
 
 
-def training_on(tmp_path: Path, num_epochs: int) -> tuple[Path, "subprocess.Popen[str]"]:
+def training_on(tmp_path: Path, num_epochs: int) -> tuple[Path, Process]:
     """A folder of episodes, and a job that has begun to train on them."""
     first, output = tmp_path / "first", tmp_path / "output"
     finish(start(first, num_epochs=1), (0,), "the conversion")
@@ -331,10 +331,8 @@ def test_a_log_that_nobody_reads_or_that_is_full_ends_no_training(
         os.close(reader)
     else:
         writer = os.open("/dev/full", os.O_WRONLY)
-    command = small_job(tmp_path / "output", num_epochs=2)
-    done = subprocess.run(
-        command, cwd=ROOT, env=command_environment(), stdout=writer, stderr=writer, check=False
-    )
+    words = ["entrypoint.py", *small_job(tmp_path / "output", num_epochs=2)]
+    process = Job(words, command_environment(), writer, writer)
     os.close(writer)
-    assert done.returncode == 0
+    assert process.wait(HANGS_S) == 0
     assert json.loads((tmp_path / "output/manifest.json").read_text())["status"] == "completed"

@@ -81,7 +81,8 @@ def test_a_flag_changes_what_it_says_and_nothing_else(
 
 
 def test_without_weights_the_frozen_norms_are_of_the_dataset(tmp_path: Path) -> None:
-    config = make_config(tmp_path, num_epochs=1, batch_size=1, chunk_size=5)
+    flags = {"num_epochs": 1, "batch_size": 1, "chunk_size": 5, "backbone_weights": "none"}
+    config = make_config(tmp_path, **flags)
     manifest = Manifest(tmp_path / "manifest.json", config.resolved())
     train(config, write_episodes(tmp_path / "episodes", "raw"), tmp_path / "run", manifest)
     weights = torch.load(tmp_path / "run/policy_last.ckpt", weights_only=True)

@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -29,16 +28,19 @@ from job.machine import processor_name
 from job.manifest import Manifest
 from lerobot_to_act import do_job
 from tests.support.commands import (
+    HANGS_S,
     Ended,
     arguments,
     command_environment,
     imitate,
     make_config,
-    run_python,
+    run_job,
+    start_job,
 )
 from tests.support.episodes import write_official
 from tests.support.files import snapshot
 from tests.support.paths import DATA, ROOT, SMALL
+from tests.support.processes import wait_for
 
 Job = Callable[..., Ended]
 SCHEMA = json.loads((ROOT / "manifest.schema.json").read_text())
@@ -51,13 +53,7 @@ VALIDATOR = jsonschema.Draft202012Validator(
 def done(tmp_path_factory: pytest.TempPathFactory) -> Ended:
     """One whole job that many tests look at."""
     output = tmp_path_factory.mktemp("done")
-    return command(output, input=SMALL / "v30_h264", num_epochs=3, state_dim=16)
-
-
-def command(output: Path, *extra: str, **flags: Any) -> Ended:
-    output.mkdir(exist_ok=True)
-    ended = run_python("entrypoint.py", *arguments(output, **flags), *extra)
-    return Ended(ended.returncode, ended.stdout, ended.stderr, output)
+    return run_job(output, input=SMALL / "v30_h264", num_epochs=3, state_dim=16)
 
 
 def checked(ended: Ended) -> dict[str, Any]:
@@ -167,18 +163,18 @@ def test_statistics_load_where_numpy_is_old(done: Ended) -> None:
 
 
 def test_the_same_command_twice_gives_the_same_bytes(done: Ended, tmp_path: Path) -> None:
-    again = command(
+    again = run_job(
         tmp_path, input=SMALL / "v30_h264", num_epochs=3, state_dim=16, convert_workers=1
     )
     for name in ("policy_best.ckpt", "policy_last.ckpt", "dataset_stats.pkl"):
         first, second = (e.output / "checkpoints/test" / name for e in (done, again))
         assert first.read_bytes() == second.read_bytes()
-    refused = command(tmp_path, input=SMALL / "v30_h264", num_epochs=3, state_dim=16, seed=1)
+    refused = run_job(tmp_path, input=SMALL / "v30_h264", num_epochs=3, state_dim=16, seed=1)
     assert refused.code == 2
     assert "--seed was 0, now 1" in refused.errors[0]
     assert refused.manifest["status"] == "completed"  # that of the run that is there
     assert refused.manifest["policy"]
-    other = command(
+    other = run_job(
         tmp_path, run_name="other", input=SMALL / "v30_h264", num_epochs=3, state_dim=16, seed=1
     )
     last = other.output / "checkpoints/other/policy_last.ckpt"
@@ -213,7 +209,9 @@ def test_memory_of_a_step_is_foreseen(tmp_path: Path) -> None:
 
 
 def test_kept_episodes_train_again_without_conversion(tmp_path: Path, job: Job) -> None:
-    first = command(tmp_path / "a", "--keep_converted_hdf5", input=SMALL / "v30_h264", num_epochs=1)
+    first = run_job(
+        tmp_path / "a", ["--keep_converted_hdf5"], input=SMALL / "v30_h264", num_epochs=1
+    )
     assert first.code == 0, first.err
     episodes = tmp_path / "a/converted_hdf5"
     assert len(list(episodes.iterdir())) == 4
@@ -291,14 +289,14 @@ def test_a_signal_while_converting_ends_with_75(tmp_path: Path) -> None:
 
 
 def test_training_on_the_kept_episodes_of_the_same_output_keeps_them(tmp_path: Path) -> None:
-    first = command(tmp_path, "--keep_converted_hdf5", input=SMALL / "v30_h264", num_epochs=1)
+    first = run_job(tmp_path, ["--keep_converted_hdf5"], input=SMALL / "v30_h264", num_epochs=1)
     assert first.code == 0, first.err
     episodes = tmp_path / "converted_hdf5"
     before = snapshot(episodes)
-    again = command(tmp_path, run_name="again", input=episodes, num_epochs=1)
+    again = run_job(tmp_path, run_name="again", input=episodes, num_epochs=1)
     assert again.code == 0, again.err
     assert snapshot(episodes) == before
-    inside = command(episodes / "run", input=episodes, num_epochs=1)
+    inside = run_job(episodes / "run", input=episodes, num_epochs=1)
     assert inside.code == 2
     assert "is inside --input" in inside.errors[0]
 
@@ -320,20 +318,15 @@ def interrupt(output: Path, phase: str, number: signal.Signals, **flags: Any) ->
     """Start a job, signal it as soon as `phase` shows in what it prints, wait for its end."""
     log = output / "stderr"
     with log.open("w") as err:
-        process = subprocess.Popen(
-            [sys.executable, "entrypoint.py", *arguments(output, **flags)],
-            cwd=ROOT,
-            env=command_environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=err,
-        )
-        deadline = time.monotonic() + 120
-        while phase not in log.read_text():
+        process = start_job(output, streams=(subprocess.DEVNULL, err.fileno()), **flags)
+
+        def is_in_phase() -> bool:
             assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline
-            os.sched_yield()
+            return phase in log.read_text()
+
+        wait_for(is_in_phase)
         process.send_signal(number)
-        code = process.wait(timeout=20)
+        code = process.wait(timeout=HANGS_S)
     text = log.read_text()
     log.unlink()
     return Ended(code, "", text, output)

@@ -20,10 +20,10 @@ from act.training.state import parse_state, read_state
 from job.errors import DivergedError, Interrupted, JobError, OutputError, UsageError
 from job.whole_files import is_recorded, only_job, sha256
 from tests.support.bomb import Bomb
-from tests.support.commands import Ended, arguments, command_environment
+from tests.support.commands import Ended, run_job, start_job
 from tests.support.files import snapshot
-from tests.support.paths import ROOT, SIGNALLED, SMALL
-from tests.support.processes import children, is_alive
+from tests.support.paths import ROOT, SAMPLES, SIGNALLED, SMALL
+from tests.support.processes import children, is_alive, wait_for
 from tests.support.training import Short, assert_same, losses
 
 Job = Callable[..., Ended]
@@ -34,12 +34,8 @@ FLAGS: dict[str, Any] = {"input": SMALL / "v21_h264", "num_epochs": 8, "batch_si
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of a run that nothing happened to."""
     output = tmp_path_factory.mktemp("undisturbed")
-    subprocess.run(command(output), cwd=ROOT, env=command_environment(), check=True)
+    assert run_job(output, **FLAGS).code == 0
     return output / "checkpoints/test"
-
-
-def command(output: Path, **flags: Any) -> list[str]:
-    return [sys.executable, "entrypoint.py", *arguments(output, **FLAGS | flags)]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
@@ -48,7 +44,7 @@ def test_signals_at_any_moment_leave_the_bytes_of_an_undisturbed_run(
 ) -> None:
     folder, seen = tmp_path / "checkpoints/test", set()
     for attempt in range(30):
-        process = subprocess.Popen(command(tmp_path), cwd=ROOT, env=command_environment())
+        process = start_job(tmp_path, streams=(subprocess.DEVNULL, None), **FLAGS)
         rows = len(losses(folder)) if (folder / "metrics.jsonl").exists() else 0
         deadline = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < deadline:
@@ -329,12 +325,9 @@ def test_one_job_at_a_time(tmp_path: Path) -> None:
 def test_a_second_job_in_the_same_output_leaves_the_first_alone(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("{}")
     with only_job(tmp_path):
-        second = subprocess.run(
-            command(tmp_path), cwd=ROOT, env=command_environment(), capture_output=True, text=True,
-            check=False,
-        )  # fmt: skip
-    assert second.returncode == 75
-    assert "another job is writing here" in second.stderr
+        second = run_job(tmp_path, **FLAGS)
+    assert second.code == 75
+    assert "another job is writing here" in second.err
     assert (tmp_path / "manifest.json").read_text() == "{}"
 
 
@@ -419,22 +412,14 @@ def test_every_kind_of_run_goes_on_to_the_same_bytes(
 
 
 def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        command(tmp_path, input=ROOT / "tests/data/aloha_sim_v21", convert_workers=2),
-        cwd=ROOT, env=command_environment(), stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not list((tmp_path / "converted_hdf5").glob(".*.partial")):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    flags = FLAGS | {"input": SAMPLES[0], "convert_workers": 2}
+    process = start_job(tmp_path, streams=(subprocess.DEVNULL, subprocess.DEVNULL), **flags)
+    wait_for(lambda: any((tmp_path / "converted_hdf5").glob(".*.partial")))
     workers = children(process.pid)
     assert len(workers) >= 2
     process.kill()
     process.wait()
-    deadline = time.monotonic() + 10
-    while any(is_alive(pid) for pid in workers):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for(lambda: not any(map(is_alive, workers)))
 
 
 def test_weights_that_diverged_are_not_gone_on_with(short: Short) -> None:

@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,8 +10,9 @@ import pytest
 
 from act.training.state import parse_state, read_state
 from tests.chaos.small_job import check_files, check_result, finish, start
-from tests.support.commands import Ended, arguments, command_environment
-from tests.support.paths import ROOT, SIGNALLED, SMALL
+from tests.support.commands import Ended, run_job
+from tests.support.jobs import Process
+from tests.support.paths import SIGNALLED, SMALL
 from tests.support.processes import wait_for
 from tests.support.training import assert_same
 
@@ -27,21 +26,8 @@ TERM, INT, USR1, USR2 = signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SI
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of a run that nothing happened to."""
     output = tmp_path_factory.mktemp("undisturbed")
-    assert run(output, FLAGS).code == 0
+    assert run_job(output, **FLAGS).code == 0
     return output / "checkpoints/test"
-
-
-def run(output: Path, flags: dict[str, Any], **environment: str) -> Ended:
-    done = subprocess.run(
-        [sys.executable, "entrypoint.py", *arguments(output, **flags)],
-        cwd=ROOT,
-        env=command_environment() | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    return Ended(done.returncode, done.stdout, done.stderr, output)
 
 
 def run_signalled(
@@ -50,15 +36,14 @@ def run_signalled(
     """Run the job with a signal where `at` is called; it must end within 20 s of that."""
     sent = output.with_name("signal_sent")
     sent.unlink(missing_ok=True)
-    ended = run(
-        output,
-        flags,
-        PYTHONPATH=str(SIGNALLED),
-        SIGNAL_AT=at,
-        SIGNAL_NUMBER=number.name,
-        SIGNAL_RANK=str(rank),
-        SIGNAL_SENT=str(sent),
-    )
+    environment = {
+        "PYTHONPATH": str(SIGNALLED),
+        "SIGNAL_AT": at,
+        "SIGNAL_NUMBER": number.name,
+        "SIGNAL_RANK": str(rank),
+        "SIGNAL_SENT": str(sent),
+    }
+    ended = run_job(output, environment=environment, **flags)
     assert sent.exists(), ended.err
     assert time.time() - sent.stat().st_mtime < 20
     assert "Traceback" not in ended.err
@@ -85,7 +70,7 @@ def test_a_signal_in_each_phase(tmp_path: Path, undisturbed: Path) -> None:
         assert ended.code == 75, (at, ended.err)
         assert ended.manifest["status"] == "interrupted"
         assert ended.manifest["reason"].startswith(f"{number.name} received"), at
-    assert run(output, FLAGS).code == 0
+    assert run_job(output, **FLAGS).code == 0
     assert_same(output / "checkpoints/test", undisturbed)
 
 
@@ -110,7 +95,7 @@ PAIR = FLAGS | {"processes": 2, "num_epochs": 5}  # each phase may take three of
 def undisturbed_pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same of two processes, whose sums round otherwise, but the same each time."""
     output = tmp_path_factory.mktemp("undisturbed_pair")
-    assert run(output, PAIR).code == 0
+    assert run_job(output, **PAIR).code == 0
     return output / "checkpoints/test"
 
 
@@ -129,13 +114,13 @@ def test_a_signal_in_each_phase_on_each_process(
         ended = run_signalled(output, PAIR, at, number, rank)
         assert ended.code == 75, (at, ended.out + ended.err)
         assert ended.manifest["status"] == "interrupted"
-    ended = run(output, PAIR)
+    ended = run_job(output, **PAIR)
     assert ended.code == 0, ended.err
     assert ended.manifest["training"]["continued_from_step"] > 0
     assert_same(output / "checkpoints/test", undisturbed_pair)
 
 
-def stuck(output: Path, **flags: Any) -> "subprocess.Popen[str]":
+def stuck(output: Path, **flags: Any) -> Process:
     """A job that is stuck in its fifth step, for a minute."""
     at = output.with_name("stuck")
     environment = {

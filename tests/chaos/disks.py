@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 from tests.chaos.small_job import Lost, Results, check_files, check_result, finish, start
+from tests.support.jobs import Process
 
 NOT_REACHED = "the job ended before the fault"
 FAULTY = Path(__file__).with_name("faulty")
@@ -73,7 +74,7 @@ def failing_calls(numbers: Sequence[int]) -> Results:
                 yield str(lost)
 
 
-def _start_faulty(output: Path, call: str = "") -> "subprocess.Popen[str]":
+def _start_faulty(output: Path, call: str = "") -> Process:
     """Start the job with its calls noted; one worker, so that names mean the same each time."""
     environment = {
         "PYTHONPATH": str(FAULTY),

@@ -2,7 +2,6 @@
 
 import random
 import shutil
-import subprocess
 import tempfile
 import threading
 import time
@@ -18,6 +17,7 @@ from tests.chaos.small_job import (
     start,
     undisturbed,
 )
+from tests.support.jobs import Process
 
 
 def kills(count: int, seed: int = 0) -> Results:
@@ -75,7 +75,7 @@ def _kill(found: "SimpleQueue[str | None]", enough: threading.Event, count: int,
             found.put(None)
 
 
-def _end(output: Path, process: "subprocess.Popen[str]") -> None:
+def _end(output: Path, process: Process) -> None:
     finish(process, (0,), "the job that was killed before")
     check_result(output)
     shutil.rmtree(output)

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from job.whole_files import is_recorded, sha256
-from tests.support.commands import arguments, command_environment
+from tests.support.commands import HANGS_S, arguments, command_environment
+from tests.support.jobs import Job, Process
 from tests.support.paths import ROOT, SMALL
 
 _LOGS = {"files.jsonl", "metrics.jsonl"}  # they grow; each line stands for itself
@@ -40,8 +41,26 @@ class Lost(Exception):  # noqa: N818  what the kit looks for
     """Something that must not happen has happened."""
 
 
-def command(output: Path, **flags: Any) -> list[str]:
-    """The job's command line, with `flags` over it."""
+def start(
+    output: Path, environment: Mapping[str, str] = MappingProxyType({}), /, **flags: Any
+) -> Process:
+    """Start the job with `environment` besides its own; what it prints goes to its `stderr`."""
+    words = ["entrypoint.py", *small_job(output, **flags)]
+    given = command_environment() | dict(environment)
+    if "LD_PRELOAD" not in environment:
+        return Job(words, given, subprocess.DEVNULL, subprocess.PIPE)
+    return subprocess.Popen(  # what is loaded before Python is not there in one that is forked
+        [sys.executable, *words],
+        cwd=ROOT,
+        env=given,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def small_job(output: Path, **flags: Any) -> list[str]:
+    """The job's flags, with `flags` over them."""
     chosen = {
         "input": SMALL / "v21_h264",
         "num_epochs": 6,
@@ -50,31 +69,13 @@ def command(output: Path, **flags: Any) -> list[str]:
         "keep_converted_hdf5": True,
         **flags,
     }
-    return [sys.executable, "entrypoint.py", *arguments(output, **chosen)]
+    return arguments(output, **chosen)
 
 
-def start(
-    output: Path, environment: Mapping[str, str] = MappingProxyType({}), /, **flags: Any
-) -> "subprocess.Popen[str]":
-    """Start the job with `environment` besides its own; what it prints goes to its `stderr`."""
-    return subprocess.Popen(
-        command(output, **flags),
-        cwd=ROOT,
-        env={
-            **command_environment(),
-            "OMP_NUM_THREADS": "1",
-            **environment,
-        },  # several side by side
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process: "subprocess.Popen[str]", codes: tuple[int, ...], what: str) -> int:
+def finish(process: Process, codes: tuple[int, ...], what: str) -> int:
     """Wait for its end, which must be one of `codes`, without a traceback."""
     try:
-        error = process.communicate(timeout=120)[1]
+        error = process.communicate(timeout=HANGS_S)[1]
     except subprocess.TimeoutExpired as hung:
         process.kill()
         raise Lost(f"{what}: hangs") from hung

@@ -4,11 +4,17 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from lerobot_to_act import JobFlags, parse
+from tests.support.backbone import backbone_file
+from tests.support.jobs import Job
 from tests.support.paths import ROOT
+
+HANGS_S = 300  # however slow the machine is
 
 # A network that trains in seconds on the 96x128 datasets.
 TINY = {
@@ -16,7 +22,6 @@ TINY = {
     "--dim_feedforward": 32,
     "--chunk_size": 10,
     "--batch_size": 2,
-    "--backbone_weights": "none",
     "--device": "cpu",
     "--state_dim": 0,
 }
@@ -42,8 +47,9 @@ class Ended(NamedTuple):
 
 
 def arguments(output: Path, **flags: Any) -> list[str]:
-    """A whole command line: the tiny network, and `flags` over it."""
+    """A whole command line: the tiny network on the session's backbone, and `flags` over it."""
     named = {"--run_name": "test", "--task_name": "sim_test", "--output": output, **TINY}
+    named["--backbone_weights"] = backbone_file()
     named |= {f"--{name}": value for name, value in flags.items()}
     pairs = [
         [flag] if value is True else [flag, str(value)]
@@ -59,13 +65,54 @@ def make_config(output: Path, **flags: Any) -> JobFlags:
 
 
 def command_environment() -> dict[str, str]:
-    """The environment of a command: nothing of the image's, two threads."""
+    """The environment of a command: nothing of the image's, one thread."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("BACKBONE")}
-    return kept | {"OMP_NUM_THREADS": "2"}
+    return kept | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
-def run_python(*words: str | Path, timeout: int = 300) -> "subprocess.CompletedProcess[str]":
-    """Run Python in the checkout, as a user would, and wait for its end."""
+def start_job(
+    output: Path,
+    extra: Sequence[str] = (),
+    environment: Mapping[str, str] = MappingProxyType({}),
+    streams: tuple[int | None, int | None] = (subprocess.PIPE, subprocess.PIPE),
+    **flags: Any,
+) -> Job:
+    """Start the container's command, with `environment` over that of a command."""
+    words = ["entrypoint.py", *arguments(output, **flags), *extra]
+    return Job(words, command_environment() | dict(environment), *streams)
+
+
+def run_job(output: Path, extra: Sequence[str] = (), **options: Any) -> Ended:
+    """Run the container's command, as `start_job` does, to its end."""
+    output.mkdir(exist_ok=True)
+    return ended(start_job(output, extra, **options), output)
+
+
+def run_module(module: str, *words: str | Path, output: Path) -> Ended:
+    """Run `python -m MODULE WORDS` to its end."""
+    return ended(start_module(module, *words), output)
+
+
+def start_module(
+    module: str, *words: str | Path, environment: Mapping[str, str] = MappingProxyType({})
+) -> Job:
+    """Start `python -m MODULE WORDS`."""
+    streams = (subprocess.PIPE, subprocess.PIPE)
+    return Job(["-m", module, *words], command_environment() | dict(environment), *streams)
+
+
+def ended(job: Job, output: Path) -> Ended:
+    """Wait for the end of a job; one that hangs is killed."""
+    try:
+        out, err = job.communicate(timeout=HANGS_S)
+    except subprocess.TimeoutExpired:
+        job.kill()
+        raise
+    return Ended(job.wait(), out, err, output)
+
+
+def run_python(*words: str | Path, timeout: int = HANGS_S) -> "subprocess.CompletedProcess[str]":
+    """Run a Python of its own in the checkout, for what depends on its start; wait for its end."""
     return subprocess.run(
         [sys.executable, *map(str, words)],
         cwd=ROOT,
@@ -78,18 +125,10 @@ def run_python(*words: str | Path, timeout: int = 300) -> "subprocess.CompletedP
 
 
 def imitate(tmp_path: Path, *extra: str) -> Ended:
+    """Run upstream's command on the folder `episodes`, to its end."""
     flags = (
         f"--dataset_dir {tmp_path}/episodes --ckpt_dir {tmp_path}/run --policy_class ACT "
         "--task_name t --batch_size 8 --seed 0 --num_epochs 2 --lr 1e-5 --kl_weight 10 "
-        "--chunk_size 10 --hidden_dim 32 --dim_feedforward 32 --backbone_weights none"
+        f"--chunk_size 10 --hidden_dim 32 --dim_feedforward 32 --backbone_weights {backbone_file()}"
     ).split()
-    ended = subprocess.run(
-        [sys.executable, "-m", "act.imitate_episodes", *flags, *extra],
-        cwd=ROOT,
-        env=command_environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    return Ended(ended.returncode, ended.stdout, ended.stderr, tmp_path / "run")
+    return run_module("act.imitate_episodes", *flags, *extra, output=tmp_path / "run")

@@ -1,4 +1,5 @@
-# make smoke: from nothing to a trained (toy) policy on the CPU; make test: every test.
+# make smoke: from nothing to a trained (toy) policy on the CPU; make test: every test;
+# make test-fast: the tests of seconds.
 # Both set up .venv from the lock files by themselves, and only when a lock file has changed.
 SHELL := /bin/bash
 
@@ -21,7 +22,15 @@ UV_INSTALL := $(VENV)/uv pip install --python $(VENV)/python --compile-bytecode 
 UV_COMPILE := $(VENV)/uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-header $(UPGRADE)
 
-.PHONY: smoke test chaos check lock clean
+# At most eight: each process of the tests takes about 1.5 GB of memory.
+TEST_PROCESSES ?= $(shell n=$$(nproc); echo $$((n < 8 ? n : 8)))
+SPREAD := -n $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder
+PYTEST := $(VENV)/python -m pytest $(SPREAD)
+# $(call limited,STAGE,TIME,COMMAND): one that is stopped by its time limit says which it was
+limited = @timeout --kill-after=30s $(2) $(3) || { code=$$?; case $$code in 124|137) \
+	echo "$(1) was stopped: it took longer than its limit of $(2)" >&2;; esac; exit $$code; }
+
+.PHONY: smoke test test-fast coverage chaos check lock clean
 
 # A fresh folder each time, so that the job runs from the start; the job itself would resume.
 smoke: .venv/runtime.stamp
@@ -33,8 +42,21 @@ smoke: .venv/runtime.stamp
 	@echo && echo "The policy is in out/smoke/checkpoints/act_smoke:" && ls -sh out/smoke/checkpoints/act_smoke
 	@echo "What was done, with what, and how to use the policy: out/smoke/manifest.json"
 
+# Tests are spread over the cores, each process with one thread. On two cores: 12 minutes at most.
 test: .venv/test.stamp
-	$(VENV)/python -m pytest
+	$(call limited,make test,30m,$(PYTEST))
+
+# Without those marked slow, which start whole jobs or take more than ten seconds: 3 minutes at most
+test-fast: .venv/test.stamp
+	$(call limited,make test-fast,10m,$(PYTEST) -m "not slow")
+
+# Which lines all tests together reach, in every process that they start; a third slower
+coverage: export TEST_COVERAGE := $(CURDIR)/out/coverage/data
+coverage: .venv/test.stamp
+	rm -rf out/coverage && mkdir -p out/coverage
+	$(call limited,make coverage,60m,$(VENV)/coverage run -m pytest $(SPREAD))
+	$(VENV)/coverage combine --quiet
+	$(VENV)/coverage report
 
 # Kills, full disks, failing calls and mutated input, about an hour; CHAOS="--kills 10 --minutes 5" for less
 chaos: .venv/test.stamp

@@ -15,6 +15,19 @@ def pytest_configure() -> None:
     backbone_file()
 
 
+# Fixtures that take long: the tests that look at one run in the same process.
+_SHARED = ("done", "undisturbed", "undisturbed_pair", "lerobots", "training", "ten_episodes")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests first, so that no process is left with one at the end; shared runs together."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    for item in items:
+        for name in _SHARED:
+            if name in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{name}"))
+
+
 @pytest.fixture
 def job(tmp_path: Path) -> Callable[..., Ended]:
     """Run the container's command as a process: `job(input=..., num_epochs=1)`."""

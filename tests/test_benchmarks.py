@@ -14,6 +14,8 @@ from episodes.episode_set import open_episodes
 from tests.support.commands import run_python
 from tests.support.episodes import CAMERAS, write_episodes
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("storage", ["raw", "jpeg"])
 def test_the_plain_loader_gives_the_samples_that_ours_gives(storage: str, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from tests.chaos.inputs import inputs, mutated, try_case
 from tests.chaos.kills import kills
 from tests.chaos.small_job import Lost, check_files, check_result, finish, start
 
+pytestmark = pytest.mark.slow
+
 
 def test_kills() -> None:
     found = list(kills(4))

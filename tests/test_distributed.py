@@ -21,6 +21,8 @@ from tests.support.jobs import Job
 from tests.support.paths import ROOT, SAMPLES, SIGNALLED, SMALL
 from tests.support.processes import wait_for
 
+pytestmark = pytest.mark.slow
+
 RunJob = Callable[..., Ended]
 
 

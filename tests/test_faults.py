@@ -28,6 +28,8 @@ from tests.support.jobs import Job, Process
 from tests.support.paths import DATA, SMALL
 from tests.support.processes import children, wait_for
 
+pytestmark = pytest.mark.slow
+
 RunJob = Callable[..., Ended]
 JUMPS_DAYS = {0, 40, -3, 0.5, -400}  # of tests/chaos/jumping_clock.c
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a tmpfs")

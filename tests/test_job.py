@@ -42,6 +42,8 @@ from tests.support.files import snapshot
 from tests.support.paths import DATA, ROOT, SMALL
 from tests.support.processes import wait_for
 
+pytestmark = pytest.mark.slow
+
 Job = Callable[..., Ended]
 SCHEMA = json.loads((ROOT / "manifest.schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(

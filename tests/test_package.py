@@ -13,6 +13,8 @@ from job.version import COMMIT_VARIABLE, VERSION
 from tests.support.commands import run_python
 from tests.support.paths import DATA, ROOT
 
+pytestmark = pytest.mark.slow
+
 OURS = {"act", "convert", "episodes", "job", "lerobot_to_act.py"}
 HEAVY = {"torch", "numpy", "pyarrow", "av", "h5py", "matplotlib", "PIL"}
 

@@ -24,6 +24,9 @@ from tests.support.policies import Batch
 GOLDEN = Path(__file__).parent / "golden"
 LR, LR_BACKBONE, WEIGHT_DECAY, STEPS = 1e-3, 1e-5, 1e-4, 5
 DIMS = 16
+# Outputs round to 1e-6 of themselves. This one's sums of `hidden_dim` products cancel to a tenth of
+# what is added, so that the same rounding, which depends on the processor, is ten times of it.
+OUTPUT_BOUNDS = {"is_pad_hat": 1e-4}
 
 
 @dataclass(frozen=True)
@@ -167,7 +170,7 @@ def test_outputs_are_upstreams(case: Case) -> None:
     assert found.keys() <= names
     assert len(found) == 8
     differences = {name: relative(x, golden()[f"{case.name}/{name}"]) for name, x in found.items()}
-    assert max(differences.values()) < 1e-5, differences
+    assert all(differences[name] < OUTPUT_BOUNDS.get(name, 1e-5) for name in found), differences
 
 
 def test_training_losses_are_upstreams(training: Training) -> None:

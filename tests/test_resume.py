@@ -26,6 +26,8 @@ from tests.support.paths import ROOT, SAMPLES, SIGNALLED, SMALL
 from tests.support.processes import children, is_alive, wait_for
 from tests.support.training import Short, assert_same, losses
 
+pytestmark = pytest.mark.slow
+
 Job = Callable[..., Ended]
 FLAGS: dict[str, Any] = {"input": SMALL / "v21_h264", "num_epochs": 8, "batch_size": 1}
 

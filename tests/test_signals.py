@@ -16,6 +16,8 @@ from tests.support.paths import SIGNALLED, SMALL
 from tests.support.processes import wait_for
 from tests.support.training import assert_same
 
+pytestmark = pytest.mark.slow
+
 FLAGS: dict[str, Any] = {
     "input": SMALL / "v21_h264", "num_epochs": 2, "batch_size": 2, "state_interval_minutes": 1e-4,
 }  # fmt: skip

@@ -65,9 +65,8 @@ def make_config(output: Path, **flags: Any) -> JobFlags:
 
 
 def command_environment() -> dict[str, str]:
-    """The environment of a command: nothing of the image's, one thread."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("BACKBONE")}
-    return kept | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    """The environment of a command: nothing of the image's."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("BACKBONE")}
 
 
 def start_job(

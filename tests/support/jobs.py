@@ -18,7 +18,6 @@ from tests.support.paths import ROOT
 
 # No threads before the fork: neither OpenBLAS's nor that of pyarrow's jemalloc.
 _SINGLE_THREADED = {
-    "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }

@@ -142,7 +142,9 @@ def do_job(flags: JobFlags, manifest: Manifest) -> None:
                 found = describe_files(flags, official) if official else describe_input(conversion)
                 claim(flags, flags.run_folder, found)
             remove_converted(conversion)  # a kill may have come before it was done
-            raise AlreadyDone(f"{flags.run_folder} holds the policy of this very run")
+            raise AlreadyDone(
+                f"{flags.run_folder} holds the policy of this very run", code="already-done"
+            )
         manifest.write()
         begin = partial(claim, flags, flags.run_folder)
         paths = convert_in_turn(conversion, manifest, group, begin)

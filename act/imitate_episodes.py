@@ -79,12 +79,13 @@ def train_here(flags: UpstreamFlags, manifest: Manifest) -> None:
     if not paths:
         raise DatasetError(
             f"{folder}: no episode_0.hdf5; expected a folder of ALOHA episodes; name it with "
-            f"--dataset_dir"
+            f"--dataset_dir",
+            code="episodes-none",
         )
     _open_apart(paths)
     if finished:
         claim(flags, flags.output, describe_files(flags, paths))
-        raise AlreadyDone(f"{flags.output} holds the policy of this very run")
+        raise AlreadyDone(f"{flags.output} holds the policy of this very run", code="already-done")
     manifest.write()
     train(flags, paths, flags.output, manifest)
 
@@ -103,7 +104,8 @@ def _open_apart(paths: Sequence[Path]) -> None:
             except BrokenProcessPool as crash:
                 raise DatasetError(
                     f"{path}: reading it crashed the process that did, expected a whole ALOHA "
-                    f"episode; leave this episode out or record it again"
+                    f"episode; leave this episode out or record it again",
+                    code="file-crash",
                 ) from crash
 
 

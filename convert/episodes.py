@@ -115,12 +115,14 @@ def check_whole(config: DataFlags, folder: Path, left_out: LeftOut = NOTHING) ->
         raise OutputError(
             f"{folder}: {len(missing)} of {len(paths)} episodes are missing or from another source "
             f"or other options, first {paths[missing[0]].name}; give the flags that the "
-            f"shards had, or run the missing ones again"
+            f"shards had, or run the missing ones again",
+            code="episodes-incomplete",
         )
     if episode_path(folder, len(paths)).exists():
         raise OutputError(
             f"{folder}: {episode_path(folder, len(paths)).name} is one more than the "
-            f"{len(paths)} episodes expected; move it away"
+            f"{len(paths)} episodes expected; move it away",
+            code="episodes-incomplete",
         )
     return Converted(plan, paths, plan_fingerprint(plan), None)
 
@@ -309,7 +311,8 @@ def _refuse_foreign(paths: tuple[Path, ...]) -> None:
         if path.exists() and _fingerprint_in(path) is None:
             raise OutputError(
                 f"{path}: an episode that this job did not write is in its place, expected only "
-                f"converted ones; move it away"
+                f"converted ones; move it away",
+                code="episode-foreign",
             )
 
 
@@ -323,7 +326,8 @@ def _drop_stale(folder: Path, paths: tuple[Path, ...]) -> None:
         if _fingerprint_in(path) is None:
             raise OutputError(
                 f"{path}: an episode that this job did not write stands behind its last one, "
-                f"expected only converted ones; move it away"
+                f"expected only converted ones; move it away",
+                code="episode-foreign",
             )
         path.unlink()
         logger.info("%s is of an earlier conversion with more episodes, and removed", path.name)

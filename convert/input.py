@@ -156,7 +156,8 @@ def _check_apart(config: RunConversionFlags, converting: bool) -> None:
             if path == folder or path in folder.parents:
                 raise UsageError(
                     f"--input {folder} is inside {path}, where this job writes, expected another "
-                    f"folder, as the input is never written to"
+                    f"folder, as the input is never written to",
+                    code="output-inside-input",
                 )
 
 
@@ -166,7 +167,8 @@ def _official(inputs: tuple[Path, ...]) -> list[Path]:
     if folders and len(inputs) > 1:
         raise UsageError(
             f"--input: {folders[0]} holds episode_*.hdf5 files, which are taken from one folder "
-            f"only; expected LeRobot datasets where there are several"
+            f"only; expected LeRobot datasets where there are several",
+            code="input-mixed",
         )
     return find_episodes(folders[0]) if folders else []
 
@@ -190,7 +192,8 @@ def _take(config: RunConversionFlags, paths: list[Path]) -> tuple[Path, ...]:
     if useless:
         raise UsageError(
             f"--{min(useless)} cannot apply: {paths[0].parent} holds episode_*.hdf5 files, which "
-            f"are not converted; leave it out"
+            f"are not converted; leave it out",
+            code="flag-unused",
         )
     taken = tuple(paths[: config.max_episodes or None])
     _open_apart(taken)
@@ -200,6 +203,7 @@ def _take(config: RunConversionFlags, paths: list[Path]) -> tuple[Path, ...]:
         raise UsageError(
             f"--state_dim {config.state_dim} cannot apply: the episodes in {paths[0].parent} have "
             f"{info.qpos_dim} qpos and {info.action_dim} action dims and are not converted; leave "
-            f"it out"
+            f"it out",
+            code="flag-unused",
         )
     return taken

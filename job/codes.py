@@ -8,7 +8,6 @@ from collections.abc import Mapping
 
 # UsageError, exit code 2: the command line, or what it asks of this machine
 USAGE: Mapping[str, str] = {
-    "usage": "The command line cannot be carried out as given.",
     "flag-unknown": "A flag or command does not exist; the message names the nearest one.",
     "flag-missing": "A required flag is not given.",
     "flag-value": "A flag has a value that is not allowed.",
@@ -17,15 +16,15 @@ USAGE: Mapping[str, str] = {
     "device-missing": "The device that was asked for does not exist on this machine.",
     "precision-unsupported": "The device cannot compute in the precision that was asked for.",
     "compilation-unavailable": "The model cannot be compiled on this machine.",
-    "processes": "The settings of torchrun or of the processes do not fit together.",
     "input-twice": "A dataset is given more than once.",
     "input-mixed": "Episode files and datasets are given together.",
+    "output-foreign": "A file that no job wrote is where the job writes one of its own.",
     "output-inside-input": "The output lies inside the input, or holds it.",
     "camera-names": "There is not one name for each camera.",
+    "image-too-small": "The images are too small for the network.",
     "image-enlarged": "--image_size is larger than a camera's frames.",
     "shard": "The share of the work cannot be read from --shard or the scheduler.",
     "run-differs": "The run folder holds a run with other flags or of another dataset.",
-    "run-in-use": "Another job is using the output or the run folder.",
     "weights-missing": "The file with the backbone's pretrained weights is not there.",
     "weights-damaged": "The file with the ImageNet weights does not have their SHA-256.",
     "weights-unreadable": "A file with weights or statistics cannot be read.",
@@ -111,12 +110,10 @@ DATASET = {
     "episode-content": "An episode file lacks a part, or one has another shape than expected.",
     "vectors-too-large": "The qpos and actions of all episodes need more memory than there is.",
     "episodes-differ": "Episode files differ in cameras, sizes or dims.",
-    "dataset": "The input cannot be used.",
 }
 
 # OutputError, exit code 4: the output folder, its disk, or memory
 OUTPUT = {
-    "output": "The output cannot be used.",
     "output-unwritable": "A file or folder of the output cannot be written.",
     "disk-room": "The episode files do not fit on the disk.",
     "episode-foreign": "A file that no conversion wrote is in the place of an episode file.",
@@ -126,7 +123,10 @@ OUTPUT = {
 }
 
 DIVERGED = {"diverged": "A loss or a gradient is not finite."}  # DivergedError, exit code 5
-INTERRUPTED = {"interrupted": "A signal or a time limit ended the job."}  # Interrupted, 75
+INTERRUPTED = {  # Interrupted, 75
+    "interrupted": "A signal or a time limit ended the job.",
+    "run-in-use": "Another job is writing to the output or the run folder.",
+}
 DONE = {"already-done": "The run that was asked for is complete."}  # AlreadyDone, 0
 
 # Warnings of the check and of the conversion: it goes on

@@ -82,7 +82,10 @@ def _run(manifest: Manifest, job: Job) -> int:
 
 
 def _ended_at_once() -> Interrupted:
-    return Interrupted(f"{signals.reason()}, and ended at once; the same command goes on from here")
+    return Interrupted(
+        f"{signals.reason()}, and ended at once; the same command goes on from here",
+        code="interrupted",
+    )
 
 
 def _read(path: Path) -> bytes | None:
@@ -98,7 +101,8 @@ def _read(path: Path) -> bytes | None:
         pass
     raise UsageError(
         f"{path}: a file that no job wrote is in the manifest's place, expected none; move it "
-        f"away, or choose another --output"
+        f"away, or choose another --output",
+        code="output-foreign",
     )
 
 

@@ -28,13 +28,12 @@ class JobError(Exception):
 
     exit_code: ClassVar[int] = EXIT_BUG
     status: ClassVar[str] = "failed"
-    default_code: ClassVar[str]
     codes: ClassVar[Mapping[str, str]] = {}
 
-    def __init__(self, message: str, *, code: str = "") -> None:
+    def __init__(self, message: str, *, code: str) -> None:
         """`code` is stable, for machines; it stands in `job/codes.py`."""
         super().__init__(message)
-        self.code = code or self.default_code
+        self.code = code
         if self.code not in self.codes:
             raise ValueError(f"{self.code!r} is no code of {type(self).__name__} in job/codes.py")
 
@@ -52,7 +51,6 @@ class UsageError(JobError):
     """A bad flag, flags that contradict each other, or a device that is not there."""
 
     exit_code = 2
-    default_code = "usage"
     codes = codes.USAGE
 
 
@@ -63,14 +61,13 @@ class DatasetError(JobError):
     """
 
     exit_code = 3
-    default_code = "dataset"
     codes = codes.DATASET
 
     def __init__(
         self,
         message: str,
         *,
-        code: str = "",
+        code: str,
         where: Path | None = None,
         episode: int | None = None,
         camera: str | None = None,
@@ -85,7 +82,6 @@ class OutputError(JobError):
     """What the job needs is not to be had: a writable output, room on its disk, memory."""
 
     exit_code = 4
-    default_code = "output"
     codes = codes.OUTPUT
 
 
@@ -93,7 +89,6 @@ class DivergedError(JobError):
     """A loss stopped being finite."""
 
     exit_code = 5
-    default_code = "diverged"
     codes = codes.DIVERGED
 
 
@@ -101,7 +96,6 @@ class AlreadyDone(JobError):  # noqa: N818  nothing went wrong
     """The same command has been run to its end before."""
 
     exit_code = EXIT_DONE
-    default_code = "already-done"
     codes = codes.DONE
     status = "completed"
 
@@ -110,6 +104,5 @@ class Interrupted(JobError):  # noqa: N818  nothing went wrong
     """A signal asked the job to end."""
 
     exit_code = 75
-    default_code = "interrupted"
     codes = codes.INTERRUPTED
     status = "interrupted"

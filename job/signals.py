@@ -75,7 +75,7 @@ def requested() -> bool:
 def check() -> None:
     """Raise Interrupted when the job was asked to end; called where ending loses nothing."""
     if _received:
-        raise Interrupted(f"{_received[0]}; the same command goes on from here")
+        raise Interrupted(f"{_received[0]}; the same command goes on from here", code="interrupted")
 
 
 @contextlib.contextmanager

@@ -123,7 +123,8 @@ def refuse_inside(output: Path, inputs: Sequence[Path]) -> None:
         if place == folder or folder in place.parents:
             raise UsageError(
                 f"--output {output} is inside --input {folder}, expected another folder, as the "
-                f"input is never written to"
+                f"input is never written to",
+                code="output-inside-input",
             )
 
 
@@ -143,7 +144,8 @@ def only_job(folder: Path, shared: bool = False) -> Iterator[None]:
         os.close(held)
         raise Interrupted(
             f"{folder}: another job is writing here, expected to be the only one; wait until it "
-            f"has ended, or choose another --output"
+            f"has ended, or choose another --output",
+            code="run-in-use",
         ) from error
     except OSError:  # a network file system that cannot: the user has to see to it
         logger.info("%s cannot be locked: start no second job there meanwhile", folder)
@@ -186,7 +188,7 @@ def output_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(_explain(path, error)) from error
+        raise OutputError(_explain(path, error), code="output-unwritable") from error
 
 
 def _explain(path: Path, error: OSError) -> str:

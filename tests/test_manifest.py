@@ -17,7 +17,7 @@ def test_what_is_left_for_the_end_may_fail_and_the_manifest_says_so(tmp_path: Pa
 
     def remove() -> None:
         seen.append(json.loads(path.read_text())["status"])
-        raise OutputError("state.ckpt: cannot be removed")
+        raise OutputError("state.ckpt: cannot be removed", code="output-unwritable")
 
     manifest.afterwards(remove)
     with pytest.raises(OutputError) as raised:

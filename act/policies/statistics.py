@@ -34,7 +34,8 @@ def norm_stats(episodes: Episodes) -> dict[str, FloatArray]:
             raise DatasetError(
                 f"{episodes.infos[0].path.parent}: the standard deviation of {name} is "
                 f"{stats[f'{name}_std'].tolist()}, expected finite numbers; some values are too "
-                f"large for float32 arithmetic; leave their episodes out"
+                f"large for float32 arithmetic; leave their episodes out",
+                code="episode-content",
             )
     stats["example_qpos"] = episodes.qpos[-1]
     return stats
@@ -63,12 +64,16 @@ def load_stats(path: Path) -> dict[str, FloatArray]:
     except Exception as error:  # whatever a reader of foreign bytes may stumble over
         raise UsageError(
             f"{path}: cannot be read ({first_line(error)}), expected numpy arrays by name, as "
-            f"training writes them"
+            f"training writes them",
+            code="weights-unreadable",
         ) from error
     if not isinstance(stats, dict) or not all(
         isinstance(name, str) and isinstance(value, np.ndarray) for name, value in stats.items()
     ):
-        raise UsageError(f"{path}: holds {type(stats).__name__}, expected numpy arrays by name")
+        raise UsageError(
+            f"{path}: holds {type(stats).__name__}, expected numpy arrays by name",
+            code="weights-unreadable",
+        )
     return stats
 
 

@@ -78,12 +78,16 @@ def load_weights(path: Path) -> Weights:
     except Exception as error:  # whatever a reader of foreign bytes may stumble over
         raise UsageError(
             f"{path}: not a readable state dict ({first_line(error)}); expected tensors by name, "
-            f"as torch.save writes them"
+            f"as torch.save writes them",
+            code="weights-unreadable",
         ) from error
     if not isinstance(weights, dict) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
     ):
-        raise UsageError(f"{path}: holds {type(weights).__name__}, expected tensors by name")
+        raise UsageError(
+            f"{path}: holds {type(weights).__name__}, expected tensors by name",
+            code="weights-unreadable",
+        )
     return dict(weights)
 
 

@@ -19,13 +19,15 @@ def check_compiler(config: MachineFlags, device: torch.device) -> None:
     if not any(map(shutil.which, ("g++", "clang++", "c++", "gcc"))):
         raise UsageError(
             "--compile on: found no C++ compiler, which torch.compile needs; install g++, or leave "
-            "--compile auto"
+            "--compile auto",
+            code="compilation-unavailable",
         )
     headers = Path(sysconfig.get_path("include"))
     if device.type == "cuda" and not (headers / "Python.h").exists():
         raise UsageError(
             f"--compile on: found no Python.h in {headers}, which Triton needs; install Python's "
-            f"headers (python3-dev), or leave --compile auto"
+            f"headers (python3-dev), or leave --compile auto",
+            code="compilation-unavailable",
         )
     folder = Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR", tempfile.gettempdir()))
     while not folder.exists():
@@ -34,5 +36,6 @@ def check_compiler(config: MachineFlags, device: torch.device) -> None:
         raise UsageError(
             f"--compile on: {folder} is mounted noexec, and torch.compile loads from there what it "
             f"has compiled; mount it with exec (docker run --tmpfs {folder}:exec), or leave "
-            f"--compile auto"
+            f"--compile auto",
+            code="compilation-unavailable",
         )

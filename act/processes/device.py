@@ -20,13 +20,15 @@ def choose_device(wanted: str) -> torch.device:
         built = torch.version.cuda or "none"
         raise UsageError(
             f"--device cuda: no GPU that this torch {torch.__version__} (CUDA {built}) can use; "
-            f"start the container with --gpus all and a driver for that CUDA, or use --device cpu"
+            f"start the container with --gpus all and a driver for that CUDA, or use --device cpu",
+            code="device-missing",
         )
     check_architecture(torch.cuda.get_device_capability(), torch.cuda.get_arch_list())
     if local_rank() >= torch.cuda.device_count():
         raise UsageError(
             f"--processes: found {torch.cuda.device_count()} GPUs, and this process would take "
-            f"number {local_rank()}; start at most as many processes as there are GPUs"
+            f"number {local_rank()}; start at most as many processes as there are GPUs",
+            code="device-missing",
         )
     return torch.device("cuda", local_rank())
 
@@ -38,7 +40,8 @@ def check_architecture(capability: tuple[int, int], built_for: list[str]) -> Non
     if not any(arch // 10 == major and arch % 10 <= minor for arch in known):
         raise UsageError(
             f"--device cuda: the GPU has compute capability {major}.{minor}, and this torch is "
-            f"built for {', '.join(built_for)}; use another GPU, or --device cpu"
+            f"built for {', '.join(built_for)}; use another GPU, or --device cpu",
+            code="device-missing",
         )
 
 

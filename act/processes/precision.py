@@ -11,7 +11,8 @@ def resolved_precision(config: MachineFlags, device: torch.device) -> str:
     if config.precision == "tf32" and device.type != "cuda":
         raise UsageError(
             f"--precision tf32 cannot apply: training is on {device}, which has none; choose fp32, "
-            f"bf16 or auto"
+            f"bf16 or auto",
+            code="precision-unsupported",
         )
     if config.precision == "auto":
         return "tf32" if device.type == "cuda" else "fp32"

@@ -118,7 +118,8 @@ def _memory_errors(config: TrainingFlags, manifest: Manifest) -> Iterator[None]:
         raise OutputError(
             f"out of memory while training with batch {config.batch_size}, {_images(manifest)} "
             f"({first_line(error)}); under another --run_name, lower --batch_size, --image_size "
-            f"or the number of cameras, or raise --accumulate; on a GPU also try --data_cache none"
+            f"or the number of cameras, or raise --accumulate; on a GPU also try --data_cache none",
+            code="memory",
         ) from error
 
 
@@ -207,7 +208,8 @@ def _mean_norm(run: Run) -> float:
         raise DivergedError(
             f"training of epoch {run.progress.epoch}: the gradient's norm is {norm}, expected a "
             f"finite one; lower --learning_rate or set --grad_clip; the checkpoints written before "
-            f"are intact"
+            f"are intact",
+            code="diverged",
         )
     return norm
 
@@ -376,7 +378,8 @@ class _Record:
         raise DivergedError(
             f"{self._phase}, batch {step}: {shown}, expected finite losses; look at its episodes "
             f"({names or 'of a job before'}), or lower --learning_rate; the checkpoints written "
-            f"before are intact"
+            f"before are intact",
+            code="diverged",
         )
 
 

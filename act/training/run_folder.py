@@ -28,7 +28,8 @@ def check_folder(config: ResumeFlags, folder: Path) -> bool:
     if config.resume == "never" and found:
         raise UsageError(
             f"--resume never: {folder} holds {found[0]}{' and more' * (len(found) > 1)}, expected "
-            f"an empty run folder; choose another --run_name, or go on with --resume auto"
+            f"an empty run folder; choose another --run_name, or go on with --resume auto",
+            code="run-differs",
         )
     which = _read(folder)
     if which is None:
@@ -56,7 +57,8 @@ def claim(config: Flags, folder: Path, dataset: Mapping[str, Any]) -> None:
         raise UsageError(
             f"{folder}: the run here was started on another dataset ({change}; fingerprint "
             f"{which['dataset']['fingerprint'][:12]}…, now {dataset['fingerprint'][:12]}…), "
-            f"expected the same; choose another --run_name"
+            f"expected the same; choose another --run_name",
+            code="run-differs",
         )
 
 
@@ -66,7 +68,8 @@ def _compare(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) ->
         named = "; ".join(f"--{name} was {before[name]!r}, now {now[name]!r}" for name in changed)
         raise UsageError(
             f"{folder}: the run here was started with other flags: {named}; expected the same; "
-            f"choose another --run_name"
+            f"choose another --run_name",
+            code="run-differs",
         )
 
 
@@ -85,7 +88,8 @@ def _read(folder: Path) -> Any:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{path}: cannot be understood ({error}), expected what this job wrote; choose another "
-            f"--run_name"
+            f"--run_name",
+            code="run-differs",
         ) from error
     return which
 
@@ -95,5 +99,6 @@ def _refuse_foreign(folder: Path) -> None:
     if foreign:
         raise UsageError(
             f"{foreign[0]}: a file of a run that this job did not start, expected none in its "
-            f"folder; choose another --run_name, or move it away"
+            f"folder; choose another --run_name, or move it away",
+            code="run-differs",
         )

@@ -213,7 +213,8 @@ def _augmentation(config: TrainingFlags, episodes: Episodes) -> Augmentation:
     if config.camera_dropout and len(episodes.camera_names) == 1:
         raise UsageError(
             f"--camera_dropout {config.camera_dropout} cannot apply: the episodes have one camera, "
-            f"{episodes.camera_names[0]!r}, and one is never blanked; leave it out"
+            f"{episodes.camera_names[0]!r}, and one is never blanked; leave it out",
+            code="flag-unused",
         )
     return Augmentation(
         brightness=config.jitter_brightness,
@@ -237,7 +238,8 @@ def _is_cached(config: TrainingFlags, episodes: Episodes, device: torch.device) 
     if config.data_cache == "gpu" and device.type != "cuda":
         raise UsageError(
             f"--data_cache gpu cannot apply: training is on {device}, which needs no copy of the "
-            f"frames; leave it out"
+            f"frames; leave it out",
+            code="flag-unused",
         )
     if config.data_cache == "auto":
         return fits_device(episodes, device)
@@ -284,7 +286,9 @@ def make_policy(config: TrainingFlags, episodes: Episodes) -> tuple[Policy, str 
         try:
             policy.model.load_backbone(weights)
         except (KeyError, ValueError) as error:
-            raise UsageError(f"--backbone_weights {config.backbone_weights}: {error}") from error
+            raise UsageError(
+                f"--backbone_weights {config.backbone_weights}: {error}", code="weights-mismatch"
+            ) from error
     return policy, digest
 
 
@@ -297,4 +301,4 @@ def _cnnmlp(qpos_dim: int, action_dim: int, episodes: Episodes) -> CNNMLP:
             image_size=episodes.image_size,
         )
     except ValueError as error:
-        raise UsageError(f"--policy_class CNNMLP: {error}") from error
+        raise UsageError(f"--policy_class CNNMLP: {error}", code="image-too-small") from error

@@ -192,7 +192,8 @@ def read_state(folder: Path) -> bytes | None:
     except OSError as error:
         raise OutputError(
             f"{error.filename or path}: cannot be read ({error.strerror}), expected the state that "
-            f"this run goes on from; make it readable"
+            f"this run goes on from; make it readable",
+            code="checkpoint-unreadable",
         ) from error
     if not recorded:
         raise _damaged(path, f"its SHA-256 is {digest[:12]}…, which was never recorded")
@@ -215,7 +216,8 @@ def parse_state(content: bytes, folder: Path) -> State:
     if values["format"] != _FORMAT:
         raise OutputError(
             f"{path}: has format {values['format']!r}, expected {_FORMAT}; go on with the version "
-            f"that wrote it, or choose another --run_name"
+            f"that wrote it, or choose another --run_name",
+            code="checkpoint-unreadable",
         )
     state = State(**values)
     for name, kind in _KINDS.items():
@@ -269,5 +271,6 @@ def restored(
 def _damaged(path: Path, what: str) -> OutputError:
     return OutputError(
         f"{path}: damaged ({what}), expected the state that this run goes on from; move it away "
-        f"to start the run over, or choose another --run_name"
+        f"to start the run over, or choose another --run_name",
+        code="checkpoint-unreadable",
     )

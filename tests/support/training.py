@@ -80,7 +80,7 @@ class Short:
         """Run until a full disk ends it, at the curves of the first epoch: a state is there."""
 
         def full(*_: Any) -> None:
-            raise OutputError("the disk is full")
+            raise OutputError("the disk is full", code="output-unwritable")
 
         with monkeypatch.context() as patch:
             patch.setattr("act.training.loop.draw_curves", full)

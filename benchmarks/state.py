@@ -76,7 +76,7 @@ def main() -> None:
         size = (Path(folder) / "state.ckpt").stat().st_size
     interval = JobFlags.state_interval_minutes * 60
     cost = statistics.median(costs)
-    print(f"{describe_device(device)['name']}, {cpu_count()} cores: a state of "
+    print(f"{describe_device(device).name}, {cpu_count()} cores: a state of "
           f"{size / 1e9:.2f} GB costs {cost:.2f} s of training (the loop waits "
           f"{statistics.median(helds):.2f} s), {cost / interval:.2%} of the time at one each "
           f"{JobFlags.state_interval_minutes:g} minutes")  # fmt: skip

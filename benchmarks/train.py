@@ -81,7 +81,7 @@ def main() -> None:
     if asked.steps is None:
         asked.steps = 2 if device.type == "cpu" else 50
     found = describe_device(device)
-    print(f"{found['name']}, {cpu_count()} cores, torch {torch.__version__}, "
+    print(f"{found.name}, {cpu_count()} cores, torch {torch.__version__}, "
           f"hidden {asked.hidden_dim}, feed-forward {asked.dim_feedforward}, "
           f"chunk {CHUNK}")  # fmt: skip
     rows = []

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from convert import notes
 from convert.check.gate import check_input
@@ -18,6 +18,7 @@ from job.errors import DatasetError, OutputError, UsageError
 from job.machine import cpu_count
 from job.manifest import Manifest
 from job.ranks import local_rank
+from job.sections.data import Dataset
 from job.whole_files import refuse_inside
 
 logger = logging.getLogger("act")
@@ -39,7 +40,7 @@ class Turns(Protocol):
         """What the first process has."""
 
 
-Begin = Callable[[dict[str, Any]], None]  # given the manifest's dataset section
+Begin = Callable[[Dataset], None]  # given the manifest's dataset section
 
 
 def episode_files(config: RunConversionFlags, manifest: Manifest, begin: Begin) -> tuple[Path, ...]:
@@ -97,7 +98,7 @@ def official_episodes(config: RunConversionFlags) -> tuple[Path, ...]:
     return _take(config, official) if official else ()
 
 
-def describe_input(config: RunConversionFlags) -> dict[str, Any]:
+def describe_input(config: RunConversionFlags) -> Dataset:
     """The manifest's dataset section of an input that needs conversion; nothing is converted."""
     left_out: LeftOut | None = NOTHING
     if config.only_whole_episodes:

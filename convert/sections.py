@@ -1,72 +1,78 @@
 """What the manifest says of datasets and their conversion."""
 
-from typing import Any
-
 from convert.episodes import Converted
 from convert.plan import Dims, Plan
+from job.sections.data import (
+    Conversion,
+    ConvertedCamera,
+    ConvertedVector,
+    Dataset,
+    LeftOutEpisode,
+    UsedEpisode,
+)
 
 
-def describe_dataset(converted: Converted) -> dict[str, Any]:
+def describe_dataset(converted: Converted) -> Dataset:
     """The `dataset` section."""
     plan = converted.plan
-    return {
-        "format": "lerobot",
-        "version": ", ".join(dict.fromkeys(dataset.version for dataset in plan.datasets)),
-        "path": ", ".join(str(dataset.root) for dataset in plan.datasets),
-        "fps": plan.fps,
-        "robot_type": plan.datasets[0].robot_type,
-        "tasks": list(dict.fromkeys(task for data in plan.datasets for task in data.tasks)),
-        "episodes": [
-            {
-                "number": number,
-                "source": source.episode.index,
-                "dataset": str(source.dataset.root),
-                "length": source.episode.length,
-            }
+    return Dataset(
+        format="lerobot",
+        version=", ".join(dict.fromkeys(dataset.version for dataset in plan.datasets)),
+        path=", ".join(str(dataset.root) for dataset in plan.datasets),
+        fps=plan.fps,
+        robot_type=plan.datasets[0].robot_type,
+        tasks=list(dict.fromkeys(task for data in plan.datasets for task in data.tasks)),
+        episodes=[
+            UsedEpisode(
+                number=number,
+                source=source.episode.index,
+                dataset=str(source.dataset.root),
+                length=source.episode.length,
+            )
             for number, source in enumerate(plan.sources)
         ],
-        "left_out": [
-            {"dataset": str(root), "source": index} for root, index in sorted(plan.left_out)
+        left_out=[
+            LeftOutEpisode(dataset=str(root), source=index) for root, index in sorted(plan.left_out)
         ],
-        "frames": sum(source.episode.length for source in plan.sources),
-        "fingerprint": converted.fingerprint,
-    }
+        frames=sum(source.episode.length for source in plan.sources),
+        fingerprint=converted.fingerprint,
+    )
 
 
-def describe_conversion(converted: Converted) -> dict[str, Any]:
+def describe_conversion(converted: Converted) -> Conversion:
     """The `conversion` section."""
     plan, rate = converted.plan, converted.frames_per_second
-    return {
-        "sim": plan.sim,
-        "cameras": [
-            {
-                "key": camera.key,
-                "name": camera.name,
-                "recorded_height": camera.recorded[0],
-                "recorded_width": camera.recorded[1],
-                "height": camera.height,
-                "width": camera.width,
-            }
+    return Conversion(
+        sim=plan.sim,
+        cameras=[
+            ConvertedCamera(
+                key=camera.key,
+                name=camera.name,
+                recorded_height=camera.recorded[0],
+                recorded_width=camera.recorded[1],
+                height=camera.height,
+                width=camera.width,
+            )
             for camera in plan.cameras
         ],
-        "image_storage": "raw" if plan.jpeg_quality is None else "jpeg",
-        "jpeg_quality": plan.jpeg_quality,
-        "qpos": _describe_dims(plan, plan.qpos),
-        "action": _describe_dims(plan, plan.action),
-        "qvel": plan.velocity_key or "zeros",
-        "effort": plan.effort_key or "absent",
-        "frames_per_second": None if rate is None else round(rate, 1),
-    }
+        image_storage="raw" if plan.jpeg_quality is None else "jpeg",
+        jpeg_quality=plan.jpeg_quality,
+        qpos=_describe_vector(plan, plan.qpos),
+        action=_describe_vector(plan, plan.action),
+        qvel=plan.velocity_key or "zeros",
+        effort=plan.effort_key or "absent",
+        frames_per_second=None if rate is None else round(rate, 1),
+    )
 
 
-def _describe_dims(plan: Plan, dims: Dims) -> dict[str, Any]:
-    return {
-        "key": dims.key,
-        "source_dims": len(dims.names),
-        "source_names": list(dims.names),
-        "dims": dims.size,
-        "padded": dims.padded,
-        "cut": list(dims.cut),
-        "quaternions": [quaternion.name for quaternion in dims.quaternions],
-        "quaternions_fixed": plan.fix_quaternions and bool(dims.quaternions),
-    }
+def _describe_vector(plan: Plan, dims: Dims) -> ConvertedVector:
+    return ConvertedVector(
+        key=dims.key,
+        source_dims=len(dims.names),
+        source_names=list(dims.names),
+        dims=dims.size,
+        padded=dims.padded,
+        cut=list(dims.cut),
+        quaternions=[quaternion.name for quaternion in dims.quaternions],
+        quaternions_fixed=plan.fix_quaternions and bool(dims.quaternions),
+    )

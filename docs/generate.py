@@ -8,14 +8,16 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from docs import codes, flags
+from docs import codes, flags, manifest
 
 ROOT = Path(__file__).parent.parent
 
 # The path of a page, from the root of the repository: the function that returns its text.
 PAGES: dict[str, Callable[[], str]] = {
+    "manifest.schema.json": manifest.schema_text,
     "docs/check.md": codes.page,
     "docs/flags.md": flags.page,
+    "docs/manifest.md": manifest.page,
 }
 
 

@@ -123,10 +123,13 @@ OUTPUT = {
 }
 
 DIVERGED = {"diverged": "A loss or a gradient is not finite."}  # DivergedError, exit code 5
-INTERRUPTED = {  # Interrupted, 75
+# Interrupted, exit code 75: the same command is worth running again
+INTERRUPTED = {
     "interrupted": "A signal or a time limit ended the job.",
     "run-in-use": "Another job is writing to the output or the run folder.",
+    "process-lost": "A process of the run ended without a report, most likely killed for memory.",
 }
+BUG = {"bug": "An error of this project, with a traceback; please report it."}  # exit code 1
 DONE = {"already-done": "The run that was asked for is complete."}  # AlreadyDone, 0
 
 # Warnings of the check and of the conversion: it goes on

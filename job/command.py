@@ -14,7 +14,8 @@ from job import signals
 from job.errors import EXIT_BUG, EXIT_DONE, AlreadyDone, Interrupted, JobError, UsageError
 from job.manifest import Manifest, WarningsToManifest
 from job.ranks import rank
-from job.whole_files import only_job, read_json, whole_file
+from job.sections.whole import Header
+from job.whole_files import only_job, read_bytes, whole_file
 
 logger = logging.getLogger("act")
 
@@ -93,11 +94,13 @@ def _read(path: Path) -> bytes | None:
     if not path.exists():
         return None
     try:
-        if path.is_file() and "schema_version" in read_json(path):
-            return path.read_bytes()
+        if path.is_file():
+            content = read_bytes(path)
+            Header.model_validate_json(content)
+            return content
     except OSError:
         return None
-    except (ValueError, TypeError):
+    except ValueError:
         pass
     raise UsageError(
         f"{path}: a file that no job wrote is in the manifest's place, expected none; move it "

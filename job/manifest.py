@@ -1,6 +1,6 @@
 """manifest.json: what a person or a scheduler needs to know of a run, now and a year later.
 
-Written first when the job starts and last when it ends; manifest.schema.json describes every field.
+Written first when the job starts and last when it ends; job/sections/ describes every field.
 """
 
 import logging
@@ -13,14 +13,25 @@ from pathlib import Path
 from typing import Any
 
 from job.departures import DEPARTURES
-from job.errors import EXIT_DONE, JobError
+from job.errors import EXIT_BUG, EXIT_DONE, JobError
+from job.ranks import attempt
+from job.sections.section import Section
+from job.sections.whole import SCHEMA_VERSION, Artifact, Versions, Whole
 from job.version import VERSION, commit
 from job.whole_files import output_errors, sha256, write_json
 
-SCHEMA_VERSION = "1.0"
 _PACKAGES = (
-    "torch", "torchvision", "numpy", "h5py", "pyarrow", "av", "pyquaternion", "tqdm", "matplotlib",
-)  # fmt: skip
+    "torch",
+    "torchvision",
+    "numpy",
+    "h5py",
+    "pyarrow",
+    "av",
+    "pyquaternion",
+    "tqdm",
+    "matplotlib",
+    "pydantic",
+)
 _MAX_WARNINGS = 100
 
 
@@ -35,50 +46,51 @@ class Manifest:
         self.path = path
         self._shown = shown
         self._folder = path.parent
-        self._values: dict[str, Any] = {
-            "schema_version": SCHEMA_VERSION,
-            "status": "running",
-            "exit_code": None,
-            "reason": None,
-            "run_name": flags.get("run_name"),
-            "task_name": flags.get("task_name") or None,
-            "started_at": now(),
-            "ended_at": None,
-            "flags": dict(flags),
-            "versions": _versions(),
-            "commit": commit(),
-            "departures": list(DEPARTURES),
-            "warnings": [],
-            "device": None,
-            "dataset": None,
-            "conversion": None,
-            "split": None,
-            "training": None,
-            "policy": None,
-            "artifacts": [],
-        }
-        self._artifacts: dict[Path, dict[str, Any]] = {}
+        self.content = Whole(
+            schema_version=SCHEMA_VERSION,
+            status="running",
+            exit_code=None,
+            reason=None,
+            run_name=flags.get("run_name"),
+            task_name=flags.get("task_name") or None,
+            attempt=attempt(),
+            started_at=now(),
+            ended_at=None,
+            flags=dict(flags),
+            versions=_versions(),
+            commit=commit(),
+            departures=list(DEPARTURES),
+            warnings=[],
+            device=None,
+            dataset=None,
+            conversion=None,
+            split=None,
+            training=None,
+            policy=None,
+            artifacts=[],
+        )
+        self._artifacts: dict[Path, Artifact] = {}
         self._afterwards: list[Callable[[], None]] = []
         self._writing = threading.RLock()  # the last words of a job come from another thread
         self._ended = False
         self.begun = False  # from then on the file is this job's
         self._seen: dict[Path, tuple[int, int, int]] = {}
 
-    def set(self, section: str, value: Any) -> None:
+    def set(self, section: str, value: Section | Mapping[str, Any]) -> None:
         """Fill a section; it is on disk after the next `write`."""
-        self._values[section] = value
+        setattr(self.content, section, value)
 
     def get(self, section: str) -> Any:
         """A section as it stands."""
-        return self._values[section]
+        return getattr(self.content, section)
 
     def resolve(self, **flags: Any) -> None:
         """Put what was decided in place of an `auto` or 0 among the flags."""
-        self._values["flags"].update(flags)
+        self.content.flags.update(flags)
 
     def warn(self, message: str) -> None:
         """Keep a warning that the user was shown."""
-        warnings = self._values["warnings"]
+        warnings = self.content.warnings
         if message not in warnings and len(warnings) < _MAX_WARNINGS:
             warnings.append(message)
 
@@ -88,20 +100,20 @@ class Manifest:
             found = path.stat()
             state = (found.st_ino, found.st_size, found.st_mtime_ns)
             if self._seen.get(path) != state:  # not hashed yet, or written again since
-                self._artifacts[path] = {
-                    "path": path.relative_to(self._folder).as_posix(),
-                    "size_bytes": found.st_size,
-                    "sha256": sha256(path),
-                }
+                self._artifacts[path] = Artifact(
+                    path=path.relative_to(self._folder).as_posix(),
+                    size_bytes=found.st_size,
+                    sha256=sha256(path),
+                )
                 self._seen[path] = state
-        self._values["artifacts"] = list(self._artifacts.values())
+        self.content.artifacts = list(self._artifacts.values())
 
     def write(self) -> None:
         """Put the manifest on disk as it stands."""
         with self._writing:
             self.begun = True
             if self._shown:
-                write_json(self.path, self._values)
+                write_json(self.path, self.content.model_dump(mode="json"))
 
     def afterwards(self, do: Callable[[], None]) -> None:
         """Have something done once the manifest says that the job is done."""
@@ -109,28 +121,40 @@ class Manifest:
 
     def complete(self) -> None:
         """Write that the job is done, and do what was left for then; the last thing of a run."""
-        self._end("completed", EXIT_DONE, "done")
+        self._end("completed", EXIT_DONE, None, "done")
         try:
             for do in self._afterwards:
                 do()
-        except JobError:  # it is not done yet, which `fail` is to say
+        except JobError:  # it is not done yet, which `fail` is to report
             self._ended = False
             raise
 
     def fail(self, error: BaseException) -> None:
         """Write why the job ended, as the user was told."""
-        code = error.exit_code if isinstance(error, JobError) else 1
-        status = error.status if isinstance(error, JobError) else "failed"
-        self._end(status, code, str(error) or type(error).__name__)
+        reason = str(error) or type(error).__name__
+        if isinstance(error, JobError):
+            self._end(error.status, error.exit_code, error.code, reason)
+        else:
+            self._end("failed", EXIT_BUG, "bug", reason)
 
-    def _end(self, status: str, exit_code: int, reason: str) -> None:
-        line = reason.strip().splitlines()[0]
-        ending = {"status": status, "exit_code": exit_code, "reason": line, "ended_at": now()}
+    def _end(self, status: str, exit_code: int, code: str | None, reason: str) -> None:
         with self._writing:
             if not self._ended:
-                self._values.update(ending)
+                self.content = ended(self.content, status, exit_code, code, reason)
                 self.write()
                 self._ended = True
+
+
+def ended(content: Whole, status: str, exit_code: int, code: str | None, reason: str) -> Whole:
+    """A manifest as it is once its job has ended now."""
+    ending = {
+        "status": status,
+        "exit_code": exit_code,
+        "code": code,
+        "reason": reason.strip().splitlines()[0],
+        "ended_at": now(),
+    }
+    return Whole.model_validate(content.model_dump() | ending)
 
 
 class WarningsToManifest(logging.Handler):
@@ -150,11 +174,13 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _versions() -> dict[str, str | None]:
-    found: dict[str, str | None] = {"project": VERSION, "python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = None
-    return found
+def _versions() -> Versions:
+    found = {"project": VERSION, "python": platform.python_version()}
+    return Versions.model_validate(found | {package: _version(package) for package in _PACKAGES})
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -4,14 +4,15 @@ import contextlib
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import MutableMapping
 from pathlib import Path
 
 from job.errors import Interrupted
 
-EXIT_FOLDER = (
-    "ACT_EXIT_FOLDER"  # where each process leaves its exit code for act/processes/torchrun.py
-)
+# What act/processes/torchrun.py gives its processes in their environment:
+EXIT_FOLDER = "ACT_EXIT_FOLDER"  # where each leaves its exit code
+ATTEMPT = "ACT_ATTEMPT"  # the name of this start of the job
 
 
 def in_group() -> bool:
@@ -22,6 +23,11 @@ def in_group() -> bool:
 def rank() -> int:
     """The number of this process among all; 0 writes the files and talks."""
     return int(os.environ["RANK"]) if in_group() else 0
+
+
+def attempt() -> str:
+    """A random name of this start of the job, which its launcher gives all of its processes."""
+    return os.environ.get(ATTEMPT) or uuid.uuid4().hex
 
 
 def local_rank() -> int:

@@ -97,16 +97,21 @@ def _own(path: str, flags: int) -> int:
     return regular(path, flags | os.O_NOFOLLOW)
 
 
-def read_json(path: Path) -> Any:
-    """What a JSON file of the output holds; raises OSError and, for what is no JSON, ValueError."""
+def read_bytes(path: Path) -> bytes:
+    """A small file of the output; raises OSError, and ValueError for one that is too large."""
     with open(path, "rb", opener=regular) as file:
         size = os.fstat(file.fileno()).st_size
         if size > _MOST_JSON_BYTES:
             raise ValueError(f"it has {size} bytes")
-        try:
-            return json.loads(file.read())
-        except RecursionError as error:
-            raise ValueError("nested too deeply") from error
+        return file.read()
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file of the output holds; raises OSError and, for what is no JSON, ValueError."""
+    try:
+        return json.loads(read_bytes(path))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def write_json(path: Path, value: Any, recorded: bool = False) -> None:

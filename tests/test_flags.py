@@ -89,7 +89,7 @@ def test_without_weights_the_frozen_norms_are_of_the_dataset(tmp_path: Path) -> 
     variances = [weight for name, weight in weights.items() if name.endswith("running_var")]
     assert variances
     assert all(bool((variance != 1).any()) for variance in variances)
-    assert manifest.get("policy")["network"]["batch_norm"] == "frames"
+    assert manifest.get("policy").network.batch_norm == "frames"
 
 
 def test_frames_are_kept_on_a_gpu_only(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from act.processes.torchrun import _exit_code
-from job.ranks import processes_to_start, take_over_from_scheduler
+from job.manifest import Manifest
+from job.ranks import ATTEMPT, processes_to_start, take_over_from_scheduler
 from job.whole_files import write_json
 from lerobot_to_act import parse
 from tests.support.paths import ROOT
@@ -69,14 +70,17 @@ def test_a_reason_counts_more_than_the_interruption_it_caused(
     assert _exit_code(tmp_path, code, ended, 2, "") == expected
 
 
-def test_a_killed_first_process_leaves_a_manifest_that_says_so(tmp_path: Path) -> None:
+def test_a_killed_first_process_leaves_a_manifest_that_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "manifest.json"
-    running = {"status": "running", "exit_code": None, "reason": None}
-    path.write_text(json.dumps(running | {"started_at": "2026-01-02"}))
-    _exit_code(tmp_path, 1, {1: 75}, 2, "2026-01-03")
+    monkeypatch.setenv(ATTEMPT, "an id")
+    Manifest(path, {}).write()
+    _exit_code(tmp_path, 1, {1: 75}, 2, "another id")
     assert json.loads(path.read_text())["status"] == "running"  # of another job
-    _exit_code(tmp_path, 1, {1: 75}, 2, "2026-01-01")
+    _exit_code(tmp_path, 1, {1: 75}, 2, "an id")
     values = json.loads(path.read_text())
+    assert values["code"] == "process-lost"
     assert (values["status"], values["exit_code"]) == ("interrupted", 75)
     assert "local rank 0 was lost" in values["reason"]
 

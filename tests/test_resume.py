@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+from act.policies.contract import describe_files
 from act.training.run_folder import check_folder, claim
 from act.training.state import parse_state, read_state
 from job.errors import DivergedError, Interrupted, JobError, OutputError, UsageError
@@ -432,11 +433,11 @@ def test_weights_that_diverged_are_not_gone_on_with(short: Short) -> None:
 
 
 def test_claim_is_of_the_first_dataset(short: Short) -> None:
-    dataset = {"fingerprint": "a" * 64, "episodes": [{"length": 3}]}
+    dataset = describe_files(short.config(), short.paths)
     claim(short.config(), short.folder, dataset)
     claim(short.config(), short.folder, dataset)
     with pytest.raises(JobError, match="another dataset"):
-        claim(short.config(), short.folder, dataset | {"fingerprint": "b" * 64})
+        claim(short.config(), short.folder, dataset.model_copy(update={"fingerprint": "b" * 64}))
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory."), MemoryError()])

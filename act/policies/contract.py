@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from act.policies.flags import PolicyFlags
 from act.policies.policy import IMAGENET_MEAN, IMAGENET_STD
@@ -11,6 +10,8 @@ from act.policies.statistics import describe
 from episodes.episode_set import Episodes, open_episodes
 from episodes.flags import EpisodeFlags
 from episodes.reader import FloatArray
+from job.sections.data import Dataset, UsedEpisode
+from job.sections.policy import ImageInput, Inputs, Network, Output, Policy, QposInput, Stats
 from job.whole_files import sampled_sha256
 
 
@@ -19,84 +20,85 @@ def describe_policy(
     episodes: Episodes,
     stats: dict[str, FloatArray],
     backbone_sha256: str | None,
-) -> dict[str, Any]:
-    """Input order, sizes, scaling, normalisation and output of the policy, as JSON."""
+) -> Policy:
+    """Input order, sizes, scaling, normalisation and output of the policy."""
     info = episodes.infos[0]
     height, width = episodes.image_size
     is_act = config.policy_class == "ACT"
-    return {
-        "policy_class": config.policy_class,
-        "fps": info.fps,
-        "inputs": {
-            "order": ["qpos", "image"],
-            "qpos": {
-                "dims": info.qpos_dim,
-                "names": _list(info.qpos_names),
-                "normalisation": "(qpos - qpos_mean) / qpos_std",
-            },
-            "image": {
-                "camera_names": list(episodes.camera_names),
-                "height": height,
-                "width": width,
-                "channels": "RGB",
-                "layout": "batch, camera, channel, height, width",
-                "scaling": "value / 255",
-                "normalisation": "(value - mean) / std, per channel, inside the policy",
-                "mean": list(IMAGENET_MEAN),
-                "std": list(IMAGENET_STD),
-            },
-        },
-        "output": {
-            "chunk_size": config.actions_at_once,
-            "dims": info.action_dim,
-            "names": _list(info.action_names),
-            "denormalisation": "a_hat * action_std + action_mean",
-            "first_action_offset": 0 if info.sim else -1,
-        },
-        "stats": describe(stats),
-        "network": {
-            "hidden_dim": config.hidden_dim if is_act else None,
-            "dim_feedforward": config.dim_feedforward if is_act else None,
-            "backbone": "resnet18",
-            "backbone_weights": config.backbone_weights,
-            "backbone_sha256": backbone_sha256,
-            "batch_norm": "frames" if backbone_sha256 is None else "weights",
-        },
-    }
+    return Policy(
+        policy_class=config.policy_class,
+        fps=info.fps,
+        inputs=Inputs(
+            order=["qpos", "image"],
+            qpos=QposInput(
+                dims=info.qpos_dim,
+                names=_list(info.qpos_names),
+                normalisation="(qpos - qpos_mean) / qpos_std",
+            ),
+            image=ImageInput(
+                camera_names=list(episodes.camera_names),
+                height=height,
+                width=width,
+                channels="RGB",
+                layout="batch, camera, channel, height, width",
+                own_layout="batch, camera, height, width, channel",
+                scaling="value / 255",
+                normalisation="(value - mean) / std, per channel, inside the policy",
+                mean=list(IMAGENET_MEAN),
+                std=list(IMAGENET_STD),
+            ),
+        ),
+        output=Output(
+            chunk_size=config.actions_at_once,
+            dims=info.action_dim,
+            names=_list(info.action_names),
+            denormalisation="a_hat * action_std + action_mean",
+            first_action_offset=0 if info.sim else -1,
+        ),
+        stats=Stats(**describe(stats)),
+        network=Network(
+            hidden_dim=config.hidden_dim if is_act else None,
+            dim_feedforward=config.dim_feedforward if is_act else None,
+            backbone="resnet18",
+            backbone_weights=config.backbone_weights,
+            backbone_sha256=backbone_sha256,
+            batch_norm="frames" if backbone_sha256 is None else "weights",
+        ),
+    )
 
 
 def _list(names: tuple[str, ...] | None) -> list[str] | None:
     return None if names is None else list(names)
 
 
-def describe_files(config: EpisodeFlags, paths: Sequence[Path]) -> dict[str, Any]:
+def describe_files(config: EpisodeFlags, paths: Sequence[Path]) -> Dataset:
     """`describe_episodes` of episode files by their paths."""
     return describe_episodes(open_episodes(paths, config.camera_names))
 
 
-def describe_episodes(episodes: Episodes) -> dict[str, Any]:
+def describe_episodes(episodes: Episodes) -> Dataset:
     """The `dataset` section for episode files that were not converted here."""
     # all of the vectors, which are in memory, and samples of the frames, which would take hours
     digests = [sampled_sha256(info.path) for info in episodes.infos]
     for vectors in (*episodes.qpos, *episodes.action):
         digests.append(hashlib.sha256(vectors.tobytes()).hexdigest())
-    return {
-        "format": "aloha_hdf5",
-        "version": None,
-        "path": str(episodes.infos[0].path.parent),
-        "fps": episodes.infos[0].fps,
-        "robot_type": None,
-        "tasks": [],
-        "episodes": [
-            {
-                "number": number,
-                "source": info.path.name,
-                "dataset": str(info.path.parent),
-                "length": info.length,
-            }
+    return Dataset(
+        format="aloha_hdf5",
+        version=None,
+        path=str(episodes.infos[0].path.parent),
+        fps=episodes.infos[0].fps,
+        robot_type=None,
+        tasks=[],
+        episodes=[
+            UsedEpisode(
+                number=number,
+                source=info.path.name,
+                dataset=str(info.path.parent),
+                length=info.length,
+            )
             for number, info in enumerate(episodes.infos)
         ],
-        "left_out": [],
-        "frames": sum(episodes.lengths),
-        "fingerprint": hashlib.sha256("".join(digests).encode()).hexdigest(),
-    }
+        left_out=[],
+        frames=sum(episodes.lengths),
+        fingerprint=hashlib.sha256("".join(digests).encode()).hexdigest(),
+    )

@@ -1,12 +1,11 @@
 """The device to train on, or one sentence why it cannot be used."""
 
-from typing import Any
-
 import torch
 
 from job.errors import UsageError
 from job.machine import cpu_count, memory_bytes, processor_name
 from job.ranks import local_rank
+from job.sections.training import Device
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -45,20 +44,20 @@ def check_architecture(capability: tuple[int, int], built_for: list[str]) -> Non
         )
 
 
-def describe_device(device: torch.device) -> dict[str, Any]:
+def describe_device(device: torch.device) -> Device:
     """The device as the manifest has it."""
     if device.type == "cuda":
-        return {
-            "type": "cuda",
-            "name": torch.cuda.get_device_name(device),
-            "cuda": torch.version.cuda,
-            "cores": cpu_count(),
-            "memory_bytes": torch.cuda.get_device_properties(device).total_memory,
-        }
-    return {
-        "type": "cpu",
-        "name": processor_name(),
-        "cuda": None,
-        "cores": cpu_count(),
-        "memory_bytes": memory_bytes(),
-    }
+        return Device(
+            type="cuda",
+            name=torch.cuda.get_device_name(device),
+            cuda=torch.version.cuda,
+            cores=cpu_count(),
+            memory_bytes=torch.cuda.get_device_properties(device).total_memory,
+        )
+    return Device(
+        type="cpu",
+        name=processor_name(),
+        cuda=None,
+        cores=cpu_count(),
+        memory_bytes=memory_bytes(),
+    )

@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 import tempfile
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,10 +21,11 @@ from torch.distributed.run import parse_args, run
 from job import signals
 from job.errors import EXIT_BUG, EXIT_DONE, Interrupted, JobError, OutputError, first_line
 from job.machine import cpu_count
-from job.manifest import now
-from job.ranks import EXIT_FOLDER, on_several_machines
+from job.manifest import ended
+from job.ranks import ATTEMPT, EXIT_FOLDER, on_several_machines
+from job.sections.whole import Whole
 from job.signals import SIGNALS
-from job.whole_files import read_json, write_json
+from job.whole_files import read_bytes, write_json
 
 logger = logging.getLogger("act")
 
@@ -36,7 +38,7 @@ def launch(output: Path, program: Path, argv: Sequence[str], count: int) -> int:
     # by address: a container without a network cannot look up its own name
     flags += [] if on_several_machines() else ["--standalone", "--local-addr", "127.0.0.1"]
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cpu_count() // count)))
-    started_at = now()
+    os.environ[ATTEMPT] = attempt = uuid.uuid4().hex
     try:
         with tempfile.TemporaryDirectory() as folder:
             os.environ[EXIT_FOLDER] = folder
@@ -45,8 +47,8 @@ def launch(output: Path, program: Path, argv: Sequence[str], count: int) -> int:
     except OSError as error:
         logger.error("%s: cannot be used (%s); make room there", error.filename, error.strerror)
         return OutputError.exit_code
-    ended = {number: int(text) for number, text in texts.items() if text}  # else killed writing
-    return _exit_code(output, code, ended, count, started_at)
+    codes = {number: int(text) for number, text in texts.items() if text}  # else killed writing
+    return _exit_code(output, code, codes, count, attempt)
 
 
 def _run(argv: list[str]) -> int:
@@ -63,9 +65,9 @@ def _run(argv: list[str]) -> int:
     return EXIT_DONE
 
 
-def _exit_code(output: Path, code: int, ended: dict[int, int], count: int, started_at: str) -> int:
+def _exit_code(output: Path, code: int, left: dict[int, int], count: int, attempt: str) -> int:
     """One code of all: a reason not to try again counts more than the interruption it caused."""
-    codes = [ended.get(number) for number in range(count)]
+    codes = [left.get(number) for number in range(count)]
     if code == EXIT_DONE or set(codes) == {EXIT_DONE}:  # a signal may come as they end
         return EXIT_DONE
     reasons = set(codes) - {None, EXIT_DONE, Interrupted.exit_code}
@@ -79,15 +81,16 @@ def _exit_code(output: Path, code: int, ended: dict[int, int], count: int, start
         )
         logger.error("%s", reason)
         if lost == 0:
-            _end_manifest(output / "manifest.json", reason, started_at)
+            _end_manifest(output / "manifest.json", reason, attempt)
     return Interrupted.exit_code
 
 
-def _end_manifest(path: Path, reason: str, started_at: str) -> None:
-    """Rank 0 writes the manifest; where it was killed, nobody has said so in there yet."""
-    with contextlib.suppress(OSError, ValueError, KeyError, JobError):
-        values = read_json(path)
-        if values["status"] == "running" and values["started_at"] >= started_at:  # not another's
-            code, status = Interrupted.exit_code, Interrupted.status
-            ending = {"status": status, "exit_code": code, "reason": reason, "ended_at": now()}
-            write_json(path, values | ending)
+def _end_manifest(path: Path, reason: str, attempt: str) -> None:
+    """Rank 0 writes the manifest; where it was killed, nobody has reported so in there yet."""
+    with contextlib.suppress(OSError, ValueError, JobError):
+        content = Whole.model_validate_json(read_bytes(path))
+        if content.status == "running" and content.attempt == attempt:  # not another's
+            content = ended(
+                content, Interrupted.status, Interrupted.exit_code, "process-lost", reason
+            )
+            write_json(path, content.model_dump(mode="json"))

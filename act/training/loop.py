@@ -127,8 +127,8 @@ def _images(manifest: Manifest) -> str:
     policy = manifest.get("policy")
     if policy is None:
         return "before it began"
-    image = policy["inputs"]["image"]
-    return f"{len(image['camera_names'])} cameras, {image['height']}x{image['width']}"
+    image = policy.inputs.image
+    return f"{len(image.camera_names)} cameras, {image.height}x{image.width}"
 
 
 def _epoch(run: Run, epoch: int) -> None:

@@ -3,12 +3,12 @@
 import logging
 import math
 from collections.abc import Iterator
-from typing import Any
 
 from act.processes.device import describe_device
 from act.training.setup import Run
 from episodes.padding import padding_share
 from job.machine import local_processes, memory_bytes
+from job.sections.training import Training
 
 logger = logging.getLogger("act")
 
@@ -18,23 +18,23 @@ _PARAMETER_BYTES = 16  # itself, its gradient and two moments
 _PIXEL_BYTES = 1220  # of the images of a step: what the way back needs
 
 
-def describe_training(run: Run) -> dict[str, Any]:
+def describe_training(run: Run) -> Training:
     """The training section of the manifest, as it stands."""
     rows = run.metrics.rows
-    return {
-        "epochs": run.config.epochs,
-        "epochs_done": len(rows),
-        "continued_from_step": run.continued_from,
-        "steps": run.progress.step,
-        "samples": run.progress.samples,
-        "effective_batch": run.effective_batch,
-        "best_epoch": run.best.epoch,
-        "best_val_loss": run.best.loss if math.isfinite(run.best.loss) else None,
-        "last_train": rows[-1].train if rows else None,
-        "last_val": rows[-1].val if rows else None,
-        "samples_per_second": round(run.metrics.samples_per_second, 3),
-        "data_wait_share": round(run.metrics.wait_share, 4),
-    }
+    return Training(
+        epochs=run.config.epochs,
+        epochs_done=len(rows),
+        continued_from_step=run.continued_from,
+        steps=run.progress.step,
+        samples=run.progress.samples,
+        effective_batch=run.effective_batch,
+        best_epoch=run.best.epoch,
+        best_val_loss=run.best.loss if math.isfinite(run.best.loss) else None,
+        last_train=rows[-1].train if rows else None,
+        last_val=rows[-1].val if rows else None,
+        samples_per_second=round(run.metrics.samples_per_second, 3),
+        data_wait_share=round(run.metrics.wait_share, 4),
+    )
 
 
 def say_plan(run: Run) -> None:
@@ -91,9 +91,9 @@ def _plan(run: Run) -> Iterator[tuple[str, str]]:
     yield "length", f"{length}, {samples} samples"
     yield "", f"one sample is one frame of an episode: {samples / frames:.2g} passes over all"
     yield "policy", f"{config.policy_class}, {parameters / 1e6:.1f} M parameters"
-    if run.manifest.get("policy")["network"]["batch_norm"] == "frames":
+    if run.manifest.get("policy").network.batch_norm == "frames":
         yield "", "no backbone weights: its frozen batch norm has the statistics of some frames"
-    yield "device", f"{run.device}, {describe_device(run.device)['name']}"
+    yield "device", f"{run.device}, {describe_device(run.device).name}"
     if run.continued_from is not None:
         yield "continue", f"from epoch {run.progress.epoch}, step {run.progress.step}"
     if run.device.type == "cpu":

@@ -13,6 +13,7 @@ from act.training.flags import ResumeFlags
 from act.training.state import STATE
 from job.errors import UsageError
 from job.flags import Flags
+from job.sections.data import Dataset
 from job.whole_files import read_json, write_json
 
 _WHICH = "run.json"
@@ -40,23 +41,23 @@ def check_folder(config: ResumeFlags, folder: Path) -> bool:
     return (folder / LAST).exists() and not (folder / STATE).exists()
 
 
-def claim(config: Flags, folder: Path, dataset: Mapping[str, Any]) -> None:
+def claim(config: Flags, folder: Path, dataset: Dataset) -> None:
     """Say whose the folder is; raises UsageError when its run is of another dataset.
 
     dataset: the manifest's section
     """
-    lengths = [episode["length"] for episode in dataset["episodes"]]
+    lengths = [episode.length for episode in dataset.episodes]
     which = _read(folder)
     if which is None:
-        episodes = {"fingerprint": dataset["fingerprint"], "lengths": lengths}
+        episodes = {"fingerprint": dataset.fingerprint, "lengths": lengths}
         values = {"format": _FORMAT, "flags": config.shaping(), "dataset": episodes}
         write_json(folder / _WHICH, values)
-    elif which["dataset"]["fingerprint"] != dataset["fingerprint"]:
+    elif which["dataset"]["fingerprint"] != dataset.fingerprint:
         before, now = which["dataset"]["lengths"], lengths
         change = f"{len(before)} episodes with {sum(before)} frames, now {len(now)} with {sum(now)}"
         raise UsageError(
             f"{folder}: the run here was started on another dataset ({change}; fingerprint "
-            f"{which['dataset']['fingerprint'][:12]}…, now {dataset['fingerprint'][:12]}…), "
+            f"{which['dataset']['fingerprint'][:12]}…, now {dataset.fingerprint[:12]}…), "
             f"expected the same; choose another --run_name",
             code="run-differs",
         )

@@ -122,11 +122,11 @@ def do_job(flags: JobFlags, manifest: Manifest) -> None:
     conversion = flags.part(RunConversionFlags)  # for its processes, which load no more
     look_at_input(conversion)
     backbone_file(flags.backbone_weights)
-    from act.policies.contract import describe_files
+    from act.policies.contract import dataset_section_of_files
     from act.processes.device import choose_device
     from act.processes.group import joined_group
     from act.training.loop import check_ready, train
-    from act.training.run_folder import claim
+    from act.training.run_folder import claim_folder, remove_leftovers
     from convert.input import (
         convert_in_turn,
         describe_input,
@@ -139,16 +139,21 @@ def do_job(flags: JobFlags, manifest: Manifest) -> None:
         if group.from_first(finished):
             if group.is_first:
                 official = official_episodes(conversion)
-                found = describe_files(flags, official) if official else describe_input(conversion)
-                claim(flags, flags.run_folder, found)
+                section = (
+                    dataset_section_of_files(flags, official)
+                    if official
+                    else describe_input(conversion)
+                )
+                claim_folder(flags, flags.run_folder, section)
+                remove_leftovers(flags.run_folder)
             remove_converted(conversion)  # a kill may have come before it was done
             raise AlreadyDone(
                 f"{flags.run_folder} holds the policy of this very run", code="already-done"
             )
         manifest.write()
-        begin = partial(claim, flags, flags.run_folder)
+        begin = partial(claim_folder, flags, flags.run_folder)
         paths = convert_in_turn(conversion, manifest, group, begin)
-        train(flags, paths, flags.run_folder, manifest, group)
+        train(flags, paths, flags.run_folder, manifest, group, manifest.get("dataset"))
         group.wait()
         # once the run is marked as finished: it would be converted again to be resumed
         manifest.afterwards(partial(remove_converted, conversion))

@@ -18,10 +18,14 @@ import torch
 from act.batches.loader import Pass
 from act.policies.weights import copy_weights
 from act.processes.computation import computation
-from act.processes.device import choose_device, describe_device
+from act.processes.device import choose_device, device_section
 from act.processes.group import Group
+from act.training.best import Best
+from act.training.metrics import Metrics
+from act.training.progress import Progress
+from act.training.saver import Saver
 from act.training.setup import make_policy
-from act.training.state import Saver, State
+from act.training.state import Stateful
 from benchmarks.workload import make_config, make_loader, numbers, step, wait_for, write_episodes
 from job.machine import cpu_count, keep_freed_memory
 from lerobot_to_act import JobFlags
@@ -39,23 +43,24 @@ def main() -> None:
         policy = make_policy(config, episodes)[0].to(device)
         network = computation(config, policy, device, Group())
         optimizer = torch.optim.AdamW(policy.parameter_groups(1e-5, 1e-5), fused=True)
-        saver = Saver(Path(folder), interval_s=0)
+        best, metrics, progress = Best(None), Metrics(None), Progress(device)
+        best.weights = copy_weights(policy.state_dict())
+        owners: dict[str, Stateful] = {
+            "policy": policy,
+            "optimizer": optimizer,
+            "progress": progress,
+            "best": best,
+            "metrics": metrics,
+        }
+        saver = Saver(Path(folder), 0, owners)
         with make_loader(episodes, asked.batch, 1, device) as loader:
             batch = next(loader.batches(Pass(0, train=True)))
-
-        def state() -> State:
-            weights = policy.state_dict()
-            return State(
-                epoch=0, epoch_samples=0, step=0, samples=0, val={}, losses=torch.zeros(0),
-                norms=torch.zeros(0), metrics="", best_epoch=0, best_loss=0.0,
-                best_weights=best, policy=weights, optimizer=optimizer.state_dict(),
-            )  # fmt: skip
 
         def seconds(saved: bool) -> tuple[float, float]:
             """Of all steps, the state's writing included, and of what the loop waited for it."""
             started = time.perf_counter()
             if saved:
-                saver.save(state, beside=True)
+                saver.save(beside=True)
             held = time.perf_counter() - started
             for _ in range(asked.steps):
                 step(network, optimizer, batch)
@@ -64,7 +69,6 @@ def main() -> None:
             return time.perf_counter() - started, held
 
         step(network, optimizer, batch)
-        best = copy_weights(policy.state_dict())
         costs, helds = [], []
         for _ in range(asked.rounds):
             without, _ = seconds(saved=False)
@@ -76,7 +80,7 @@ def main() -> None:
         size = (Path(folder) / "state.ckpt").stat().st_size
     interval = JobFlags.state_interval_minutes * 60
     cost = statistics.median(costs)
-    print(f"{describe_device(device).name}, {cpu_count()} cores: a state of "
+    print(f"{device_section(device).name}, {cpu_count()} cores: a state of "
           f"{size / 1e9:.2f} GB costs {cost:.2f} s of training (the loop waits "
           f"{statistics.median(helds):.2f} s), {cost / interval:.2%} of the time at one each "
           f"{JobFlags.state_interval_minutes:g} minutes")  # fmt: skip

@@ -30,9 +30,10 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from act.batches.loader import Batch, Pass
-from act.processes.computation import computation, losses
-from act.processes.device import choose_device, describe_device
+from act.batches.batch import Batch
+from act.batches.loader import Pass
+from act.processes.computation import computation
+from act.processes.device import choose_device, device_section
 from act.processes.group import Group
 from act.training.setup import make_policy
 from benchmarks.ceilings import all_frames, batch_copy_rate, frames_copy_rate, matmul_rate
@@ -80,7 +81,7 @@ def main() -> None:
     device = choose_device(asked.device)
     if asked.steps is None:
         asked.steps = 2 if device.type == "cpu" else 50
-    found = describe_device(device)
+    found = device_section(device)
     print(f"{found.name}, {cpu_count()} cores, torch {torch.__version__}, "
           f"hidden {asked.hidden_dim}, feed-forward {asked.dim_feedforward}, "
           f"chunk {CHUNK}")  # fmt: skip
@@ -215,7 +216,7 @@ def _measure_steps(case: Case, paths: list[Path], asked: argparse.Namespace) -> 
         case.extra["device_peak_bytes"] = torch.cuda.max_memory_allocated(device)
     case.extra["wait_share"] = statistics.median(waits)
     with FlopCounterMode(display=False) as counter:
-        losses(network, resident)["loss"].backward()
+        network(resident)["loss"].backward()
     case.extra["flops_per_sample"] = counter.get_total_flops() / case.batch
     case.extra["matmul_flops"] = matmul_rate(device, case.precision)
     return case

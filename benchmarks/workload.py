@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from act.batches.loader import Batch, Loader, Pass
+from act.batches.batch import Batch
+from act.batches.loader import Loader, Pass
 from act.batches.sampler import Sampler
+from act.policies.act import LATENT_DIM
 from act.policies.statistics import norm_stats
-from act.processes.computation import losses
-from act.training.setup import LATENT_DIM, loader_threads
+from act.training.setup import loader_threads
 from episodes.episode_set import Episodes, open_episodes
 from episodes.writer import write_episode
 from lerobot_to_act import JobFlags, parse
@@ -77,7 +78,7 @@ def make_loader(
 def step(network: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: Batch) -> Tensor:
     """Forward, backward, update."""
     optimizer.zero_grad()
-    loss = losses(network, batch)["loss"]
+    loss = network(batch)["loss"]
     loss.backward()
     optimizer.step()
     return loss

@@ -25,7 +25,7 @@ def test_each_norm_gives_mean_0_and_variance_1(tmp_path: Path) -> None:
 
     frames = _frames(episodes, [0, 2], 0)
     assert frames.shape[0] * len(CAMERAS) == FRAMES
-    policy.model.backbones[0][0](policy.normalised(frames).flatten(0, 1), conv_norm)  # type: ignore[index]
+    policy.model.backbones[0][0](policy.normalised(frames).flatten(0, 1), conv_norm)
     assert len(norms) == 20
     for out in norms:
         variance = out.var(dim=(0, 2, 3), correction=0)

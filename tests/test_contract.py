@@ -4,17 +4,17 @@ from pathlib import Path
 
 import h5py
 
-from act.policies.contract import describe_files
+from act.policies.contract import dataset_section_of_files
 from tests.support.commands import make_config
 from tests.support.episodes import write_episodes
 
 
 def test_a_vector_that_changed_in_place_is_noticed(tmp_path: Path) -> None:
     paths = write_episodes(tmp_path, "raw")
-    before = describe_files(make_config(tmp_path), paths).fingerprint
-    assert describe_files(make_config(tmp_path), paths).fingerprint == before
+    before = dataset_section_of_files(make_config(tmp_path), paths).fingerprint
+    assert dataset_section_of_files(make_config(tmp_path), paths).fingerprint == before
     size = paths[1].stat().st_size
     with h5py.File(paths[1], "r+") as file:
         file["observations/qpos"][2, 1] += 0.1
     assert paths[1].stat().st_size == size
-    assert describe_files(make_config(tmp_path), paths).fingerprint != before
+    assert dataset_section_of_files(make_config(tmp_path), paths).fingerprint != before

@@ -188,7 +188,7 @@ def test_a_rank_that_is_killed_ends_the_run_and_another_number_goes_on(
     flags: dict[str, Any] = {"input": SMALL / "v30_h264", "num_epochs": 8}
     with monkeypatch.context() as patch:  # so slow that it does not end meanwhile
         patch.setenv("PYTHONPATH", str(SIGNALLED))
-        patch.setenv("SIGNAL_AT", "act.training.loop:_add_gradient")
+        patch.setenv("SIGNAL_AT", "act.training.step:add_gradient")
         patch.setenv("SIGNAL_CALL", "0")
         patch.setenv("SIGNAL_RANK", str(number))
         patch.setenv("SIGNAL_EACH_S", "1")

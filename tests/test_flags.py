@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from act.policies.act import ACTPolicy
-from act.training.loop import _begin_step, train
-from act.training.setup import Run, _sampler
+from act.training.loop import train
+from act.training.setup import make_sampler
+from act.training.step import begin_step
+from act.training.training_run import TrainingRun
 from job.errors import UsageError
 from job.manifest import Manifest
 from tests.support.commands import make_config
@@ -20,11 +22,12 @@ from tests.support.episodes import write_episodes
 from tests.support.training import prepared
 
 
-def seen(run: Run) -> dict[str, Any]:
+def seen(run: TrainingRun) -> dict[str, Any]:
     """What a run is made of, in numbers."""
     run.progress.step = 3
-    _begin_step(run)  # which sets the rates
-    policy, sampler = run.policy, _sampler(run.config, run.episodes, run.group)
+    begin_step(run)  # which sets the rates
+    policy = run.policy
+    sampler = make_sampler(run.config, run.data.episodes, policy, run.group)
     assert isinstance(policy, ACTPolicy)
     heads, backbone = run.optimizer.param_groups
     run.loader.close()

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from act.batches.loader import Pass
-from act.training.loop import _add_gradient, _begin_step, _update, train
+from act.training.loop import train
+from act.training.step import add_gradient, begin_step, update
 from episodes.episode_set import open_episodes
 from job.manifest import Manifest
 from tests.support.batches import batches
@@ -80,9 +81,9 @@ def test_a_step_reads_nothing_from_the_device(tmp_path: Path, precision: str) ->
         torch.cuda.set_sync_debug_mode("error")
         try:
             for batch in made:
-                _begin_step(run)
-                found = _add_gradient(run, batch, 0)
-                _update(run, batch.step_samples, torch.stack(tuple(found.values())))
+                begin_step(run)
+                found = add_gradient(run, batch, 0)
+                update(run, batch.step_samples, torch.stack(tuple(found.values())))
         finally:
             torch.cuda.set_sync_debug_mode("default")
     assert run.progress.step == len(made) > 0

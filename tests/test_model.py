@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from act.network.act import ACT
-from act.network.backbone import Backbone
+from act.network.backbone import Backbone, load_backbones
 from act.network.cnnmlp import CNNMLP
 from act.network.position import image_position, sequence_position
 from act.network.transformer import Attention
@@ -233,7 +233,7 @@ def test_load_backbone_takes_torchvisions_state_dict() -> None:
     resnet.layer4.register_forward_hook(lambda _, __, output: features.append(output))
     image = torch.randn(1, 3, 64, 64)
     resnet(image)
-    model.load_backbone(resnet.state_dict())
+    load_backbones(model, resnet.state_dict())
     assert torch.allclose(model.backbones[0](image), features[0], rtol=1e-4, atol=1e-4)
 
 
@@ -252,7 +252,7 @@ def test_load_backbone_refuses_another_network(change: dict[str, Any], message: 
     state_dict = resnet18(weights=None).state_dict() | {"bn1.weight": torch.full((64,), 7.0)}
     state_dict = {k: v for k, v in (state_dict | change).items() if v is not None}
     with pytest.raises(ValueError, match=message):
-        model.load_backbone(state_dict)
+        load_backbones(model, state_dict)
     assert torch.equal(model.backbones[0].state_dict()["0.body.bn1.weight"], before)
 
 
@@ -284,7 +284,7 @@ def test_cnnmlp_has_a_backbone_per_camera() -> None:
     assert not torch.allclose(model(qpos, image.flip(1)), a_hat, atol=1e-4)
     channels_last = image.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
     assert torch.allclose(model(qpos, channels_last), a_hat, atol=1e-4)
-    model.load_backbone(resnet18(weights=None).state_dict())
+    load_backbones(model, resnet18(weights=None).state_dict())
     first, second = (module.state_dict()["0.body.conv1.weight"] for module in model.backbones)
     assert torch.equal(first, second)
 

@@ -34,11 +34,11 @@ def test_checkpoint_round_trip_is_strict() -> None:
 def test_act_losses_by_hand() -> None:
     policy, batch = tiny_policy(), tiny_batch()
     with torch.no_grad():
-        losses = {name: loss.item() for name, loss in batch.losses(policy).items()}
+        losses = {name: loss.item() for name, loss in policy.losses(batch).items()}
         a_hat, _, mu, logvar = policy.model(
             batch.qpos,
             policy.normalised(batch.image),
-            batch.actions[:, :4],
+            batch.action[:, :4],
             batch.is_pad[:, :4],
             batch.eps,
         )
@@ -46,10 +46,10 @@ def test_act_losses_by_hand() -> None:
     real = [
         (b, t, i) for b, valid_len in ((0, 4), (1, 3)) for t in range(valid_len) for i in range(3)
     ]
-    l1 = sum(abs(float(batch.actions[j] - a_hat[j])) for j in real) / (2 * 4 * 3)
+    l1 = sum(abs(float(batch.action[j] - a_hat[j])) for j in real) / (2 * 4 * 3)
     terms = zip(mu.flatten().tolist(), logvar.flatten().tolist(), strict=True)
     kl = sum(-0.5 * (1 + v - m * m - math.exp(v)) for m, v in terms) / 2
-    assert tuple(losses) == policy.loss_names == ("l1", "kl", "loss")
+    assert tuple(losses) == tuple(policy.loss_titles) == ("l1", "kl", "loss")
     assert losses == pytest.approx({"l1": l1, "kl": kl, "loss": l1 + 10 * kl}, rel=1e-5)
 
 
@@ -57,11 +57,11 @@ def test_cnnmlp_losses_by_hand() -> None:
     torch.manual_seed(0)
     model = CNNMLP(qpos_dim=5, action_dim=3, num_cameras=2, image_size=(385, 385))
     policy, batch = CNNMLPPolicy(model), tiny_batch((385, 385))
-    losses = batch.losses(policy)
+    losses = policy.losses(batch)
     a_hat = policy(batch.qpos, batch.image)
     assert a_hat.shape == (2, 3)
-    mse = (a_hat - batch.actions[:, 0]).square().sum().item() / 6
-    assert tuple(losses) == policy.loss_names == ("mse", "loss")
+    mse = (a_hat - batch.action[:, 0]).square().sum().item() / 6
+    assert tuple(losses) == tuple(policy.loss_titles) == ("mse", "loss")
     assert {k: v.item() for k, v in losses.items()} == pytest.approx({"mse": mse, "loss": mse})
     losses["loss"].backward()
     unused = [name for name, parameter in policy.named_parameters() if parameter.grad is None]

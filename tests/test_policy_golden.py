@@ -17,9 +17,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from act.batches.batch import Samples
 from act.network.act import ACT
 from act.policies.act import ACTPolicy
-from tests.support.policies import Batch
 
 GOLDEN = Path(__file__).parent / "golden"
 LR, LR_BACKBONE, WEIGHT_DECAY, STEPS = 1e-3, 1e-5, 1e-4, 5
@@ -100,17 +100,17 @@ def golden_policy(case: Case) -> ACTPolicy:
     return policy.eval()
 
 
-def golden_batch(case: Case) -> Batch:
+def golden_batch(case: Case) -> Samples:
     B, L = case.batch_size, case.episode_len
     frames = (B, case.num_cameras, 3, *case.image_size)
     image = case.rng("image").integers(0, 256, frames, dtype=np.int64).astype(np.uint8)
     valid_len = case.rng("valid_len").integers(1, L + 1, (B,))
     is_pad = np.arange(L) >= valid_len[:, None]
     actions = case.rng("action").standard_normal((B, L, DIMS)) * ~is_pad[..., None]
-    return Batch(
+    return Samples(
         qpos=torch.from_numpy(case.rng("qpos").standard_normal((B, DIMS))).float(),
         image=torch.from_numpy(np.ascontiguousarray(image.transpose(0, 1, 3, 4, 2))),
-        actions=torch.from_numpy(actions).float(),
+        action=torch.from_numpy(actions).float(),
         is_pad=torch.from_numpy(is_pad),
         eps=torch.from_numpy(case.rng("eps").standard_normal((B, 32))).float(),
     )
@@ -129,8 +129,8 @@ def training() -> Training:
         policy.parameter_groups(LR, LR_BACKBONE), weight_decay=WEIGHT_DECAY
     )
     for step in range(STEPS):
-        losses = batch.losses(policy)
-        result.losses.append([losses[name].item() for name in policy.loss_names])
+        losses = policy.losses(batch)
+        result.losses.append([losses[name].item() for name in policy.loss_titles])
         optimizer.zero_grad()
         losses["loss"].backward()
         if step == 0:
@@ -159,11 +159,11 @@ def test_outputs_are_upstreams(case: Case) -> None:
         outputs = policy.model(
             batch.qpos,
             policy.normalised(batch.image),
-            batch.actions[:, :K],
+            batch.action[:, :K],
             batch.is_pad[:, :K],
             batch.eps,
         )
-        losses = batch.losses(policy)
+        losses = policy.losses(batch)
     found |= zip(("a_hat_posterior", "is_pad_hat", "mu", "logvar"), outputs, strict=True)
     found |= {f"eval_{name}": loss for name, loss in losses.items()}
     names = {name.removeprefix(f"{case.name}/") for name in golden() if f"{case.name}/" in name}

@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 import torch
 
-from act.policies.contract import describe_files
-from act.training.run_folder import check_folder, claim
+from act.policies.contract import dataset_section_of_files
+from act.training.ending import save_last_step
+from act.training.run_folder import check_folder, claim_folder
 from act.training.state import parse_state, read_state
+from act.training.step import add_gradient
 from job.errors import DivergedError, Interrupted, JobError, OutputError, UsageError
 from job.whole_files import is_recorded, only_job, sha256
 from tests.support.bomb import Bomb
@@ -61,7 +63,7 @@ def test_signals_at_any_moment_leave_the_bytes_of_an_undisturbed_run(
         if code == 0:
             break
         state = parse_state(read_state(folder) or b"", folder)
-        seen.add((state.epoch, state.epoch_samples))
+        seen.add((state["progress"]["epoch"], state["progress"]["epoch_samples"]))
     assert len(seen) > 1
     assert_same(folder, undisturbed)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
@@ -96,7 +98,7 @@ def test_max_hours_ends_a_run_that_can_be_continued(
     for seconds in (8, 16, 32, 64):
         with monkeypatch.context() as patch:
             patch.setenv("PYTHONPATH", str(SIGNALLED))
-            patch.setenv("SIGNAL_AT", "act.training.loop:_update")
+            patch.setenv("SIGNAL_AT", "act.training.step:update")
             patch.setenv("SIGNAL_CALL", "3")
             patch.setenv("SIGNAL_RANK", "0")
             patch.setenv("SIGNAL_SENT", str(stuck))
@@ -304,7 +306,7 @@ def test_the_state_is_written_beside_training_or_not(
 
     monkeypatch.setattr(threading.Thread, "start", noticed)
     for memory in (1 << 40, 0):
-        monkeypatch.setattr("act.training.state.free_memory_bytes", lambda memory=memory: memory)
+        monkeypatch.setattr("act.training.saver.free_memory_bytes", lambda memory=memory: memory)
         beside.clear()
         short.folder = tmp_path / str(memory)
         short.interrupted(monkeypatch)
@@ -369,25 +371,22 @@ def test_the_last_word_of_a_long_step_is_the_state_before_it(
     short: Short, monkeypatch: pytest.MonkeyPatch, undisturbed: Path
 ) -> None:
     """What the listener saves while the main thread computes is what a step boundary has."""
-    from act.training import loop as module
-
     seen: list[int] = []
-    real = module._add_gradient
 
     def in_the_middle(run: Any, batch: Any, part: int) -> Any:
-        found = real(run, batch, part)
+        losses = add_gradient(run, batch, part)
         if run.progress.step == 3:
-            module._save_in_time(run, True)
+            save_last_step(run)
             seen.append(run.progress.step)
             raise KeyboardInterrupt  # the process is ended here
-        return found
+        return losses
 
-    monkeypatch.setattr(module, "_add_gradient", in_the_middle)
+    monkeypatch.setattr("act.training.loop.add_gradient", in_the_middle)
     with pytest.raises(KeyboardInterrupt):
         short.run()
     monkeypatch.undo()
     assert seen == [3]
-    assert parse_state(read_state(short.folder) or b"", short.folder).step == 3
+    assert parse_state(read_state(short.folder) or b"", short.folder)["progress"]["step"] == 3
     short.run()
     whole = short.folder
     short.folder = short.tmp_path / "straight"
@@ -433,11 +432,13 @@ def test_weights_that_diverged_are_not_gone_on_with(short: Short) -> None:
 
 
 def test_claim_is_of_the_first_dataset(short: Short) -> None:
-    dataset = describe_files(short.config(), short.paths)
-    claim(short.config(), short.folder, dataset)
-    claim(short.config(), short.folder, dataset)
+    dataset = dataset_section_of_files(short.config(), short.paths)
+    claim_folder(short.config(), short.folder, dataset)
+    claim_folder(short.config(), short.folder, dataset)
     with pytest.raises(JobError, match="another dataset"):
-        claim(short.config(), short.folder, dataset.model_copy(update={"fingerprint": "b" * 64}))
+        claim_folder(
+            short.config(), short.folder, dataset.model_copy(update={"fingerprint": "b" * 64})
+        )
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory."), MemoryError()])

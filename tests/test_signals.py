@@ -60,8 +60,8 @@ PHASES = (
     ("act.training.setup:prepare", TERM),
     ("act.training.loop:validate", USR2),
     ("act.training.best:Best.write_in_turn", INT),
-    ("act.training.loop:_add_gradient", TERM),
-    ("act.training.state:Saver.save", USR1),
+    ("act.training.step:add_gradient", TERM),
+    ("act.training.saver:Saver.save", USR1),
 )
 
 
@@ -79,7 +79,7 @@ def test_a_signal_in_each_phase(tmp_path: Path, undisturbed: Path) -> None:
 def test_a_signal_while_the_last_files_are_written(tmp_path: Path, undisturbed: Path) -> None:
     """Nothing is left to interrupt: they are finished."""
     for at, number in (
-        ("act.training.loop:_finish", TERM),
+        ("act.training.ending:write_results", TERM),
         ("job.manifest:Manifest.complete", USR2),
     ):
         output = tmp_path / at.split(":")[1]
@@ -110,8 +110,8 @@ def test_a_signal_in_each_phase_on_each_process(
         ("convert.input:convert_in_turn", TERM),
         ("act.training.setup:prepare", USR1),
         ("act.training.loop:validate", INT),
-        ("act.training.loop:_add_gradient", USR2),
-        ("act.training.state:Saver.save", TERM),
+        ("act.training.step:add_gradient", USR2),
+        ("act.training.saver:Saver.save", TERM),
     ):
         ended = run_signalled(output, PAIR, at, number, rank)
         assert ended.code == 75, (at, ended.out + ended.err)
@@ -127,7 +127,7 @@ def stuck(output: Path, **flags: Any) -> Process:
     at = output.with_name("stuck")
     environment = {
         "PYTHONPATH": str(SIGNALLED),
-        "SIGNAL_AT": "act.training.loop:_add_gradient",
+        "SIGNAL_AT": "act.training.step:add_gradient",
         "SIGNAL_CALL": "5",
         "SIGNAL_RANK": "0",
         "SIGNAL_SENT": str(at),
@@ -163,7 +163,7 @@ def test_a_job_that_is_stuck_in_a_step_saves_the_one_before(tmp_path: Path) -> N
     finish(process, (75,), "a step that takes a minute")
     assert time.monotonic() - sent < 20
     assert_ended_at_once(output)
-    assert parse_state(read_state(folder) or b"", folder).step == 4
+    assert parse_state(read_state(folder) or b"", folder)["progress"]["step"] == 4
     finish(start(output), (0,), "after a step that took a minute")
     check_result(output)
 

@@ -7,31 +7,101 @@ from typing import Any
 import pytest
 import torch
 
-from act.training.loop import _heed, _Record
-from act.training.state import State, parse_state
+from act.training.best import Best
+from act.training.ending import save_or_stop
+from act.training.losses import LossRecord
+from act.training.metrics import Metrics
+from act.training.progress import Progress
+from act.training.state import Stateful, copied, load_state, parse_state, state_of, tensor_bytes
 from job.errors import DivergedError, OutputError
 from tests.support.training import prepared
 
 
-def state(**changes: Any) -> bytes:
-    values: dict[str, Any] = {
-        "epoch": 1, "epoch_samples": 0, "step": 2, "samples": 2, "val": {"loss": 1.0},
-        "losses": torch.zeros(0), "norms": torch.zeros(0), "metrics": "", "best_epoch": None,
-        "best_loss": 1.0, "best_weights": {}, "policy": {}, "optimizer": {},
-    }  # fmt: skip
+def owners() -> dict[str, Stateful]:
+    layer = torch.nn.Linear(2, 1)
+    return {
+        "policy": layer,
+        "optimizer": torch.optim.AdamW(layer.parameters()),
+        "progress": Progress(torch.device("cpu")),
+        "best": Best(Path("best")),
+        "metrics": Metrics(None),
+    }
+
+
+def as_file(state: dict[str, Any]) -> bytes:
     file = io.BytesIO()
-    torch.save(vars(State(**values | changes)), file)
+    torch.save(state, file)
     return file.getvalue()
 
 
-@pytest.mark.parametrize("changes", [
-    {"epoch": "x"}, {"epoch": -1}, {"val": [1]}, {"val": {"loss": "a"}}, {"best_loss": "a"},
-    {"losses": [1.0]}, {"metrics": None}, {"best_epoch": -3}, {"policy": 7},
-])  # fmt: skip
-def test_values_of_another_kind_are_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
-    assert parse_state(state(), tmp_path).epoch == 1
+CHANGES: list[tuple[str, dict[str, Any]]] = [
+    ("progress", {"epoch": "x"}),
+    ("progress", {"epoch": -1}),
+    ("progress", {"val": [1]}),
+    ("progress", {"val": {"loss": "a"}}),
+    ("progress", {"losses": [1.0]}),
+    ("best", {"loss": "a"}),
+    ("best", {"epoch": -3}),
+    ("best", {"weights": 7}),
+    ("metrics", {"lines": None}),
+    ("metrics", {"lines": ["{}"]}),
+    ("policy", {"bias": torch.zeros(9)}),
+    ("optimizer", {"param_groups": []}),
+]
+
+
+@pytest.mark.parametrize(("owner", "change"), CHANGES)
+def test_values_of_another_kind_are_refused(
+    tmp_path: Path, owner: str, change: dict[str, Any]
+) -> None:
+    whole = state_of(owners())
+    load_state(parse_state(as_file(whole), tmp_path), owners(), tmp_path)
+    changed = whole | {owner: dict(whole[owner]) | change}
     with pytest.raises(OutputError, match="damaged"):
-        parse_state(state(**changes), tmp_path)
+        load_state(parse_state(as_file(changed), tmp_path), owners(), tmp_path)
+
+
+def test_a_state_without_an_owner_or_with_another_is_refused(tmp_path: Path) -> None:
+    whole = state_of(owners())
+    for changed in (whole | {"average": {}}, {k: v for k, v in whole.items() if k != "best"}):
+        with pytest.raises(OutputError, match="damaged"):
+            load_state(parse_state(as_file(changed), tmp_path), owners(), tmp_path)
+    with pytest.raises(OutputError, match="damaged"):
+        load_state(whole | {"best": 7}, owners(), tmp_path)
+
+
+def test_what_an_owner_gives_is_what_another_takes(tmp_path: Path) -> None:
+    """Through the file, tensors and numbers; an owner more is a line more."""
+    one, other = owners(), owners()
+    progress, best = one["progress"], one["best"]
+    assert isinstance(progress, Progress)
+    assert isinstance(best, Best)
+    progress.val = {"loss": 0.5}
+    progress.add_step(3, torch.tensor([1.0, 2.0]), torch.tensor(4.0))
+    best.offer(0, 0.5, {"a": torch.ones(2)})
+    one["average"], other["average"] = torch.nn.Linear(3, 1), torch.nn.Linear(3, 1)
+    load_state(parse_state(as_file(state_of(one)), tmp_path), other, tmp_path)
+    assert str(state_of(other)) == str(state_of(one))
+    assert vars(other["progress"])["step"] == 1
+
+
+def test_a_copy_is_not_changed_by_training(tmp_path: Path) -> None:
+    made = owners()
+    before = copied(state_of(made))
+    layer = made["policy"]
+    assert isinstance(layer, torch.nn.Linear)
+    with torch.no_grad():
+        layer.bias.add_(1)
+    assert not torch.equal(before["policy"]["bias"], layer.bias)
+    assert tensor_bytes(before) == 3 * 4
+
+
+def test_the_state_of_the_version_before_is_refused_in_one_line(tmp_path: Path) -> None:
+    before = {"epoch": 1, "step": 2, "policy": {}, "format": 1}
+    with pytest.raises(
+        OutputError, match="has format 1, expected 2; continue with the version that wrote it"
+    ):
+        parse_state(as_file(before), tmp_path)
 
 
 def test_no_state_is_saved_of_a_gradient_that_was_not_finite(tmp_path: Path) -> None:
@@ -40,5 +110,5 @@ def test_no_state_is_saved_of_a_gradient_that_was_not_finite(tmp_path: Path) -> 
     run.progress.losses.append(torch.ones(3))
     run.progress.norms.append(torch.tensor(float("nan")))
     with run.loader, pytest.raises(DivergedError, match="gradient's norm is nan"):
-        _heed(run, _Record("training"))
+        save_or_stop(run, LossRecord("training", run.group, run.data.episodes, ()))
     assert not (tmp_path / "run/state.ckpt").exists()

@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from act.batches.loader import Batch, Pass
+from act.batches.batch import Batch, Samples
+from act.batches.loader import Pass
 from act.policies.act import ACTPolicy
-from act.processes.computation import computation, losses
+from act.processes.computation import computation
 from act.processes.group import Group
-from act.training.loop import _update, train
+from act.training.data import open_data
+from act.training.loop import train
 from act.training.setup import make_policy, prepare
+from act.training.step import update
 from benchmarks.plain import make_plain
 from episodes.episode_set import open_episodes
 from job.manifest import Manifest
@@ -53,13 +56,11 @@ def test_the_fast_path_gives_the_plain_paths_losses_over_50_steps(tmp_path: Path
     config = make_config(
         tmp_path, chunk_size=5, dropout=0, hidden_dim=64, dim_feedforward=128, learning_rate=1e-5
     )
-    episodes = open_episodes(write_episodes(tmp_path / "episodes", "raw"))
+    data = open_data(write_episodes(tmp_path / "episodes", "raw"), ())
     cpu, found = torch.device("cpu"), []
     for plain in (False, True):
-        run = prepare(
-            config, [info.path for info in episodes.infos], tmp_path / "run",
-            Manifest(tmp_path / "m.json", config.resolved()), Group(),
-        )  # fmt: skip
+        manifest = Manifest(tmp_path / "m.json", config.resolved())
+        run = prepare(config, data, tmp_path / "run", manifest, Group())
         policy, network, optimizer = run.policy, run.network, run.optimizer
         if plain:
             make_plain(policy)
@@ -73,7 +74,7 @@ def test_the_fast_path_gives_the_plain_paths_losses_over_50_steps(tmp_path: Path
                 for batch in run.loader.batches(Pass(epoch, train=True)):
                     used = plain_batch(batch) if plain else batch
                     optimizer.zero_grad()
-                    loss = losses(network, used)["loss"]
+                    loss = network(used)["loss"]
                     loss.backward()
                     optimizer.step()
                     steps.append(float(loss.detach()))
@@ -85,8 +86,10 @@ def test_the_fast_path_gives_the_plain_paths_losses_over_50_steps(tmp_path: Path
 
 def test_a_batch_in_parts_gives_the_same_losses(rows: Any) -> None:
     whole = rows("whole", batch_size=2)
-    assert same(whole, rows("parts", batch_size=2, accumulate=2))
-    assert same(whole, rows("more", batch_size=2, accumulate=5))  # than there are samples
+    assert same(whole, rows("parts", batch_size=2, accumulate=2), tolerance=1e-4)
+    assert same(
+        whole, rows("more", batch_size=2, accumulate=5), tolerance=1e-4
+    )  # than there are samples
 
 
 @pytest.mark.parametrize("loss_norm", ["upstream", "valid"])
@@ -95,27 +98,33 @@ def test_the_mean_of_l1_is_over_all_steps_or_over_the_valid_ones(loss_norm: str)
     policy = tiny_policy()
     policy.valid_only = loss_norm == "valid"
     a_hat = policy.model(
-        batch.qpos, policy.normalised(batch.image), batch.actions[:, :4], batch.is_pad[:, :4],
+        batch.qpos, policy.normalised(batch.image), batch.action[:, :4], batch.is_pad[:, :4],
         batch.eps,
     )[0]  # fmt: skip
-    error = (a_hat - batch.actions[:, :4]).abs()
+    error = (a_hat - batch.action[:, :4]).abs()
     valid = ~batch.is_pad[:, :4]
     expected = error[valid].mean() if policy.valid_only else (error * valid[..., None]).mean()
-    assert float(batch.losses(policy)["l1"].detach()) == pytest.approx(float(expected.detach()))
+    assert float(policy.losses(batch)["l1"].detach()) == pytest.approx(float(expected.detach()))
 
 
 def test_parts_of_a_step_add_up_to_its_losses() -> None:
     batch, policy = tiny_batch(), tiny_policy()
     for policy.valid_only in (False, True):
-        whole = batch.losses(policy)
+        whole = policy.losses(batch)
         share = torch.tensor([1 / 2, 1 / (4 + 3)])
         parts = [
             policy.losses(
-                batch.qpos[[i]], batch.image[[i]], batch.actions[[i]], batch.is_pad[[i]],
-                batch.eps[[i]], share,
+                Samples(
+                    qpos=batch.qpos[[i]],
+                    image=batch.image[[i]],
+                    action=batch.action[[i]],
+                    is_pad=batch.is_pad[[i]],
+                    eps=batch.eps[[i]],
+                    share=share,
+                )
             )
             for i in range(2)
-        ]  # fmt: skip
+        ]
         for name, value in whole.items():
             total = float(sum(part[name].detach() for part in parts))
             assert total == pytest.approx(float(value.detach()), rel=1e-5), name
@@ -141,8 +150,8 @@ def test_the_gradient_is_cut_to_a_norm(tmp_path: Path) -> None:
     with run.loader:
         list(run.loader.batches(Pass(0, train=False)))
         batch = next(run.loader.batches(Pass(0, train=True)))
-        losses(run.network, batch)["loss"].backward()
-        _update(run, 1, torch.zeros(3))
+        run.network(batch)["loss"].backward()
+        update(run, 1, torch.zeros(3))
     (before,) = run.progress.norms
     gradients = [p.grad for p in run.policy.parameters() if p.grad is not None]
     assert float(before) > 1

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from act.batches.batch import Batch
 from act.batches.device_frames import DeviceFrames
 from act.batches.order import Order
 from act.batches.sampler import Part, Sampler
@@ -45,22 +46,6 @@ def passes(epochs: int, first: int = 0, validated: bool = False, done: int = 0) 
         if not (begun and validated):
             yield Pass(epoch, train=False)
         yield Pass(epoch, train=True, done=done if begun else 0)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What a part of one step needs. `order` says which episodes and time steps it is made of."""
-
-    order: Order
-    image: Tensor  # (B, C, H, W, 3) uint8, until the next batch is asked for
-    qpos: Tensor  # (B, Q)
-    action: Tensor  # (B, K, A)
-    is_pad: Tensor  # (B, K)
-    eps: Tensor  # (B, latent) for the latent sample
-    share: Tensor  # (2,), see Part
-    augment: Tensor | None  # (B, C, 7)
-    step_samples: int
-    ends_step: bool
 
 
 class _Buffer:
@@ -173,16 +158,16 @@ class Loader:
         order = part.order
         vectors = self._vectors.gather(order)
         batch = Batch(
-            order,
-            self._image(order, buffer),
-            torch.from_numpy(vectors.qpos),
-            torch.from_numpy(vectors.action),
-            torch.from_numpy(vectors.is_pad),
-            torch.from_numpy(part.eps),
-            torch.from_numpy(part.share),
-            None if part.augment is None else torch.from_numpy(part.augment),
-            part.step_samples,
-            part.ends_step,
+            order=order,
+            image=self._image(order, buffer),
+            qpos=torch.from_numpy(vectors.qpos),
+            action=torch.from_numpy(vectors.action),
+            is_pad=torch.from_numpy(vectors.is_pad),
+            eps=torch.from_numpy(part.eps),
+            share=torch.from_numpy(part.share),
+            augment=None if part.augment is None else torch.from_numpy(part.augment),
+            step_samples=part.step_samples,
+            ends_step=part.ends_step,
         )
         return self._on_device(batch, buffer)
 

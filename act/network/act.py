@@ -6,13 +6,12 @@ h, w size of a feature map
 Attribute names are upstream's (tonyzhaozh/act), so that state dicts fit in both directions.
 """
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from act.network.backbone import FEATURE_DIM, Backbone, joined, load_backbones
+from act.network.backbone import FEATURE_DIM, Backbone, joined
 from act.network.position import image_position, sequence_position
 from act.network.transformer import Decoder, DecoderLayer, Encoder, EncoderLayer, Transformer
 
@@ -46,6 +45,8 @@ class ACT(nn.Module):
         super().__init__()
         _check_hidden_dim(hidden_dim, num_heads)
         self.chunk_size = chunk_size
+        self.hidden_dim = hidden_dim
+        self.dim_feedforward = dim_feedforward
         self.latent_dim = latent_dim
         sizes = (hidden_dim, num_heads, dim_feedforward, dropout)
 
@@ -113,10 +114,6 @@ class ACT(nn.Module):
         encoded = self.encoder(tokens, self.pos_table[0], mask)
         mu, logvar = self.latent_proj(encoded[:, 0]).chunk(2, dim=-1)
         return mu, logvar
-
-    def load_backbone(self, state_dict: Mapping[str, Any]) -> None:
-        """Take the backbone's weights from a torchvision ResNet-18; ValueError if it is not one."""
-        load_backbones(self.backbones, state_dict)
 
     def uncomputed_parameters(self) -> list[Tensor]:
         """The parameters that no forward pass reaches."""

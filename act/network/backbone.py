@@ -142,8 +142,8 @@ def _some(names: list[str]) -> str:
     return f"{names[0]!r}{more}"
 
 
-def load_backbones(backbones: nn.ModuleList, state_dict: Mapping[str, Any]) -> None:
-    """Load a torchvision ResNet-18 into each backbone; ValueError if it is not one."""
-    for module in backbones.modules():
+def load_backbones(network: nn.Module, state_dict: Mapping[str, Any]) -> None:
+    """Load a torchvision ResNet-18 into each backbone of a network; ValueError if it is not one."""
+    for module in network.modules():
         if isinstance(module, Backbone):
             module.load(state_dict)

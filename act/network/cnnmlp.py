@@ -5,9 +5,7 @@ B batch   C cameras   H, W pixels   A action dims   Q qpos dims
 Attribute names are upstream's (tonyzhaozh/act), so that state dicts fit in both directions.
 """
 
-from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +16,6 @@ from act.network.backbone import (
     Backbone,
     feature_size,
     joined,
-    load_backbones,
 )
 
 _CONV_KERNEL = 5
@@ -52,10 +49,6 @@ class CNNMLP(nn.Module):
         cameras = zip(self.backbones, self.backbone_down_projs, image.unbind(1), strict=True)
         features = [down_proj(backbone(frame)).flatten(1) for backbone, down_proj, frame in cameras]
         return self.mlp(torch.cat([*features, qpos], dim=1))
-
-    def load_backbone(self, state_dict: Mapping[str, Any]) -> None:
-        """Take all backbones' weights from a torchvision ResNet-18; ValueError if it is not one."""
-        load_backbones(self.backbones, state_dict)
 
 
 def _down_proj() -> nn.Sequential:

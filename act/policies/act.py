@@ -7,23 +7,39 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from act.batches.batch import Samples
 from act.network.act import ACT
+from act.policies.flags import NUM_HEADS, PolicyFlags
 from act.policies.policy import Policy
+from act.policies.registry import Shapes
+from act.policies.warmup import warmup_factor
+
+LATENT_DIM = 32  # upstream's
 
 
 class ACTPolicy(Policy):
     """ACT with its losses: L1 of the chunk, and the KL divergence of the latent."""
 
-    loss_names = ("l1", "kl", "loss")
     model: ACT
     kl_weight: Tensor
 
     def __init__(
-        self, model: ACT, *, kl_weight: float, valid_only: bool = False, recolours: bool = False
+        self, model: ACT, *, kl_weight: float, kl_warmup: int = 0, valid_only: bool = False
     ) -> None:
-        """valid_only: the mean of l1 is over the steps that are not padded, not over all"""
-        super().__init__(model, recolours=recolours)
+        """kl_warmup: training steps over which the weight grows from 0
+
+        valid_only: the mean of l1 is over the steps that are not padded, not over all
+        """
+        super().__init__(model)
+        self.chunk_size, self.latent_dim = model.chunk_size, model.latent_dim
+        self.sizes = {"hidden_dim": model.hidden_dim, "dim_feedforward": model.dim_feedforward}
+        self.loss_titles = {
+            "l1": "L1 error of the action chunk (normalised)",
+            "kl": "KL divergence of the latent",
+            "loss": f"loss = L1 + {kl_weight:g} x KL",
+        }
         self.valid_only = valid_only
+        self._full_kl_weight, self._kl_warmup = kl_weight, kl_warmup
         # a tensor, as it may change from step to step without the network being compiled again
         self.register_buffer("kl_weight", torch.tensor(float(kl_weight)), persistent=False)
 
@@ -32,30 +48,51 @@ class ACTPolicy(Policy):
         a_hat, _, _, _ = self.model(qpos, self.normalised(image))
         return a_hat
 
-    def losses(
-        self,
-        qpos: Tensor,
-        image: Tensor,
-        actions: Tensor,
-        is_pad: Tensor,
-        eps: Tensor,
-        share: Tensor | None = None,
-        augment: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        actions = actions[:, : self.model.chunk_size]
-        is_pad = is_pad[:, : self.model.chunk_size]
+    def losses(self, batch: Samples) -> dict[str, Tensor]:
+        action = batch.action[:, : self.chunk_size]
+        is_pad = batch.is_pad[:, : self.chunk_size]
+        share = batch.share
         if share is None:
-            share = torch.stack([qpos.new_tensor(1 / len(qpos)), 1 / (~is_pad).sum()])
-        image = self.normalised(image, augment)
-        a_hat, _, mu, logvar = self.model(qpos, image, actions, is_pad, eps)
+            share = torch.stack([batch.qpos.new_tensor(1 / len(action)), 1 / (~is_pad).sum()])
+        image = self.normalised(batch.image, batch.augment)
+        a_hat, _, mu, logvar = self.model(batch.qpos, image, action, is_pad, batch.eps)
         # Padded entries are zero but count in the mean, as upstream, unless `valid_only`.
-        error = F.l1_loss(a_hat.float(), actions, reduction="none") * ~is_pad[..., None]
-        _, chunk_size, action_dim = actions.shape
+        error = F.l1_loss(a_hat.float(), action, reduction="none") * ~is_pad[..., None]
+        _, chunk_size, action_dim = action.shape
         mean = share[1] / action_dim if self.valid_only else share[0] / (chunk_size * action_dim)
         l1 = error.sum() * mean
         mu, logvar = mu.float(), logvar.float()
         kl = -0.5 * (1 + logvar - mu.square() - logvar.exp()).sum() * share[0]
         return {"l1": l1, "kl": kl, "loss": l1 + self.kl_weight * kl}
 
+    def set_step(self, step: int | None) -> None:
+        """Bring the KL weight to where it is; whole in validation, else a loss would be best."""
+        if self._kl_warmup:
+            factor = 1.0 if step is None else warmup_factor(step, self._kl_warmup)
+            self.kl_weight.fill_(self._full_kl_weight * factor)
+
     def uncomputed_parameters(self) -> list[Tensor]:
         return self.model.uncomputed_parameters()
+
+
+def build(config: PolicyFlags, shapes: Shapes) -> ACTPolicy:
+    """ACT as the flags say."""
+    model = ACT(
+        qpos_dim=shapes.qpos_dim,
+        action_dim=shapes.action_dim,
+        chunk_size=config.chunk_size,
+        hidden_dim=config.hidden_dim,
+        dim_feedforward=config.dim_feedforward,
+        num_heads=NUM_HEADS,
+        enc_layers=config.enc_layers,
+        dec_layers=config.dec_layers,
+        dropout=config.dropout,
+        latent_dim=LATENT_DIM,
+        decoder_output="first" if config.decoder_output == "first" else "last",
+    )
+    return ACTPolicy(
+        model,
+        kl_weight=config.kl_weight,
+        kl_warmup=config.kl_warmup,
+        valid_only=config.loss_norm == "valid",
+    )

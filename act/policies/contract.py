@@ -5,27 +5,28 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from act.policies.flags import PolicyFlags
-from act.policies.policy import IMAGENET_MEAN, IMAGENET_STD
-from act.policies.statistics import describe
+from act.policies.policy import IMAGENET_MEAN, IMAGENET_STD, Policy
+from act.policies.statistics import stats_section
 from episodes.episode_set import Episodes, open_episodes
 from episodes.flags import EpisodeFlags
 from episodes.reader import FloatArray
 from job.sections.data import Dataset, UsedEpisode
-from job.sections.policy import ImageInput, Inputs, Network, Output, Policy, QposInput, Stats
+from job.sections.policy import ImageInput, Inputs, Network, Output, QposInput, Stats
+from job.sections.policy import Policy as PolicySection
 from job.whole_files import sampled_sha256
 
 
-def describe_policy(
+def policy_section(
     config: PolicyFlags,
+    policy: Policy,
     episodes: Episodes,
     stats: dict[str, FloatArray],
     backbone_sha256: str | None,
-) -> Policy:
+) -> PolicySection:
     """Input order, sizes, scaling, normalisation and output of the policy."""
     info = episodes.infos[0]
     height, width = episodes.image_size
-    is_act = config.policy_class == "ACT"
-    return Policy(
+    return PolicySection(
         policy_class=config.policy_class,
         fps=info.fps,
         inputs=Inputs(
@@ -49,16 +50,16 @@ def describe_policy(
             ),
         ),
         output=Output(
-            chunk_size=config.actions_at_once,
+            chunk_size=policy.chunk_size,
             dims=info.action_dim,
             names=_list(info.action_names),
             denormalisation="a_hat * action_std + action_mean",
             first_action_offset=0 if info.sim else -1,
         ),
-        stats=Stats(**describe(stats)),
+        stats=Stats(**stats_section(stats)),
         network=Network(
-            hidden_dim=config.hidden_dim if is_act else None,
-            dim_feedforward=config.dim_feedforward if is_act else None,
+            hidden_dim=policy.sizes.get("hidden_dim"),
+            dim_feedforward=policy.sizes.get("dim_feedforward"),
             backbone="resnet18",
             backbone_weights=config.backbone_weights,
             backbone_sha256=backbone_sha256,
@@ -71,12 +72,12 @@ def _list(names: tuple[str, ...] | None) -> list[str] | None:
     return None if names is None else list(names)
 
 
-def describe_files(config: EpisodeFlags, paths: Sequence[Path]) -> Dataset:
-    """`describe_episodes` of episode files by their paths."""
-    return describe_episodes(open_episodes(paths, config.camera_names))
+def dataset_section_of_files(config: EpisodeFlags, paths: Sequence[Path]) -> Dataset:
+    """`dataset_section` of episode files by their paths."""
+    return dataset_section(open_episodes(paths, config.camera_names))
 
 
-def describe_episodes(episodes: Episodes) -> Dataset:
+def dataset_section(episodes: Episodes) -> Dataset:
     """The `dataset` section for episode files that were not converted here."""
     # all of the vectors, which are in memory, and samples of the frames, which would take hours
     digests = [sampled_sha256(info.path) for info in episodes.infos]

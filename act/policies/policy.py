@@ -1,58 +1,58 @@
 """What the policies share: camera frames as recorded go in, losses or normalised actions come out.
 
-B batch   C cameras   H, W pixels   K chunk   L >= K steps   A action dims   Q qpos dims   Z latent
+B batch   C cameras   H, W pixels   K chunk   A action dims   Q qpos dims
 """
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from act.batches.augmentation import kept, recoloured, shifted
-from act.network.act import ACT
-from act.network.cnnmlp import CNNMLP
+from act.batches.batch import Samples
+from act.network.backbone import load_backbones
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Policy(nn.Module):
-    """What the policies share: image normalisation and the split of the parameters."""
+    """A network with its losses; `forward` takes qpos (B, Q) and image (B, C, H, W, 3).
 
-    loss_names: ClassVar[tuple[str, ...]]
-    model: ACT | CNNMLP
+    A policy is a module of this room with `build(config, shapes)`, named in registry.py.
+    """
+
+    chunk_size: int  # actions predicted at once, K
+    latent_dim: int  # standard normals that `losses` takes for each sample; 0 = none
+    loss_titles: Mapping[str, str]  # of what `losses` gives, in order, for the curves
+    sizes: Mapping[str, int]  # of the network, for the manifest
+
+    model: Any
     image_mean: Tensor
     image_std: Tensor
 
-    def __init__(self, model: ACT | CNNMLP, *, recolours: bool = False) -> None:
-        """recolours: whether drawn changes of colour are anything but 1 and 0"""
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.recolours = recolours
+        self.recolours = True  # False where drawn changes of colour are never but 1 and 0
         # Frames lie as (H, W, 3); convolutions in that layout need no copy of them.
         self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for name, value in (("image_mean", IMAGENET_MEAN), ("image_std", IMAGENET_STD)):
             self.register_buffer(name, torch.tensor(value).view(3, 1, 1), persistent=False)
 
-    def losses(
-        self,
-        qpos: Tensor,
-        image: Tensor,
-        actions: Tensor,
-        is_pad: Tensor,
-        eps: Tensor,
-        share: Tensor | None = None,
-        augment: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        """The scalars named in `loss_names`, of which `loss` is the one to minimise.
-
-        qpos (B, Q) and actions (B, L, A), both normalised
-        image (B, C, H, W, 3), uint8 or float in [0, 1]
-        is_pad (B, L) bool, True at the padded time steps; eps (B, Z) standard normal
-        share (2,): 1 / samples and 1 / valid time steps of the whole step, of which this may be a
-            part; the parts' losses then add up to the step's. None: this is the whole
-        augment (B, C, 7): changes to the images (act/batches/augmentation.py)
-        """
+    def losses(self, batch: Samples) -> dict[str, Tensor]:
+        """The scalars that `loss_titles` names, of which `loss` is the one to minimise."""
         raise NotImplementedError
+
+    def set_step(self, step: int | None) -> None:
+        """Bring weights of the loss to where they are at this training step; None: validation."""
+
+    def load_backbone(self, state_dict: Mapping[str, Any]) -> None:
+        """Take each backbone's weights from a torchvision ResNet-18.
+
+        Raises ValueError and KeyError when they are of another network.
+        """
+        load_backbones(self, state_dict)
 
     def normalised(self, image: Tensor, augment: Tensor | None = None) -> Tensor:
         """(B, C, H, W, 3) uint8 or float in [0, 1] -> (B, C, 3, H, W) with ImageNet's statistics.

@@ -41,7 +41,7 @@ def norm_stats(episodes: Episodes) -> dict[str, FloatArray]:
     return stats
 
 
-def describe(stats: dict[str, FloatArray]) -> dict[str, Any]:
+def stats_section(stats: dict[str, FloatArray]) -> dict[str, Any]:
     """The statistics as JSON, so that nobody needs the pickle."""
     return {name: values.tolist() for name, values in stats.items() if name != "example_qpos"}
 
@@ -50,7 +50,7 @@ def save_stats(folder: Path, stats: dict[str, FloatArray]) -> None:
     """Write the statistics as upstream's pickle and as JSON."""
     with whole_file(folder / "dataset_stats.pkl", recorded=True) as file:
         _StatsPickler(file, protocol=4).dump(stats)
-    write_json(folder / "dataset_stats.json", describe(stats), recorded=True)
+    write_json(folder / "dataset_stats.json", stats_section(stats), recorded=True)
 
 
 def load_stats(path: Path) -> dict[str, FloatArray]:

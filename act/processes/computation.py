@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from act.batches.loader import Batch
+from act.batches.batch import Samples
 from act.policies.policy import Policy
 from act.processes.flags import MachineFlags
 from act.processes.group import Group
@@ -22,10 +22,10 @@ class Computation(nn.Module):
         self._device_type = device.type
         self._autocast = autocast
 
-    def forward(self, *inputs: Tensor | None) -> dict[str, Tensor]:
-        """The inputs of `Policy.losses`, in its order."""
+    def forward(self, batch: Samples) -> dict[str, Tensor]:
+        """What the samples add to the losses of their step."""
         with torch.autocast(self._device_type, torch.bfloat16, enabled=self._autocast):
-            return self.policy.losses(*inputs)  # type: ignore[arg-type]
+            return self.policy.losses(batch)
 
 
 def computation(
@@ -53,15 +53,8 @@ def computation(
     return module
 
 
-def losses(module: nn.Module, batch: Batch) -> dict[str, Tensor]:
-    """What a batch adds to the losses of its step."""
-    return module(
-        batch.qpos, batch.image, batch.action, batch.is_pad, batch.eps, batch.share, batch.augment
-    )
-
-
-def describe(config: MachineFlags, device: torch.device) -> dict[str, Any]:
-    """What was decided in place of `auto`."""
+def resolved_flags(config: MachineFlags, device: torch.device) -> dict[str, Any]:
+    """What was decided where the flags say `auto`."""
     return {
         "precision": resolved_precision(config, device),
         "compile": "on" if config.compile == "on" else "off",

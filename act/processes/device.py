@@ -44,8 +44,8 @@ def check_architecture(capability: tuple[int, int], built_for: list[str]) -> Non
         )
 
 
-def describe_device(device: torch.device) -> Device:
-    """The device as the manifest has it."""
+def device_section(device: torch.device) -> Device:
+    """The device, as the manifest has it."""
     if device.type == "cuda":
         return Device(
             type="cuda",

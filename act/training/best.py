@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -30,8 +31,17 @@ class Best:
         self.loss = math.inf
         self.weights: Weights = {}
 
-    def restore(self, epoch: int | None, loss: float, weights: Weights) -> None:
-        """Go on from the best of a run that was interrupted; its file may be of a later epoch."""
+    def state_dict(self) -> dict[str, Any]:
+        """Which epoch is the best, and its weights."""
+        return {"epoch": self.epoch, "loss": self.loss, "weights": self.weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the best of an earlier job; its file may be of a later epoch. Raises ValueError."""
+        epoch, loss, weights = (state_dict[name] for name in ("epoch", "loss", "weights"))
+        if not (epoch is None or (isinstance(epoch, int) and epoch >= 0)):
+            raise ValueError(f"the best epoch is {epoch!r}")
+        if not isinstance(loss, float) or not isinstance(weights, dict):
+            raise ValueError("a best loss or weights of another kind")
         self.epoch, self.loss = epoch, loss
         if self._path is not None:
             self.weights, self._waits = weights, epoch is not None

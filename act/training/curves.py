@@ -1,31 +1,92 @@
-"""The loss curves that upstream draws: train_val_<loss>_seed_<s>.png."""
+"""The loss curves: a picture for each, train_val_<loss>_seed_<s>.png, as upstream names them.
 
-from collections.abc import Sequence
+Each side has its own colour: faint points of every epoch, and over them a line of their running
+mean. Losses that fall by more than a decade are drawn on a log scale.
+"""
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from numpy.typing import NDArray
 
 from act.training.metrics import Row
 from job.whole_files import whole_file
 
+_WINDOW_SHARE = 1 / 40  # of the epochs, on each side: what the running mean goes over
+_FEW = 20  # epochs, to which a mean would add nothing
+_TRAIN, _VALIDATION = "#1f77b4", "#d95f02"  # blue and orange: apart for every kind of eye
+_DECADE, _FEW_DECADES = 10.0, 3
 
-def draw_curves(folder: Path, rows: Sequence[Row], seed: int) -> list[Path]:
-    """One picture per loss, train and validation over the epochs; returns the paths."""
-    return [_draw(folder, rows, name, seed) for name in rows[0].train]
+Curve = NDArray[np.float64]
 
 
-def _draw(folder: Path, rows: Sequence[Row], name: str, seed: int) -> Path:
-    figure = Figure(layout="constrained")  # not pyplot's: that keeps every figure until closed
+def draw_curves(
+    folder: Path, rows: Sequence[Row], titles: Mapping[str, str], seed: int
+) -> list[Path]:
+    """One picture for each loss, training and validation over the epochs; returns the paths.
+
+    titles: of the losses by name, in words
+    """
+    return [_draw(folder, rows, name, titles[name], seed) for name in rows[0].train]
+
+
+def _draw(folder: Path, rows: Sequence[Row], name: str, title: str, seed: int) -> Path:
+    figure = Figure(figsize=(8, 4.5), layout="constrained")  # pyplot would keep it until closed
     axes = figure.add_subplot()
-    epochs = [row.epoch for row in rows]
-    marker = "o" if len(rows) == 1 else ""
-    axes.plot(epochs, [row.train[name] for row in rows], marker=marker, label="train")
-    axes.plot(epochs, [row.val[name] for row in rows], marker=marker, label="validation")
-    axes.set(title=name, xlabel="epoch", ylabel=name)
-    axes.legend()
+    epochs = np.array([row.epoch for row in rows])
+    train = np.array([row.train[name] for row in rows])
+    val = np.array([row.val[name] for row in rows])
+    _draw_side(axes, epochs, train, _TRAIN, "training", 2)
+    _draw_side(axes, epochs, val, _VALIDATION, "validation", 3)
+    _scale(axes, np.concatenate([train, val]))
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))  # whole epochs
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.01 if len(rows) > _FEW else 0.05)
+    note = "line: running mean, faint: each epoch" if len(rows) > _FEW else None
+    axes.legend(frameon=False, title=note, title_fontsize=8, alignment="left")
     path = folder / f"train_val_{name}_seed_{seed}.png"
     with whole_file(path, recorded=True) as file:
-        figure.savefig(file, format="png")
+        figure.savefig(file, format="png", dpi=120)
     return path
+
+
+def _draw_side(
+    axes: Axes, epochs: Curve, values: Curve, colour: str, label: str, order: int
+) -> None:
+    """The values of one side of the split: all faint, their mean over neighbours strong."""
+    if len(values) <= _FEW:
+        axes.plot(epochs, values, "o-", color=colour, label=label, zorder=order, markersize=4)
+        return
+    axes.plot(epochs, values, color=colour, alpha=0.3, linewidth=0.7, zorder=order - 2)
+    axes.plot(epochs, smoothed(values), color=colour, linewidth=1.8, label=label, zorder=order)
+
+
+def smoothed(values: Curve) -> Curve:
+    """The mean of each value and its neighbours.
+
+    At the start, where losses fall, as many before as after; at the end those before are enough.
+    """
+    reach = max(1, round(len(values) * _WINDOW_SHARE))
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    place = np.arange(len(values))
+    before = np.minimum(reach, place)
+    after = np.minimum(before, place[::-1])
+    return (sums[place + after + 1] - sums[place - before]) / (before + after + 1)
+
+
+def _scale(axes: Axes, values: Curve) -> None:
+    """A log scale where the values are positive and span more than a decade."""
+    if values.min() <= 0 or values.max() / values.min() <= _DECADE:
+        return
+    axes.set_yscale("log")
+    few = values.max() / values.min() < _DECADE**_FEW_DECADES
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())

@@ -4,6 +4,7 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from job.whole_files import append_lines, whole_file
 
@@ -28,24 +29,28 @@ class Row:
 class Metrics:
     """The epochs so far; the file gets the new lines at most once a second."""
 
-    def __init__(self, path: Path | None, before: str = "") -> None:
-        """Start the log anew, with the lines that a state has.
-
-        path: None on processes that write no files
-        """
+    def __init__(self, path: Path | None) -> None:
+        """path: None on processes that write no files"""
         self._path = path
         self._waiting: list[str] = []
         self._written_at = time.monotonic()
-        self._lines = before.splitlines()
-        self.rows = [Row(**json.loads(line)) for line in self._lines]
-        if path is not None:
-            with whole_file(path) as file:
-                file.write(self.text.encode())
+        self._lines: list[str] = []
+        self.rows: list[Row] = []
 
-    @property
-    def text(self) -> str:
+    def state_dict(self) -> dict[str, Any]:
         """All lines so far."""
-        return "".join(f"{line}\n" for line in self._lines)
+        return {"lines": list(self._lines)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the lines of an earlier job; raises ValueError and TypeError for others."""
+        self._lines = list(state_dict["lines"])
+        self.rows = [Row(**json.loads(line)) for line in self._lines]
+
+    def rewrite(self) -> None:
+        """Start the file anew with the lines so far: it may have later ones than the state has."""
+        if self._path is not None:
+            with whole_file(self._path) as file:
+                file.write("".join(f"{line}\n" for line in self._lines).encode())
 
     def add(self, row: Row) -> None:
         """Take the line of an epoch."""

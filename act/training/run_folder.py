@@ -1,7 +1,8 @@
-"""The folder of a run: whose it is, whether this job may go on in it, whether it is finished.
+"""The folder of a run: whose it is, whether this job may resume it, whether it is finished.
 
-run.json says which flags and which dataset shape the result. It is written before anything else, so
-files of a run in a folder without it are of somebody else, and left alone.
+run.json holds the flags and the dataset that shape the result, and whether the run is finished. It
+is written before anything else, so files of a run in a folder without it are of somebody else, and
+left alone.
 """
 
 from collections.abc import Mapping
@@ -14,22 +15,23 @@ from act.training.state import STATE
 from job.errors import UsageError
 from job.flags import Flags
 from job.sections.data import Dataset
-from job.whole_files import read_json, write_json
+from job.whole_files import output_errors, read_json, write_json
 
 _WHICH = "run.json"
+_FINISHED = "finished"  # the field; runs of version 0.1.0 lack it
 _FORMAT = 1
 
 
 def check_folder(config: ResumeFlags, folder: Path) -> bool:
     """Whether the run that was asked for is finished there.
 
-    Raises UsageError when the folder holds another run, or one that must not be gone on with.
+    Raises UsageError when the folder holds another run, or one that must not be resumed.
     """
-    found = sorted(path.name for path in folder.glob("[!.]*") if path.name != "manifest.json")
-    if config.resume == "never" and found:
+    names = sorted(path.name for path in folder.glob("[!.]*") if path.name != "manifest.json")
+    if config.resume == "never" and names:
         raise UsageError(
-            f"--resume never: {folder} holds {found[0]}{' and more' * (len(found) > 1)}, expected "
-            f"an empty run folder; choose another --run_name, or go on with --resume auto",
+            f"--resume never: {folder} holds {names[0]}{' and more' * (len(names) > 1)}, expected "
+            f"an empty run folder; choose another --run_name, or resume it with --resume auto",
             code="run-differs",
         )
     which = _read(folder)
@@ -37,12 +39,32 @@ def check_folder(config: ResumeFlags, folder: Path) -> bool:
         _refuse_foreign(folder)
         return False
     _compare(folder, which["flags"], config.shaping())
-    # the state goes when all else is done: until then a run is gone on with, if only to its end
+    return _is_finished(folder, which)
+
+
+def _is_finished(folder: Path, which: Mapping[str, Any]) -> bool:
+    if _FINISHED in which:
+        return which[_FINISHED] is True
+    # before there was that field, a run was finished when it had removed its state
     return (folder / LAST).exists() and not (folder / STATE).exists()
 
 
-def claim(config: Flags, folder: Path, dataset: Dataset) -> None:
-    """Say whose the folder is; raises UsageError when its run is of another dataset.
+def mark_finished(folder: Path) -> None:
+    """Record that nothing of the run is left to do; raises OutputError when it cannot be."""
+    path = folder / _WHICH
+    with output_errors(path):
+        which = read_json(path)
+    write_json(path, which | {_FINISHED: True})
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the state of a finished run, which a kill may have left behind."""
+    with output_errors(folder / STATE):
+        (folder / STATE).unlink(missing_ok=True)
+
+
+def claim_folder(config: Flags, folder: Path, dataset: Dataset) -> None:
+    """Record whose the folder is; raises UsageError when its run is of another dataset.
 
     dataset: the manifest's section
     """
@@ -50,8 +72,8 @@ def claim(config: Flags, folder: Path, dataset: Dataset) -> None:
     which = _read(folder)
     if which is None:
         episodes = {"fingerprint": dataset.fingerprint, "lengths": lengths}
-        values = {"format": _FORMAT, "flags": config.shaping(), "dataset": episodes}
-        write_json(folder / _WHICH, values)
+        run = {"format": _FORMAT, "flags": config.shaping(), "dataset": episodes}
+        write_json(folder / _WHICH, run | {_FINISHED: False})
     elif which["dataset"]["fingerprint"] != dataset.fingerprint:
         before, now = which["dataset"]["lengths"], lengths
         change = f"{len(before)} episodes with {sum(before)} frames, now {len(now)} with {sum(now)}"
@@ -80,6 +102,8 @@ def _read(folder: Path) -> Any:
         which = read_json(path)
         if which["format"] != _FORMAT or not isinstance(which["flags"], dict):
             raise ValueError(f"format {which['format']!r}")
+        if not isinstance(which.get(_FINISHED, False), bool):
+            raise ValueError(f"{_FINISHED} is {which[_FINISHED]!r}")
         if not all(isinstance(length, int) for length in which["dataset"]["lengths"]):
             raise ValueError("lengths that are no numbers")
         if not isinstance(which["dataset"]["fingerprint"], str):

@@ -30,7 +30,9 @@ import torch
 
 from act.policies.statistics import load_stats, norm_stats, save_stats
 from act.policies.weights import load_weights, save
-from act.training.state import State, parse_state
+from act.training.best import Best
+from act.training.progress import Progress
+from act.training.state import Stateful, load_state, parse_state, state_of
 from convert.check.dataset import check
 from convert.episodes import convert_episodes
 from convert.plan import make_plan
@@ -211,7 +213,8 @@ def _episode(chance: random.Random, place: Path, apart: Apart) -> None:
 
 def _state(chance: random.Random, place: Path, _: Apart) -> None:
     with _refused():
-        parse_state(mutated(chance, _originals() / "state.ckpt"), place)
+        state = parse_state(mutated(chance, _originals() / "state.ckpt"), place)
+        load_state(state, _owners({}), place)
 
 
 def _weights(chance: random.Random, place: Path, _: Apart) -> None:
@@ -240,14 +243,20 @@ def _originals() -> Path:
     weights = {f"layer.{n}": torch.randn(3, 5) for n in range(8)}
     save(place / "policy_best.ckpt", weights)
     save_stats(place, norm_stats(open_episodes([place / "episode_0.hdf5"])))
-    state = State(
-        epoch=1, epoch_samples=2, step=3, samples=4, val={"loss": 1.0}, losses=torch.ones(2, 3),
-        norms=torch.ones(2), metrics="", best_epoch=0, best_loss=1.0, best_weights=weights,
-        policy=weights,
-        optimizer={"state": {0: {"step": torch.ones(())}}, "param_groups": [{"lr": 0.1}]},
-    )  # fmt: skip
-    save(place / "state.ckpt", vars(state))
+    save(place / "state.ckpt", state_of(_owners(weights)))
     return place
+
+
+def _owners(weights: dict[str, torch.Tensor]) -> dict[str, Stateful]:
+    """Of a state like a run's, with a step behind it."""
+    layer, best, progress = torch.nn.Linear(5, 3), Best(Path("best")), Progress(torch.device("cpu"))
+    optimizer = torch.optim.AdamW(layer.parameters())
+    layer(torch.ones(5)).sum().backward()
+    optimizer.step()
+    best.offer(0, 1.0, weights)
+    progress.val = {"loss": 1.0}
+    progress.add_step(4, torch.ones(3), torch.ones(()))
+    return {"policy": layer, "optimizer": optimizer, "progress": progress, "best": best}
 
 
 def mutated(chance: random.Random, path: Path) -> bytes:

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import torch
 
-from act.batches.loader import Batch, Loader, Pass
+from act.batches.batch import Batch
+from act.batches.loader import Loader, Pass
 from act.batches.sampler import Sampler
 from act.policies.statistics import norm_stats
 from episodes.episode_set import Episodes

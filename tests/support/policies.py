@@ -1,14 +1,12 @@
 """A policy of a few thousand weights, and a batch for it."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from act.batches.batch import Samples
 from act.network.act import ACT
 from act.policies.act import ACTPolicy
-from act.policies.policy import Policy
 
 TINY: dict[str, Any] = {
     "qpos_dim": 5,
@@ -21,26 +19,12 @@ TINY: dict[str, Any] = {
 }
 
 
-@dataclass
-class Batch:
-    """The inputs of `losses`, in its order."""
-
-    qpos: Tensor
-    image: Tensor
-    actions: Tensor
-    is_pad: Tensor
-    eps: Tensor
-
-    def losses(self, policy: Policy) -> dict[str, Tensor]:
-        return policy.losses(self.qpos, self.image, self.actions, self.is_pad, self.eps)
-
-
-def tiny_batch(image_size: tuple[int, int] = (32, 64)) -> Batch:
+def tiny_batch(image_size: tuple[int, int] = (32, 64)) -> Samples:
     random = torch.Generator().manual_seed(0)
-    return Batch(
+    return Samples(
         qpos=torch.randn(2, 5, generator=random),
         image=torch.randint(0, 256, (2, 2, *image_size, 3), dtype=torch.uint8, generator=random),
-        actions=torch.randn(2, 7, 3, generator=random),
+        action=torch.randn(2, 7, 3, generator=random),
         is_pad=torch.arange(7) >= torch.tensor([[7], [3]]),
         eps=torch.randn(2, 32, generator=random),
     )

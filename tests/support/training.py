@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from act.processes.group import Group
+from act.training.data import open_data
 from act.training.loop import train
-from act.training.setup import Run, prepare
+from act.training.setup import prepare
+from act.training.training_run import TrainingRun
 from job.errors import OutputError
 from job.manifest import Manifest
 from lerobot_to_act import JobFlags
@@ -18,12 +20,11 @@ from tests.support.episodes import write_episodes
 COMPARED = ("policy_last.ckpt", "policy_best.ckpt", "policy_epoch_0_seed_0.ckpt")
 
 
-def prepared(tmp_path: Path, **flags: Any) -> Run:
+def prepared(tmp_path: Path, **flags: Any) -> TrainingRun:
     config = make_config(tmp_path, **({"batch_size": 1, "chunk_size": 5} | flags))
     paths = write_episodes(tmp_path / "episodes", "raw")
-    return prepare(
-        config, paths, tmp_path / "run", Manifest(tmp_path / "m.json", config.resolved()), Group()
-    )
+    manifest = Manifest(tmp_path / "m.json", config.resolved())
+    return prepare(config, open_data(paths, ()), tmp_path / "run", manifest, Group())
 
 
 def same(one: list[dict[str, Any]], other: list[dict[str, Any]], tolerance: float = 1e-5) -> bool:

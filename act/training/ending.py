@@ -1,0 +1,69 @@
+"""What a run leaves: its state when it must end early, its results when it is done."""
+
+from act.policies.weights import copy_weights, save_weights
+from act.processes.group import Ask
+from act.training.checkpoints import LAST, epoch_path, run_files
+from act.training.curves import draw_curves
+from act.training.losses import LossRecord, are_finite, mean_norm
+from act.training.plan import training_section
+from act.training.run_folder import mark_finished
+from act.training.training_run import TrainingRun
+
+
+def save_or_stop(run: TrainingRun, record: LossRecord | None = None) -> None:
+    """Save the state when it is time; when the run was asked to end, also raise Interrupted.
+
+    Every process does so before the same step. record: the losses of the pass so far
+    """
+    ask = run.group.poll(run.saver.is_due)
+    if ask is Ask.NOTHING:
+        return
+    if record is not None:  # a state that had diverged would be of no use
+        record.check()
+        if run.progress.norms:
+            mean_norm(run.progress.norms, run.progress.epoch)
+    save_state(run, beside=ask is Ask.SAVE)
+    if ask is Ask.STOP:
+        list_artifacts(run)
+        run.group.wait()  # torchrun would end the one that writes as soon as another has left
+        raise run.group.interruption()
+
+
+def save_state(run: TrainingRun, beside: bool) -> None:
+    """Save the state, at the same step on every process."""
+    run.progress.gather_losses(run.group)
+    run.saver.save(beside)
+
+
+def save_last_step(run: TrainingRun) -> None:
+    """Save what the last whole step left, by a process that does not get to its next one."""
+    if run.group.size > 1:  # the losses are spread; but a state may be half written
+        run.saver.settle()
+    elif are_finite(run.progress.losses) and are_finite(run.progress.norms):
+        run.saver.save(beside=False)
+
+
+def list_artifacts(run: TrainingRun) -> None:
+    """Put everything so far on disk and into the manifest, however the run ends."""
+    if not run.group.is_first:
+        return
+    run.metrics.flush()
+    run.best.flush()
+    for path in run_files(run.folder):
+        run.manifest.add_artifact(path)
+    run.manifest.set("training", training_section(run))
+
+
+def write_results(run: TrainingRun) -> None:
+    """What upstream leaves at the end: the best weights twice, the curves, the last weights."""
+    if not run.group.is_first:
+        return
+    assert run.best.epoch is not None
+    run.metrics.flush()
+    run.best.copy_to(epoch_path(run.folder, run.best.epoch, run.config.seed))
+    draw_curves(run.folder, run.metrics.rows, run.policy.loss_titles, run.config.seed)
+    save_weights(run.folder / LAST, copy_weights(run.policy.state_dict()))
+    # The manifest says first that the job is completed, then run.json that the run is finished:
+    # a kill in between leaves a state that has nothing to train. Without it nobody needs the state.
+    run.manifest.afterwards(lambda: mark_finished(run.folder))
+    run.manifest.afterwards(run.saver.remove)

@@ -1,0 +1,66 @@
+"""Everything that one training run is made of."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from act.batches.loader import Loader
+from act.policies.policy import Policy
+from act.processes.group import Group
+from act.training.best import Best
+from act.training.checkpoints import snapshot_epochs
+from act.training.data import TrainingData
+from act.training.flags import TrainingFlags
+from act.training.metrics import Metrics
+from act.training.progress import Progress
+from act.training.saver import Saver
+from job.manifest import Manifest
+
+
+@dataclass
+class TrainingRun:
+    """What one training run is made of."""
+
+    config: TrainingFlags
+    folder: Path
+    manifest: Manifest
+    data: TrainingData
+    group: Group
+    device: torch.device
+    policy: Policy
+    backbone_sha256: str | None  # of its pretrained weights; None: it starts at random
+    network: nn.Module  # the policy's losses, compiled and spread over processes as asked for
+    optimizer: torch.optim.AdamW
+    loader: Loader
+    metrics: Metrics
+    best: Best
+    saver: Saver
+    progress: Progress
+    resumed_from_step: int | None  # None: the run starts here
+
+    @property
+    def snapshots(self) -> range:
+        """The epochs whose weights are kept."""
+        return snapshot_epochs(self.config.epochs, self.config.keep_checkpoints)
+
+    @property
+    def batch_size(self) -> int:
+        """Samples of a step that is full, all processes together."""
+        return global_batch(self.config, self.group)
+
+    @property
+    def effective_batch(self) -> int:
+        """Samples of a step: an epoch has one of each training episode, not more."""
+        return min(self.batch_size, len(self.data.train_episodes))
+
+    @property
+    def epoch_steps(self) -> int:
+        """Steps of an epoch."""
+        return -(-len(self.data.train_episodes) // self.batch_size)
+
+
+def global_batch(config: TrainingFlags, group: Group) -> int:
+    """`--batch_size` is of all processes together, or of each one, as `--batch_mode` says."""
+    return config.batch_size * (group.size if config.batch_mode == "fixed_per_gpu" else 1)

@@ -22,7 +22,7 @@ from job.command import close_terminal, log_to_terminal, refuse, run, tell
 from job.command_line import OneLineParser, add_flags, given_output, make, nearest
 from job.departures import DEPARTURES
 from job.errors import AlreadyDone, UsageError
-from job.machine import end_with_parent
+from job.machine import end_with_parent, limit_threads
 from job.manifest import Manifest
 from job.ranks import in_group, leave_exit_code, leave_interrupted, processes_to_start, rank
 from job.version import shown_version
@@ -104,6 +104,7 @@ def _train(argv: list[str]) -> int:
         from act.processes.torchrun import launch
 
         return launch(flags.output, Path(__file__), argv, count)
+    limit_threads()
     if in_group():
         end_with_parent(signal.SIGTERM)
     if flags.max_hours:

@@ -23,6 +23,7 @@ from job.command import log_to_terminal, run, tell
 from job.command_line import OneLineParser, add_flags, make
 from job.errors import AlreadyDone, DatasetError, UsageError
 from job.flags import flag, required
+from job.machine import limit_threads
 from job.manifest import Manifest
 from job.ranks import rank
 from job.run_flags import OutputFlags, TaskFlags
@@ -63,6 +64,7 @@ def main() -> int:
         refuse_inside(flags.output, flags.input)
     except UsageError as error:
         return tell(error)
+    limit_threads()
     manifest = Manifest(flags.output / "manifest.json", flags.resolved(), shown=rank() == 0)
     return run(manifest, partial(train_here, flags))
 

@@ -55,9 +55,34 @@ def local_processes() -> int:
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
-def cores_each() -> int:
-    """Cores for each of the processes of this run on this machine."""
-    return max(1, cpu_count() // local_processes())
+def cores_each(processes: int | None = None) -> int:
+    """Cores for each of the processes of this run on this machine, `processes` if not yet there."""
+    return max(1, cpu_count() // (processes or local_processes()))
+
+
+def limit_threads(processes: int | None = None) -> None:
+    """Have torch use the cores of this process only, and not spin on them while it waits.
+
+    Called before torch is imported: OpenMP reads its variables once. By itself it starts a thread
+    for each core of the host where a container has a quota of two, and threads that wait spin,
+    which takes the cores from other work and from the thread they wait for. What the user set is
+    kept. GNU's OpenMP, which torch brings along, does not spin with the passive policy.
+
+    processes: how many this one will start for the run, which take its environment over
+    """
+    threads = min(_physical_cores(), cpu_count()) // (processes or local_processes())
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, threads)))
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def _physical_cores() -> int:
+    """Cores of the affinity, two hardware threads of one core counted once, as torch does."""
+    topology = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+    cores = {
+        " ".join(_read_words(Path(topology.format(cpu)))) or str(cpu)
+        for cpu in os.sched_getaffinity(0)
+    }
+    return len(cores)
 
 
 def memory_bytes() -> int:

@@ -20,7 +20,7 @@ from torch.distributed.run import parse_args, run
 
 from job import signals
 from job.errors import EXIT_BUG, EXIT_DONE, Interrupted, JobError, OutputError, first_line
-from job.machine import cpu_count
+from job.machine import limit_threads
 from job.manifest import ended
 from job.ranks import ATTEMPT, EXIT_FOLDER, on_several_machines
 from job.sections.whole import Whole
@@ -37,7 +37,7 @@ def launch(output: Path, program: Path, argv: Sequence[str], count: int) -> int:
     flags = ["--nproc-per-node", str(count), "--signals-to-handle", _SIGNALS]
     # by address: a container without a network cannot look up its own name
     flags += [] if on_several_machines() else ["--standalone", "--local-addr", "127.0.0.1"]
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cpu_count() // count)))
+    limit_threads(count)
     os.environ[ATTEMPT] = attempt = uuid.uuid4().hex
     try:
         with tempfile.TemporaryDirectory() as folder:

@@ -1,0 +1,51 @@
+"""How many threads a job lets torch use, in processes that import torch after it was decided."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.support.commands import arguments, run_python
+from tests.support.paths import SMALL
+
+# Its own OMP_NUM_THREADS, cores and quota; then the rest of its command line as a job.
+PROGRAM = """
+import os, sys
+from pathlib import Path
+threads, cores, cgroup, *argv = sys.argv[1:]
+os.environ.pop("OMP_NUM_THREADS")
+if threads:
+    os.environ["OMP_NUM_THREADS"] = threads
+if cores:
+    os.sched_setaffinity(0, {int(cores)})
+from job import machine
+machine._CGROUP = Path(cgroup)
+if argv:
+    from lerobot_to_act import main
+    assert main(argv) == 0
+else:
+    machine.limit_threads()
+import torch
+print(torch.get_num_threads(), os.environ["OMP_NUM_THREADS"], os.environ["OMP_WAIT_POLICY"])
+"""
+
+
+def threads_of(cgroup: Path, *argv: str, chosen: str = "", core: str = "") -> str:
+    """torch's number of threads, the number it was given, and how they wait."""
+    done = run_python("-c", PROGRAM, chosen, core, cgroup, *argv)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_a_job_trains_with_the_cores_it_has(tmp_path: Path) -> None:
+    core = str(min(os.sched_getaffinity(0)))
+    argv = arguments(tmp_path / "output", input=SMALL / "v30_av1", num_epochs=1)
+    assert threads_of(tmp_path, *argv, core=core) == "1 1 passive"
+
+
+def test_the_quota_counts_and_the_user_counts_more(tmp_path: Path) -> None:
+    """torch itself reads the affinity alone."""
+    (tmp_path / "cpu.max").write_text("100000 100000\n")
+    assert threads_of(tmp_path) == "1 1 passive"
+    assert threads_of(tmp_path, chosen="3").endswith(" 3 passive")  # of which MKL takes some

@@ -8,9 +8,11 @@ import re
 import signal
 from pathlib import Path
 
+from job.cgroups import Cgroups, read_words
+
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # malloc.h
 _PR_SET_PDEATHSIG = 1  # prctl.h
-_CGROUP = Path("/sys/fs/cgroup")
+_OWN_CGROUPS = Cgroups()
 
 
 def keep_freed_memory() -> None:
@@ -37,17 +39,10 @@ def kill_before_others(pid: int) -> None:
         Path(f"/proc/{pid}/oom_score_adj").write_text("1000")  # the most
 
 
-def cpu_count() -> int:
-    """Cores that this process may use: its affinity and the container's quota."""
+def cpu_count(cgroups: Cgroups = _OWN_CGROUPS) -> int:
+    """Cores that this process may use: its affinity and the quota of its cgroups."""
     cores = len(os.sched_getaffinity(0))
-    quota = _read_words(_CGROUP / "cpu.max") or [  # cgroup v1 has a file for each
-        word
-        for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")
-        for word in _read_words(_CGROUP / "cpu" / name)
-    ]
-    if len(quota) == 2 and quota[0] not in ("max", "-1"):
-        cores = min(cores, max(1, int(quota[0]) // int(quota[1])))
-    return cores
+    return min(cores, cgroups.cores() or cores)
 
 
 def local_processes() -> int:
@@ -60,7 +55,7 @@ def cores_each(processes: int | None = None) -> int:
     return max(1, cpu_count() // (processes or local_processes()))
 
 
-def limit_threads(processes: int | None = None) -> None:
+def limit_threads(processes: int | None = None, cgroups: Cgroups = _OWN_CGROUPS) -> None:
     """Have torch use the cores of this process only, and not spin on them while it waits.
 
     Called before torch is imported: OpenMP reads its variables once. By itself it starts a thread
@@ -70,7 +65,7 @@ def limit_threads(processes: int | None = None) -> None:
 
     processes: how many this one will start for the run, which take its environment over
     """
-    threads = min(_physical_cores(), cpu_count()) // (processes or local_processes())
+    threads = min(_physical_cores(), cpu_count(cgroups)) // (processes or local_processes())
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, threads)))
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
@@ -79,18 +74,17 @@ def _physical_cores() -> int:
     """Cores of the affinity, two hardware threads of one core counted once, as torch does."""
     topology = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
     cores = {
-        " ".join(_read_words(Path(topology.format(cpu)))) or str(cpu)
+        " ".join(read_words(Path(topology.format(cpu)))) or str(cpu)
         for cpu in os.sched_getaffinity(0)
     }
     return len(cores)
 
 
-def memory_bytes() -> int:
-    """Memory that this process may use: the container's limit counts, not the host's."""
+def memory_bytes(cgroups: Cgroups = _OWN_CGROUPS) -> int:
+    """Memory that this process may use: the limit of its cgroups counts, not only the host's."""
     host = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limits = [_CGROUP / "memory.max", _CGROUP / "memory/memory.limit_in_bytes"]
-    words = [word for path in limits for word in _read_words(path) if word.isdigit()]
-    return min([host, *map(int, words)])
+    limit = cgroups.memory_bytes()
+    return host if limit is None else min(host, limit)
 
 
 def processor_name() -> str:
@@ -101,21 +95,9 @@ def processor_name() -> str:
     return platform.machine()
 
 
-def free_memory_bytes() -> int:
-    """Memory that is left: of the machine, and of the container's limit, its page cache aside."""
+def free_memory_bytes(cgroups: Cgroups = _OWN_CGROUPS) -> int:
+    """Memory that is left: of the machine, and of the limit of its cgroups, page cache aside."""
     meminfo = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    free = int(meminfo["MemAvailable"].split()[0]) << 10
-    for folder, name in (("", "memory.current"), ("memory", "memory.usage_in_bytes")):  # v2, v1
-        used = _read_words(_CGROUP / folder / name)
-        if used:
-            stat = _read_words(_CGROUP / folder / "memory.stat")
-            cache = int(stat[stat.index("inactive_file") + 1])
-            free = min(free, memory_bytes() - int(used[0]) + cache)
-    return free
-
-
-def _read_words(path: Path) -> list[str]:
-    try:
-        return path.read_text().split()
-    except OSError:
-        return []
+    host = int(meminfo["MemAvailable"].split()[0]) << 10
+    left = cgroups.free_memory_bytes()
+    return host if left is None else min(host, left)

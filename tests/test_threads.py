@@ -18,13 +18,13 @@ if threads:
     os.environ["OMP_NUM_THREADS"] = threads
 if cores:
     os.sched_setaffinity(0, {int(cores)})
-from job import machine
-machine._CGROUP = Path(cgroup)
 if argv:
     from lerobot_to_act import main
     assert main(argv) == 0
 else:
-    machine.limit_threads()
+    from job.cgroups import Cgroups
+    from job.machine import limit_threads
+    limit_threads(cgroups=Cgroups(Path(cgroup)))
 import torch
 print(torch.get_num_threads(), os.environ["OMP_NUM_THREADS"], os.environ["OMP_WAIT_POLICY"])
 """

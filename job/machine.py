@@ -89,10 +89,23 @@ def memory_bytes(cgroups: Cgroups = _OWN_CGROUPS) -> int:
 
 def processor_name() -> str:
     """The processor as the kernel names it."""
+    found = re.search(r"model name\s*: (.+)", _cpuinfo())
+    return found[1] if found else platform.machine()
+
+
+def multiplies_bf16(cpuinfo: str | None = None) -> bool:
+    """Whether the processor has instructions for products of bf16; True where nobody knows.
+
+    cpuinfo: that of the kernel by default, which names them `flags`, or `Features` on ARM
+    """
+    names = re.search(r"(?:flags|Features)\s*: (.+)", _cpuinfo() if cpuinfo is None else cpuinfo)
+    return not names or bool({"avx512_bf16", "amx_bf16", "bf16"} & set(names[1].split()))
+
+
+def _cpuinfo() -> str:
     with contextlib.suppress(OSError):  # not Linux
-        if found := re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text()):
-            return found[1]
-    return platform.machine()
+        return Path("/proc/cpuinfo").read_text()
+    return ""
 
 
 def free_memory_bytes(cgroups: Cgroups = _OWN_CGROUPS) -> int:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from act.processes.compilation import check_compiler
+from act.training.loop import check_ready
 from job.errors import UsageError
 from tests.support.commands import make_config
 
@@ -39,3 +40,29 @@ def test_a_folder_that_nothing_may_be_loaded_from_is_said(
         check_compiler(make_config(tmp_path, compile="on"), CPU)
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "has"),
+    [
+        ("flags\t\t: fpu sse avx2 avx512f avx512_bf16\n", True),
+        ("flags\t\t: fpu amx_bf16 avx512_bf16 amx_tile\n", True),
+        ("Features\t: fp asimd i8mm bf16\n", True),
+        ("model name\t: AMD EPYC\nflags\t\t: fpu sse avx2\n", False),
+        ("", True),  # not Linux: nobody knows
+    ],
+)
+def test_bf16_on_a_cpu_that_emulates_it_is_warned_of(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    cpuinfo: str,
+    has: bool,
+) -> None:
+    monkeypatch.setattr("job.machine._cpuinfo", lambda: cpuinfo)
+    assert not check_ready(make_config(tmp_path, precision="auto"), tmp_path / "run")
+    assert not caplog.records
+    assert not check_ready(make_config(tmp_path, precision="bf16"), tmp_path / "run")
+    assert [record.message[:34] for record in caplog.records] == (
+        [] if has else ["--precision bf16 is 5 to 7 times s"]
+    )

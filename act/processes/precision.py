@@ -1,9 +1,14 @@
 """In which precision the network is computed."""
 
+import logging
+
 import torch
 
 from act.processes.flags import MachineFlags
 from job.errors import UsageError
+from job.machine import multiplies_bf16, processor_name
+
+logger = logging.getLogger("act")
 
 
 def resolved_precision(config: MachineFlags, device: torch.device) -> str:
@@ -17,3 +22,13 @@ def resolved_precision(config: MachineFlags, device: torch.device) -> str:
     if config.precision == "auto":
         return "tf32" if device.type == "cuda" else "fp32"
     return config.precision
+
+
+def warn_if_emulated(precision: str, device: torch.device) -> None:
+    """Warn of bf16 on a CPU that has no instructions for it."""
+    if precision == "bf16" and device.type == "cpu" and not multiplies_bf16():
+        logger.warning(
+            "--precision bf16 is 5 to 7 times slower than fp32 on this CPU (%s), which has no "
+            "instructions for bf16 (found neither avx512_bf16 nor amx_bf16); use --precision fp32",
+            processor_name(),
+        )

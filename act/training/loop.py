@@ -18,7 +18,7 @@ from act.policies.weights import copy_weights, read_backbone, save_weights
 from act.processes.compilation import check_compiler
 from act.processes.device import choose_device
 from act.processes.group import Group
-from act.processes.precision import resolved_precision
+from act.processes.precision import resolved_precision, warn_if_emulated
 from act.training.checkpoints import epoch_path
 from act.training.curves import draw_curves
 from act.training.data import open_data
@@ -54,7 +54,7 @@ def check_ready(config: TrainingFlags, folder: Path) -> bool:
     if check_folder(config, folder):
         return True
     device = choose_device(config.device)
-    resolved_precision(config, device)
+    warn_if_emulated(resolved_precision(config, device), device)
     check_compiler(config, device)
     read_backbone(config.backbone_weights)
     return False

@@ -21,7 +21,7 @@ logger = logging.getLogger("act")
 
 Job = Callable[[Manifest], None]
 
-_IN_DOCKER = Path("/.dockerenv")
+IN_IMAGE = "LEROBOT_TO_ACT_IMAGE"  # the Dockerfile sets it, in our image alone
 
 
 def run(manifest: Manifest, job: Job, beside_others: bool = False) -> int:
@@ -31,7 +31,7 @@ def run(manifest: Manifest, job: Job, beside_others: bool = False) -> int:
     beside_others: other jobs may write files of their own to the folder at the same time
     """
     folder = manifest.path.parent
-    _warn_unless_mounted(folder)
+    warn_unless_mounted(folder)
     alone = only_job(folder, beside_others)
     try:
         with alone if rank() == 0 else contextlib.nullcontext():
@@ -40,16 +40,24 @@ def run(manifest: Manifest, job: Job, beside_others: bool = False) -> int:
         return tell(error)
 
 
-def _warn_unless_mounted(output: Path) -> None:
-    """In Docker a forgotten mount is a folder like any other, and goes with the container."""
-    within = (output.absolute(), *output.absolute().parents[:-1])
-    if _IN_DOCKER.exists() and not any(place.is_mount() for place in within):
+def warn_unless_mounted(output: Path) -> None:
+    """In our image a forgotten mount is a folder like any other, and goes with the container."""
+    if os.environ.get(IN_IMAGE) and _is_on_root(output):
         logger.warning(
             "%s is no mount: what is written there goes with the container; expected "
             "docker run -v FOLDER:%s",
             output,
             output,
         )
+
+
+def _is_on_root(path: Path) -> bool:
+    """Whether the path, which need not be there yet, is on the container's own file system."""
+    with contextlib.suppress(OSError):  # a folder that may not be read is reported elsewhere
+        places = (path.absolute(), *path.absolute().parents)
+        nearest = next(place for place in places if place.exists())
+        return nearest.stat().st_dev == Path("/").stat().st_dev
+    return False
 
 
 def _run(manifest: Manifest, job: Job) -> int:

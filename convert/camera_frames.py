@@ -1,6 +1,5 @@
 """The frames of an episode's cameras, wherever they lie, in the size that is wanted."""
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +9,9 @@ from convert.lerobot.image import ImageReader
 from convert.lerobot.video import VideoReader
 from convert.resize import resize_area
 from convert.sources import Source
+from convert.windows import check_window
 from episodes.reader import Frame
 from job.errors import DatasetError
-
-logger = logging.getLogger("act")
 
 
 class CameraReaders:
@@ -102,22 +100,5 @@ def _recorded_frames(source: Source, camera: Camera, readers: CameraReaders) -> 
     if span is None:
         yield from readers.images(source, camera.key).frames(episode.index, episode.length)
         return
-    where = f"{span.path}: camera {camera.key!r} of {source}"
-    if span.window is not None and span.window < episode.length:
-        raise DatasetError(
-            f"{where} has {span.window} frames in its window and {episode.length} rows in the "
-            f"table, expected as many; frames were dropped while recording, and which ones cannot "
-            f"be known; leave the episode out or record it again",
-            code="video-window-short",
-        )
-    reader = readers.video(source, camera.key)
-    yield from reader.frames(span.first, episode.length)
-    longer = reader.has_more() if span.window is None else span.window > episode.length
-    if longer:
-        logger.warning(
-            "%s has more frames than its table has rows (%d); the first %d are the recorded take, "
-            "the rest is left out",
-            where,
-            episode.length,
-            episode.length,
-        )
+    check_window(episode, camera.key, refuse)
+    yield from readers.video(source, camera.key).frames(span.first, episode.length)

@@ -13,6 +13,7 @@ _SCHEDULERS = (
     ("AWS Batch", "AWS_BATCH_JOB_ARRAY_INDEX", "AWS_BATCH_JOB_ARRAY_SIZE", None),
     ("Slurm", "SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN"),
 )
+RANGES = "episode numbers and half-open ranges, like 0:40,55"
 _RANGE = re.compile(r"(\d{1,9})(?::(\d{1,9}))?")
 
 
@@ -34,19 +35,17 @@ WHOLE = Shard(0, 1)
 def parse_ranges(text: str) -> tuple[range, ...]:
     """`0:40,55` as ranges: 0 to 39, and 55; `all` and `none` as ().
 
-    Raises ValueError for anything else.
+    Raises ValueError for anything else, with what was expected.
     """
     if text in ("all", "none"):
         return ()
     ranges = []
     for part in text.split(","):
         match = _RANGE.fullmatch(part.strip())
-        if not match:
-            raise ValueError(f"{part!r} is neither a number nor FIRST:END")
-        first = int(match[1])
-        end = int(match[2]) if match[2] else first + 1
+        first = int(match[1]) if match else 0
+        end = int(match[2] or first + 1) if match else 0
         if end <= first:
-            raise ValueError(f"{part!r} is empty")
+            raise ValueError(RANGES)
         ranges.append(range(first, end))
     return tuple(ranges)
 

@@ -21,7 +21,7 @@ from convert.choice import WHOLE, Shard
 from convert.findings import refuse
 from convert.flags import ConversionFlags, DataFlags, RecordingFlags
 from convert.lerobot.file import tell_opened
-from convert.lerobot.table import read_episode
+from convert.lerobot.table import check_row_count, read_episode
 from convert.plan import Dims, Plan, forget_digests, make_plan, plan_fingerprint
 from convert.room import check_disk, check_memory, needed_bytes
 from convert.sources import NOTHING, LeftOut, Source
@@ -230,17 +230,12 @@ def _read_vectors(plan: Plan, source: Source) -> dict[str, FloatArray]:
 
 def _check_shape(source: Source, dims: Dims, vectors: FloatArray) -> None:
     rows, width = vectors.shape
-    where, episode = f"{source.episode.table_path}: {source}", source.episode
-    if rows != episode.length:
-        raise DatasetError(
-            f"{where} has {rows} rows, expected {episode.length} as its metadata says; rows are "
-            f"missing or the metadata is of another recording",
-            code="table-rows",
-        )
+    episode = source.episode
+    check_row_count(episode.table_path, episode.index, rows, episode.length, refuse)
     if width != len(dims.names):
         raise DatasetError(
-            f"{where} has {width} values in {dims.key!r}, expected {len(dims.names)} as in the "
-            f"first episode; leave the episode out",
+            f"{episode.table_path}: {source} has {width} values in {dims.key!r}, expected "
+            f"{len(dims.names)} as in the first episode; leave the episode out",
             code="vector-width",
         )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from convert.choice import parse_ranges
+from convert.choice import chosen, parse_ranges
 from episodes.flags import ChunkFlags, EpisodeFlags
 from job.bounds import at_least, distinct, percent, some_text
 from job.errors import UsageError
@@ -16,8 +16,8 @@ from job.run_flags import OutputFlags, RunFlags, TaskFlags
 def _ranges(value: str) -> str | None:
     try:
         parse_ranges(value)
-    except ValueError:
-        return "episode numbers and half-open ranges, like 0:40,55"
+    except ValueError as error:
+        return str(error)
     return None
 
 
@@ -68,8 +68,12 @@ class RecordingFlags(EpisodeFlags, TaskFlags):
     @property
     def selects_episodes(self) -> bool:
         """Whether less than every episode is asked for."""
-        asked = (self.episodes, self.exclude_episodes, self.max_episodes)
-        return asked != ("all", "none", 0)
+        ranges = parse_ranges(self.episodes) + parse_ranges(self.exclude_episodes)
+        return bool(ranges) or self.max_episodes > 0
+
+    def wants(self, number: int) -> bool:
+        """Whether `--episodes` and `--exclude_episodes` ask for the episode of that number."""
+        return chosen(number, parse_ranges(self.episodes), parse_ranges(self.exclude_episodes))
 
     @property
     def is_sim(self) -> bool:

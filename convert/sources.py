@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from convert.choice import chosen, parse_ranges
 from convert.findings import Add, Finding, refuse
 from convert.flags import RecordingFlags
 from convert.lerobot.dataset import Dataset, Episode, is_dataset, read_dataset
@@ -70,8 +69,7 @@ def read_sources(
     wanted = [
         source
         for number, source in _numbered(datasets)
-        if _is_wanted(config, number)
-        and (source.dataset.root, source.episode.index) not in left_out
+        if config.wants(number) and (source.dataset.root, source.episode.index) not in left_out
     ]
     empty = [source for source in wanted if source.episode.length < 1]
     for source in empty:
@@ -104,8 +102,3 @@ def _numbered(datasets: Sequence[Dataset]) -> Iterator[tuple[int, Source]]:
             yield offset + episode.index, Source(dataset, episode)
         indices = (episode.index for episode in dataset.episodes)
         offset += max(max(indices, default=-1) + 1, dataset.total_episodes)
-
-
-def _is_wanted(config: RecordingFlags, number: int) -> bool:
-    only, without = parse_ranges(config.episodes), parse_ranges(config.exclude_episodes)
-    return chosen(number, only, without)

@@ -17,10 +17,15 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from convert.lerobot.file import check_file, tell
-from convert.lerobot.video import limit_pixels, open_video
+from convert.lerobot.video import (
+    MAX_OFF_GRID,
+    counts_from_zero,
+    limit_pixels,
+    off_grid,
+    open_video,
+)
 from job.errors import DatasetError
 
-_MAX_OFF_GRID = 0.25  # frames; as in convert/lerobot/video.py
 _TELL_EVERY = 1024  # packets
 _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
 
@@ -76,13 +81,10 @@ def _look(
     frame = _first_frame(container, stream, path)
     time_base = stream.time_base or Fraction(1)
     start = stream.start_time or 0
-    # a container that starts late: absolute timestamps in the dataset, or relative to its start
-    start_ordinal = round(start * time_base * fps)
-    absolute = start != 0 and file_first != 0 and start_ordinal == file_first
     shown, listed = _places(container, stream, path)
     places = shown * float(time_base * fps)
     ordinals = _on_grid(places - places.min(), stream, path, fps)
-    first = start_ordinal if absolute else 0
+    first = file_first if counts_from_zero(start * time_base, fps, file_first) else 0
     gray = frame.reformat(format="gray").to_ndarray()
     return Probe(
         path=path,
@@ -186,15 +188,8 @@ def _on_grid(
 ) -> NDArray[np.int64]:
     ordinals = np.rint(places).astype(np.int64)
     off = np.abs(places - ordinals)
-    if off.max() >= _MAX_OFF_GRID:
-        worst = int((off >= _MAX_OFF_GRID).argmax())
-        rate = float(stream.average_rate or 0)
-        raise _refusal(
-            path, "video-rate",
-            f"frame {worst} is shown at {places[worst] / float(fps):.4f} s, which is "
-            f"{places[worst]:.2f} frames at {float(fps):g} fps, expected a whole number; the "
-            f"file's own rate is {rate:g} fps; re-encode it to constant {float(fps):g} fps",
-        )  # fmt: skip
+    if off.max() >= MAX_OFF_GRID:
+        raise off_grid(path, stream, float(places[(off >= MAX_OFF_GRID).argmax()]), fps)
     return np.unique(ordinals)
 
 

@@ -4,6 +4,7 @@ from convert.check.camera_file import CameraFile, leftover_folder
 from convert.check.probe import Probe
 from convert.findings import Report
 from convert.lerobot.dataset import Dataset, Episode, VideoSpan
+from convert.windows import check_window
 
 
 def check_spans(dataset: Dataset, file: CameraFile, seen: Probe, report: Report) -> None:
@@ -66,24 +67,17 @@ def _check_window(
     file: CameraFile, episode: Episode, span: VideoSpan, seen: Probe, report: Report
 ) -> None:
     """v3: the metadata says where in the file the episode lies."""
-    window, length, end = span.window or 0, episode.length, span.first + episode.length
-    counts = f"its window has {window} frames, the table has {length} rows"
-    if window < length:
-        what = (
-            f"{counts}, expected as many; frames were dropped while recording, and which ones "
-            f"cannot be known; leave the episode out or record it again"
-        )
-        report.add(file.error("video-window-short", what, episode.index))
-    elif span.first < seen.first or end > seen.end:
+    end = span.first + episode.length
+    inside = seen.first <= span.first and end <= seen.end
+    if inside or (span.window or 0) < episode.length:
+        check_window(episode, file.key, report.add)
+    else:
         what = (
             f"its window is frames {span.first} to {end - 1}, the file has {seen.first} to "
             f"{seen.end - 1}, expected the window inside the file; where the frames are is "
             f"unknown; leave the episode out, or merge or record the dataset again"
         )
         report.add(file.error("video-window-outside", what, episode.index))
-    elif window > length:
-        what = f"{counts}; the first {length} are the recorded take, the rest is left out"
-        report.add(file.warning("video-window-long", what, episode.index))
 
 
 def _check_overlaps(file: CameraFile, report: Report) -> None:

@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from convert.findings import Report, error, warning
+from convert.findings import Report, warning
 from convert.lerobot.dataset import Dataset, Episode
 from convert.lerobot.episode_list import NOT_FOUND
-from convert.lerobot.table import episode_vectors, read_columns, split_episodes
+from convert.lerobot.table import check_row_count, episode_vectors, read_columns, split_episodes
 from job import signals
 from job.errors import DatasetError
 
@@ -74,13 +74,7 @@ def _check_table(
     rows = []
     for episode in episodes:
         count = by_index[episode.index].num_rows if episode.index in by_index else 0
-        if count != episode.length:
-            what = (
-                f"has {count} rows, expected {episode.length} as its metadata says; rows are "
-                f"missing or the metadata is of another recording"
-            )
-            report.add(error("table-rows", path, what, episode=episode.index))
-        else:
+        if check_row_count(path, episode.index, count, episode.length, report.add):
             rows.append(_check_rows(dataset, path, episode, by_index[episode.index], keys, report))
     return rows
 

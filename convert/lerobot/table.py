@@ -62,6 +62,17 @@ def _episode_table(path: Path, episode: int, keys: Sequence[str]) -> pa.Table:
         )
 
 
+def check_row_count(path: Path, episode: int, found: int, expected: int, add: Add) -> bool:
+    """Whether an episode has as many rows as its metadata says; adds an error where not."""
+    if found != expected:
+        what = (
+            f"has {found} rows, expected {expected} as its metadata says; rows are missing or the "
+            f"metadata is of another recording"
+        )
+        add(error("table-rows", path, what, episode=episode))
+    return found == expected
+
+
 def split_episodes(path: Path, table: pa.Table, add: Add) -> Iterator[tuple[int, pa.Table]]:
     """The rows of each episode in a table that has `episode_index`."""
     column = table["episode_index"]

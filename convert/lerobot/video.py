@@ -24,8 +24,8 @@ from job.machine import memory_bytes
 
 Frame = NDArray[np.uint8]
 
-# A frame further than this from its place on the fps grid means another or a variable frame rate.
-_MAX_OFF_GRID = Fraction(1, 4)
+# A frame this far from its place on the fps grid means another or a variable frame rate.
+MAX_OFF_GRID = 0.25  # frames; exact in binary, so that Fractions compare with it exactly
 # HEVC may not be able to start at the very frame: its leading pictures need the group before.
 _PREROLL_S = 1
 _TELL_EVERY = 64  # frames
@@ -89,7 +89,7 @@ class VideoReader:
     def _count_from(self, file_first: int) -> int:
         """The pts of ordinal 0 in a file that does not start at 0."""
         seconds = self._start * self._time_base
-        absolute = file_first != 0 and round(seconds * self._fps) == file_first
+        absolute = counts_from_zero(seconds, self._fps, file_first)
         logger.info(
             "%s starts at %.3f s instead of 0; the dataset counts its frames from %s",
             self.path, float(seconds), "0 s" if absolute else "there",
@@ -133,11 +133,6 @@ class VideoReader:
         plane = rgb.planes[0]
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
         return rows[: rgb.height, : 3 * rgb.width].reshape(rgb.height, rgb.width, 3)
-
-    def has_more(self) -> bool:
-        """Whether a frame follows the last one given."""
-        self._held = self._held or next(self._frames, None)
-        return self._held is not None
 
     def _take(self, ordinal: int, first: int) -> av.VideoFrame:
         while True:
@@ -199,16 +194,8 @@ class VideoReader:
             )
         place = (frame.pts - self._start) * self._time_base * self._fps
         ordinal = round(place)
-        if abs(place - ordinal) >= _MAX_OFF_GRID:
-            rate = self._stream.average_rate
-            seconds, wanted = float(place / self._fps), f"{float(self._fps):g} fps"
-            raise DatasetError(
-                f"{self.path}: a frame is shown at {seconds:.4f} s, which is {float(place):.2f} "
-                f"frames at {wanted}, expected a whole number; the file's own rate is "
-                f"{float(rate or 0):g} fps; re-encode it to constant {wanted}",
-                code="video-rate",
-                where=self.path,
-            )
+        if abs(place - ordinal) >= MAX_OFF_GRID:
+            raise off_grid(self.path, self._stream, float(place), self._fps)
         return ordinal
 
     def close(self) -> None:
@@ -220,6 +207,27 @@ class VideoReader:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def counts_from_zero(start_s: Fraction, fps: Fraction, file_first: int) -> bool:
+    """Whether the dataset counts the frames of a container that starts late from 0 s.
+
+    Otherwise it counts them from where the container starts.
+    file_first: the lowest ordinal that the dataset has in the file
+    """
+    return start_s != 0 and file_first != 0 and round(start_s * fps) == file_first
+
+
+def off_grid(path: Path, stream: VideoStream, place: float, fps: Fraction) -> DatasetError:
+    """The error of a frame at `place`, in frames, which is MAX_OFF_GRID or more off a whole one."""
+    wanted, own = f"{float(fps):g} fps", float(stream.average_rate or 0)
+    return DatasetError(
+        f"{path}: a frame is shown at {place / float(fps):.4f} s, which is {place:.2f} frames at "
+        f"{wanted}, expected a whole number; the file's own rate is {own:g} fps; re-encode it to "
+        f"constant {wanted}",
+        code="video-rate",
+        where=path,
+    )
 
 
 def open_video(path: Path) -> InputContainer:

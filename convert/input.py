@@ -9,9 +9,9 @@ from convert import notes
 from convert.check.gate import check_input
 from convert.episodes import Converted, convert, plan_only, remove_episodes, split_tasks
 from convert.flags import RunConversionFlags, conversion_only
-from convert.lerobot.dataset import choose_cameras, is_dataset
+from convert.lerobot.dataset import choose_cameras, is_dataset, read_features
 from convert.sections import describe_conversion, describe_dataset
-from convert.sources import NOTHING, LeftOut, read_sources
+from convert.sources import NOTHING, LeftOut, find_datasets
 from episodes.reader import find_episodes, read_info, try_episode
 from job import workers
 from job.errors import DatasetError, OutputError, UsageError
@@ -76,17 +76,17 @@ def episode_files(config: RunConversionFlags, manifest: Manifest, begin: Begin) 
 
 
 def look_at_input(config: RunConversionFlags) -> None:
-    """Refuse an input that metadata alone show to be wrong: missing, or without a chosen camera.
+    """Refuse an input that info.json alone shows to be wrong: missing, or without a chosen camera.
 
-    Takes a moment and decodes nothing. Where something is wrong the whole check runs, so that the
-    report is complete; raises DatasetError.
+    Takes a moment and opens no table or video: native code reads those in processes of its own.
+    Where something is wrong the whole check runs, so that the report is complete.
+    Raises DatasetError.
     """
     if _official(config.input):
         return
     try:
-        datasets, _ = read_sources(config)
-        for dataset in datasets:
-            choose_cameras(dataset, config.camera_keys)
+        for root in find_datasets(config.input):
+            choose_cameras(read_features(root), config.camera_keys)
     except DatasetError:
         check_input(config)
         raise

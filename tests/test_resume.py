@@ -22,6 +22,7 @@ from act.training.state import parse_state, read_state
 from act.training.step import add_gradient
 from job.errors import DivergedError, Interrupted, JobError, OutputError, UsageError
 from job.whole_files import is_recorded, only_job, sha256
+from tests.support.backbone import backbone_file
 from tests.support.bomb import Bomb
 from tests.support.commands import Ended, run_job, start_job
 from tests.support.files import snapshot
@@ -72,10 +73,13 @@ def test_signals_at_any_moment_leave_the_bytes_of_an_undisturbed_run(
 
 
 def test_a_finished_run_is_not_run_again(job: Job, tmp_path: Path) -> None:
-    first = job(**FLAGS)
+    weights = Path(shutil.copy(backbone_file(), tmp_path / "backbone.pth"))
+    flags = FLAGS | {"backbone_weights": weights}
+    first = job(**flags)
     assert first.code == 0, first.err
+    weights.unlink()  # of no use to a finished run
     before = snapshot(first.output)
-    again = job(**FLAGS, num_workers=1, max_hours=1)
+    again = job(**flags, num_workers=1, max_hours=1)
     assert again.code == 0, again.err
     assert "holds the policy of this very run" in again.out
     assert snapshot(first.output) == before
@@ -84,7 +88,7 @@ def test_a_finished_run_is_not_run_again(job: Job, tmp_path: Path) -> None:
     text = (more / "meta/episodes.jsonl").read_text().splitlines()
     text[0] = json.dumps(line | {"tasks": ["another"]})
     (more / "meta/episodes.jsonl").write_text("\n".join(text) + "\n")
-    other = job(**FLAGS | {"input": more})
+    other = job(**flags | {"input": more})
     assert other.code == 2
     assert "started on another dataset (4 episodes with" in other.errors[0]
     assert snapshot(first.output) == before

@@ -61,6 +61,17 @@ def is_dataset(folder: Path) -> bool:
     return info.exists() or info.is_symlink() or (folder / "meta_data").exists()
 
 
+def read_features(root: Path) -> Dataset:
+    """What info.json alone tells of the dataset in `root`, without any episode.
+
+    Opens no table and no video, so nothing in it can crash the process; raises DatasetError.
+    """
+    info = Info(root)
+    for problem in info.problems():
+        refuse(problem)
+    return Dataset(root, info.version(), info.fps(), info.robot_type(), info.features(), (), 0, {})
+
+
 def read_dataset(root: Path, add: Add = refuse) -> Dataset:
     """Read the metadata in `root`; raises DatasetError with the file that is at fault.
 

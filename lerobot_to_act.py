@@ -153,12 +153,30 @@ def do_job(flags: JobFlags, manifest: Manifest) -> None:
                 f"{flags.run_folder} holds the policy of this very run", code="already-done"
             )
         manifest.write()
-        begin = partial(claim_folder, flags, flags.run_folder)
-        paths = convert_in_turn(conversion, manifest, group, begin)
+        work = partial(_episode_files, flags, conversion, manifest, group.is_first)
+        paths = convert_in_turn(group, work)
         train(flags, paths, flags.run_folder, manifest, group, manifest.get("dataset"))
         group.wait()
         # once the run is marked as finished: it would be converted again to be resumed
         manifest.afterwards(partial(remove_converted, conversion))
+
+
+def _episode_files(
+    flags: JobFlags, conversion: RunConversionFlags, manifest: Manifest, is_first: bool
+) -> tuple[Path, ...]:
+    """The episode files of the input: as they are, or planned, claimed and converted.
+
+    is_first: whether this process claims the run's folder
+    """
+    from act.training.run_folder import claim_folder
+    from convert.input import convert_input, official_episodes, plan_input
+
+    if files := official_episodes(conversion):
+        return files
+    plan = plan_input(conversion)
+    if is_first:
+        claim_folder(flags, flags.run_folder, plan.dataset)
+    return convert_input(conversion, plan, manifest)
 
 
 if __name__ == "__main__":

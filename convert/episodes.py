@@ -1,4 +1,4 @@
-"""The verb: LeRobot datasets in, a folder of `episode_<i>.hdf5` files out.
+"""A conversion: LeRobot datasets in, a folder of `episode_<i>.hdf5` files out.
 
 plan (which episodes, cameras, dims) → room on the disk → episodes over worker processes. Each
 worker holds one decoded frame at a time, so memory does not grow with an episode's length.
@@ -7,8 +7,8 @@ worker holds one decoded frame at a time, so memory does not grow with an episod
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from convert.findings import refuse
 from convert.flags import ConversionFlags, DataFlags, RecordingFlags
 from convert.lerobot.file import tell_opened
 from convert.lerobot.table import check_row_count, read_episode
-from convert.plan import Dims, Plan, forget_digests, make_plan, plan_fingerprint
+from convert.plan import Digests, Dims, Plan, make_plan, plan_fingerprint
 from convert.room import check_disk, check_memory, needed_bytes
 from convert.sources import NOTHING, LeftOut, Source
 from episodes.reader import FloatArray, episode_path, open_episode
@@ -40,76 +40,95 @@ _FINGERPRINT = "source_fingerprint"
 
 
 @dataclass(frozen=True)
-class Converted:
-    """What a conversion left: the files, and what there is to say of them."""
+class Planned:
+    """What a conversion is of, before anything is written."""
 
     plan: Plan
-    paths: tuple[Path, ...]  # of every episode by number, also those of other shards
     fingerprint: str
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files of every episode by number, also those of other shards."""
+        return tuple(
+            episode_path(self.plan.folder, number) for number in range(len(self.plan.sources))
+        )
+
+
+@dataclass(frozen=True)
+class Converted(Planned):
+    """What a conversion left."""
+
     frames_per_second: float | None  # None when every episode was already there
 
 
 def convert(
-    config: ConversionFlags,
-    folder: Path,
-    shard: Shard = WHOLE,
-    left_out: LeftOut = NOTHING,
-    begin: Callable[[Converted], None] = lambda _: None,
-    note: Callable[[dict[str, str]], None] = lambda _: None,
+    config: ConversionFlags, folder: Path, shard: Shard = WHOLE, left_out: LeftOut = NOTHING
 ) -> Converted:
     """Convert the datasets in `config.input`, but for `left_out`, to episode files in `folder`.
-
-    begin: told what the conversion is of, before anything is written or replaced
-    note: told which episodes will be written, by file name, with their fingerprints
 
     Episodes already there from the same source and options are kept. Raises DatasetError for the
     input, OutputError for the disk, Interrupted on a signal.
     """
-    plan = _plan_apart(config, folder, left_out)
-    forget_digests()  # of a conversion before, in the same process
-    fingerprint = plan_fingerprint(plan)
-    begin(Converted(plan, episode_paths(plan), fingerprint, None))
-    with output_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    paths = episode_paths(plan)
+    planned = plan_conversion(config, folder, left_out)
+    return write_episodes(config, planned, prepare_folder(config, planned, shard))
+
+
+def plan_conversion(config: DataFlags, folder: Path, left_out: LeftOut = NOTHING) -> Planned:
+    """What a conversion would be of; nothing is written.
+
+    The plan is made in another process: it decodes frames that the check may not have read.
+    """
+    task = (config, folder, left_out)
+    (plan,) = workers.run_tasks(_make_plan, [task], 1, lambda _: f"{config.input[0]}: its plan")
+    return Planned(plan, plan_fingerprint(plan))
+
+
+def _make_plan(task: tuple[DataFlags, Path, LeftOut], send: workers.Send) -> None:
+    tell_opened(lambda path: send(workers.At(str(path))))
+    send(make_plan(*task))
+
+
+def prepare_folder(config: ConversionFlags, planned: Planned, shard: Shard = WHOLE) -> list[int]:
+    """Remove stale episodes; gives the numbers of those to write, for which there is room."""
+    plan, paths = planned.plan, planned.paths
+    with output_errors(plan.folder):
+        plan.folder.mkdir(parents=True, exist_ok=True)
     _refuse_foreign(paths)
     mine = shard.numbers(len(paths))
     todo = [number for number in mine if not _is_done(plan, number, paths[number])]
     if shard == WHOLE:  # other shards may be writing theirs
-        _drop_stale(folder, paths)
+        _drop_stale(plan.folder, paths)
     _log_plan(plan, mine, todo)
     _warn_of_shift(config)
     check_disk(plan, todo, refuse)
-    rate = None
+    return todo
+
+
+def write_episodes(config: ConversionFlags, planned: Planned, todo: list[int]) -> Converted:
+    """Write the episodes of the numbers `todo` of a plan."""
+    plan, rate = planned.plan, None
     if todo:
-        note({paths[number].name: plan.fingerprint(number) for number in todo})
         rate = _convert_all(plan, todo, worker_count(config, plan, len(todo)))
-        _refuse_changed(plan, fingerprint)
-    return Converted(plan, paths, fingerprint, rate)
+        _refuse_changed(planned)
+    return Converted(plan, planned.fingerprint, rate)
 
 
-def _refuse_changed(plan: Plan, fingerprint: str) -> None:
+def _refuse_changed(planned: Planned) -> None:
     """An episode may be of the files before or after: its fingerprint says before."""
-    forget_digests()
-    if plan_fingerprint(plan) != fingerprint:
+    now = replace(planned.plan, digests=Digests())
+    if plan_fingerprint(now) != planned.fingerprint:
         raise DatasetError(
-            f"{plan.datasets[0].root}: changed while it was converted, expected a dataset that "
+            f"{now.datasets[0].root}: changed while it was converted, expected a dataset that "
             f"nothing writes to; wait until it is complete and run it again, a job under another "
             f"--run_name",
             code="changed",
         )
 
 
-def plan_only(config: DataFlags, folder: Path, left_out: LeftOut = NOTHING) -> Converted:
-    """What a conversion would be of; nothing is read but metadata, nothing is written."""
-    plan = _plan_apart(config, folder, left_out)
-    return Converted(plan, episode_paths(plan), plan_fingerprint(plan), None)
-
-
 def check_whole(config: DataFlags, folder: Path, left_out: LeftOut = NOTHING) -> Converted:
     """Convert nothing, but raise OutputError unless every episode is in `folder`, whole."""
-    plan = _plan_apart(config, folder, left_out)
-    paths = episode_paths(plan)
+    planned = plan_conversion(config, folder, left_out)
+    plan, paths = planned.plan, planned.paths
     missing = [number for number, path in enumerate(paths) if not _is_done(plan, number, path)]
     if missing:
         raise OutputError(
@@ -124,24 +143,7 @@ def check_whole(config: DataFlags, folder: Path, left_out: LeftOut = NOTHING) ->
             f"{len(paths)} episodes expected; move it away",
             code="episodes-incomplete",
         )
-    return Converted(plan, paths, plan_fingerprint(plan), None)
-
-
-def _plan_apart(config: DataFlags, folder: Path, left_out: LeftOut) -> Plan:
-    """The plan, made in another process: it decodes frames that the check may not have read."""
-    task = (config, folder, left_out)
-    (plan,) = workers.run_tasks(_make_plan, [task], 1, lambda _: f"{config.input[0]}: its plan")
-    return plan
-
-
-def _make_plan(task: tuple[DataFlags, Path, LeftOut], send: workers.Send) -> None:
-    tell_opened(lambda path: send(workers.At(str(path))))
-    send(make_plan(*task))
-
-
-def episode_paths(plan: Plan) -> tuple[Path, ...]:
-    """The files of every episode, by number."""
-    return tuple(episode_path(plan.folder, number) for number in range(len(plan.sources)))
+    return Converted(plan, planned.fingerprint, None)
 
 
 def worker_count(flags: ConversionFlags, plan: Plan, episodes: int) -> int:

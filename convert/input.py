@@ -2,12 +2,20 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from convert import notes
 from convert.check.gate import check_input
-from convert.episodes import Converted, convert, plan_only, remove_episodes, split_tasks
+from convert.episodes import (
+    Planned,
+    plan_conversion,
+    prepare_folder,
+    remove_episodes,
+    split_tasks,
+    write_episodes,
+)
 from convert.flags import RunConversionFlags, conversion_only
 from convert.lerobot.dataset import choose_cameras, is_dataset, read_features
 from convert.sections import describe_conversion, describe_dataset
@@ -40,35 +48,40 @@ class Turns(Protocol):
         """What the first process has."""
 
 
-Begin = Callable[[Dataset], None]  # given the manifest's dataset section
+@dataclass(frozen=True)
+class InputPlan:
+    """What the conversion of an input is of, before anything is written."""
+
+    planned: Planned
+    digest: str  # of the input, where a check decoded everything; else empty
+
+    @property
+    def dataset(self) -> Dataset:
+        """The manifest's dataset section."""
+        return describe_dataset(self.planned)
 
 
-def episode_files(config: RunConversionFlags, manifest: Manifest, begin: Begin) -> tuple[Path, ...]:
-    """Convert or take the input; fills the manifest's dataset and conversion.
-
-    begin: may refuse the dataset before a conversion writes or replaces anything
-    """
-    official = _official(config.input)
-    _check_apart(config, converting=not official)
-    if official:
-        return _take(config, official)
+def plan_input(config: RunConversionFlags) -> InputPlan:
+    """Check an input of LeRobot datasets and plan its conversion; nothing is written."""
     digest = notes.input_digest(config) if config.only_whole_episodes else ""
     left_out = check_input(config, notes.noted_left_out(config, digest))
+    return InputPlan(plan_conversion(config, _folder(config), left_out), digest)
 
-    kept = config.keep_converted_hdf5
 
-    def begun(planned: Converted) -> None:
-        begin(describe_dataset(planned))
-        if kept:
-            notes.keep(config, [path.name for path in planned.paths])
-        if config.only_whole_episodes:
-            notes.note_left_out(config, digest, left_out)
-
-    def note(fingerprints: dict[str, str]) -> None:
-        if not kept:
-            notes.note_temporary(config, fingerprints)
-
-    done = convert(config, _folder(config), left_out=left_out, begin=begun, note=note)
+def convert_input(
+    config: RunConversionFlags, plan: InputPlan, manifest: Manifest
+) -> tuple[Path, ...]:
+    """Convert as planned; fills the manifest's dataset and conversion."""
+    planned, kept = plan.planned, config.keep_converted_hdf5
+    if kept:
+        notes.keep(config, [path.name for path in planned.paths])
+    if config.only_whole_episodes:
+        notes.note_left_out(config, plan.digest, planned.plan.left_out)
+    todo = prepare_folder(config, planned)
+    if todo and not kept:
+        fingerprints = {planned.paths[n].name: planned.plan.fingerprint(n) for n in todo}
+        notes.note_temporary(config, fingerprints)
+    done = write_episodes(config, planned, todo)
     manifest.set("dataset", describe_dataset(done))
     manifest.set("conversion", describe_conversion(done))
     manifest.write()
@@ -95,6 +108,7 @@ def look_at_input(config: RunConversionFlags) -> None:
 def official_episodes(config: RunConversionFlags) -> tuple[Path, ...]:
     """The episode files of an input that needs no conversion; none where it does."""
     official = _official(config.input)
+    _check_apart(config, converting=not official)
     return _take(config, official) if official else ()
 
 
@@ -105,26 +119,21 @@ def describe_input(config: RunConversionFlags) -> Dataset:
         left_out = notes.noted_left_out(config, notes.input_digest(config))
     if left_out is None:
         left_out = check_input(config)
-    return describe_dataset(plan_only(config, _folder(config), left_out))
+    return describe_dataset(plan_conversion(config, _folder(config), left_out))
 
 
-def convert_in_turn(
-    config: RunConversionFlags, manifest: Manifest, group: Turns, begin: Begin
-) -> tuple[Path, ...]:
-    """`episode_files` once for each machine: the first process, then the first of each other one.
+def convert_in_turn(group: Turns, work: Callable[[], tuple[Path, ...]]) -> tuple[Path, ...]:
+    """`work` once for each machine: the first process, then the first of each other one.
 
-    Where the machines share the output, the others find everything there; where each has its own,
-    each converts for itself.
+    work: gives the episode files. Where the machines share the output, the others find everything
+    there; where each has its own, each converts for itself.
     """
     files: tuple[Path, ...] = ()
-    if group.is_first:
-        files = group.each(lambda: episode_files(config, manifest, begin))
-    else:
-        group.each(lambda: None)
-    if local_rank() == 0 and not group.is_first:
-        files = group.each(lambda: episode_files(config, manifest, lambda _: None))
-    else:
-        group.each(lambda: None)
+    for mine in (group.is_first, local_rank() == 0 and not group.is_first):
+        if mine:
+            files = group.each(work)
+        else:
+            group.each(lambda: None)
     paths = group.from_first(files)
     return files or paths
 

@@ -3,8 +3,8 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from functools import cache, cached_property
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +64,20 @@ class Dims:
         return fitted
 
 
+class Digests:
+    """Digests of the files of an input, each of which is read once."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, str] = {}
+
+    def of(self, path: Path) -> str:
+        """The digest of a file, as it was when it was first asked for."""
+        if path not in self._known:
+            check_file(path)
+            self._known[path] = sampled_sha256(path)
+        return self._known[path]
+
+
 @dataclass(frozen=True)
 class Plan:
     """Everything a worker needs to write any of the episodes."""
@@ -80,6 +94,7 @@ class Plan:
     fix_quaternions: bool
     jpeg_quality: int | None  # None: raw frames
     folder: Path
+    digests: Digests = field(default_factory=Digests, compare=False)  # of the sources' files
 
     @property
     def fps(self) -> float:
@@ -114,7 +129,7 @@ class Plan:
         keys = [camera.key for camera in self.cameras]
         spans = {key: episode.videos[key] for key in keys if key in episode.videos}
         paths = [episode.table_path, *(span.path for span in spans.values())]
-        files = {path.relative_to(dataset.root).as_posix(): _source_digest(path) for path in paths}
+        files = {path.relative_to(dataset.root).as_posix(): self.digests.of(path) for path in paths}
         places = {key: [span.first, span.window] for key, span in spans.items()}
         row = [dataset.version[:2], str(dataset.fps), episode.index, episode.length, episode.tasks]
         return _digest([row, places, files])
@@ -208,16 +223,5 @@ def plan_fingerprint(plan: Plan) -> str:
     return _digest([plan.source_fingerprint(number) for number in range(len(plan.sources))])
 
 
-def forget_digests() -> None:
-    """Read the files again for the next fingerprint."""
-    _source_digest.cache_clear()
-
-
 def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-@cache
-def _source_digest(path: Path) -> str:
-    check_file(path)
-    return sampled_sha256(path)

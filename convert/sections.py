@@ -1,6 +1,6 @@
 """What the manifest says of datasets and their conversion."""
 
-from convert.episodes import Converted
+from convert.episodes import Converted, Planned
 from convert.plan import Dims, Plan
 from job.sections.data import (
     Conversion,
@@ -12,9 +12,9 @@ from job.sections.data import (
 )
 
 
-def describe_dataset(converted: Converted) -> Dataset:
+def describe_dataset(planned: Planned) -> Dataset:
     """The `dataset` section."""
-    plan = converted.plan
+    plan = planned.plan
     return Dataset(
         format="lerobot",
         version=", ".join(dict.fromkeys(dataset.version for dataset in plan.datasets)),
@@ -35,7 +35,7 @@ def describe_dataset(converted: Converted) -> Dataset:
             LeftOutEpisode(dataset=str(root), source=index) for root, index in sorted(plan.left_out)
         ],
         frames=sum(source.episode.length for source in plan.sources),
-        fingerprint=converted.fingerprint,
+        fingerprint=planned.fingerprint,
     )
 
 

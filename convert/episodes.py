@@ -4,28 +4,27 @@ plan (which episodes, cameras, dims) → room on the disk → episodes over work
 worker holds one decoded frame at a time, so memory does not grow with an episode's length.
 """
 
-import contextlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from convert import quaternion
 from convert.camera_frames import CameraReaders, file_of
 from convert.cameras import Camera
 from convert.choice import WHOLE, Shard
+from convert.episode_folder import FINGERPRINT, drop_stale, is_done, refuse_foreign
+from convert.episode_vectors import read_vectors
 from convert.findings import refuse
 from convert.flags import ConversionFlags, DataFlags, RecordingFlags
 from convert.lerobot.file import tell_opened
-from convert.lerobot.table import check_row_count, read_episode
-from convert.plan import Digests, Dims, Plan, make_plan, plan_fingerprint
+from convert.plan import Digests, Plan, make_plan, plan_fingerprint
 from convert.room import check_disk, check_memory, needed_bytes
 from convert.sources import NOTHING, LeftOut, Source
-from episodes.reader import FloatArray, episode_path, open_episode
+from episodes.reader import episode_path
 from episodes.writer import FrameWriter, write_episode
 from job import machine, workers
 from job.errors import DatasetError, OutputError
@@ -36,7 +35,6 @@ logger = logging.getLogger("act")
 
 _TASKS_PER_WORKER = 4
 _REPORT_EVERY = 16  # frames
-_FINGERPRINT = "source_fingerprint"
 
 
 @dataclass(frozen=True)
@@ -93,11 +91,11 @@ def prepare_folder(config: ConversionFlags, planned: Planned, shard: Shard = WHO
     plan, paths = planned.plan, planned.paths
     with output_errors(plan.folder):
         plan.folder.mkdir(parents=True, exist_ok=True)
-    _refuse_foreign(paths)
+    refuse_foreign(paths)
     mine = shard.numbers(len(paths))
-    todo = [number for number in mine if not _is_done(plan, number, paths[number])]
+    todo = [number for number in mine if not is_done(plan, number, paths[number])]
     if shard == WHOLE:  # other shards may be writing theirs
-        _drop_stale(plan.folder, paths)
+        drop_stale(plan.folder, paths)
     _log_plan(plan, mine, todo)
     _warn_of_shift(config)
     check_disk(plan, todo, refuse)
@@ -129,7 +127,7 @@ def check_whole(config: DataFlags, folder: Path, left_out: LeftOut = NOTHING) ->
     """Convert nothing, but raise OutputError unless every episode is in `folder`, whole."""
     planned = plan_conversion(config, folder, left_out)
     plan, paths = planned.plan, planned.paths
-    missing = [number for number, path in enumerate(paths) if not _is_done(plan, number, path)]
+    missing = [number for number, path in enumerate(paths) if not is_done(plan, number, path)]
     if missing:
         raise OutputError(
             f"{folder}: {len(missing)} of {len(paths)} episodes are missing or from another source "
@@ -191,7 +189,7 @@ def convert_episodes(task: tuple[Plan, list[int]], send: workers.Send) -> None:
 def _convert_episode(plan: Plan, number: int, readers: CameraReaders, send: workers.Send) -> None:
     source = plan.sources[number]
     send(workers.At(f"{source} ({source.episode.table_path})"))
-    vectors = _read_vectors(plan, source)
+    vectors = read_vectors(plan, source)
     images = {c.name: (source.episode.length, c.height, c.width) for c in plan.cameras}
     path, attributes = episode_path(plan.folder, number), _attributes(plan, number)
     with (
@@ -205,57 +203,13 @@ def _convert_episode(plan: Plan, number: int, readers: CameraReaders, send: work
 def _attributes(plan: Plan, number: int) -> dict[str, Any]:
     return {
         "sim": plan.sim,
-        _FINGERPRINT: plan.fingerprint(number),
+        FINGERPRINT: plan.fingerprint(number),
         "source_episode": plan.sources[number].episode.index,
         "camera_names": [camera.name for camera in plan.cameras],
         "fps": plan.fps,
         "qpos_names": list(plan.qpos.file_names),
         "action_names": list(plan.action.file_names),
     }
-
-
-def _read_vectors(plan: Plan, source: Source) -> dict[str, FloatArray]:
-    optional = {"qvel": plan.velocity_key, "effort": plan.effort_key}
-    keys = [plan.qpos.key, plan.action.key, *(key for key in optional.values() if key)]
-    episode = source.episode
-    read = read_episode(episode.table_path, episode.index, keys)
-    for dims in (plan.qpos, plan.action):
-        _check_shape(source, dims, read[dims.key])
-        read[dims.key] = _orientations(plan, source, dims, read[dims.key])
-    qpos, action = plan.qpos.fit(read[plan.qpos.key]), plan.action.fit(read[plan.action.key])
-    vectors = {"action": action, "qpos": qpos, "qvel": np.zeros_like(qpos)}
-    for name, key in optional.items():
-        if key is not None:
-            vectors[name] = plan.qpos.fit(read[key])
-    return vectors
-
-
-def _check_shape(source: Source, dims: Dims, vectors: FloatArray) -> None:
-    rows, width = vectors.shape
-    episode = source.episode
-    check_row_count(episode.table_path, episode.index, rows, episode.length, refuse)
-    if width != len(dims.names):
-        raise DatasetError(
-            f"{episode.table_path}: {source} has {width} values in {dims.key!r}, expected "
-            f"{len(dims.names)} as in the first episode; leave the episode out",
-            code="vector-width",
-        )
-
-
-def _orientations(plan: Plan, source: Source, dims: Dims, vectors: FloatArray) -> FloatArray:
-    """Repair the quaternions where that is asked for, else warn of what should be repaired."""
-    if plan.fix_quaternions:
-        return quaternion.fix(vectors, dims.quaternions, f"{dims.key} of {source}")
-    for found in dims.quaternions:
-        q = vectors[:, list(found.where)]
-        flipped, off = len(quaternion.flips(q)), len(quaternion.off_unit(q))
-        if flipped or off:
-            logger.warning(
-                "%s: quaternion %s of %s changes its sign %d times and is not of unit length in "
-                "%d rows; --fix_quaternions mends both",
-                source, found.name, dims.key, flipped, off,
-            )  # fmt: skip
-    return vectors
 
 
 def _write_frames(
@@ -276,61 +230,6 @@ def _write_frames(
     send(unreported)
 
 
-def remove_episodes(folder: Path, fingerprints: Mapping[str, str]) -> None:
-    """Remove those episodes, by file name, and their folder when nothing else is in it."""
-    with output_errors(folder), contextlib.suppress(FileNotFoundError):  # of another machine
-        for path in sorted(folder.glob("episode_*.hdf5")):
-            if path.name in fingerprints and _fingerprint_in(path) == fingerprints[path.name]:
-                path.unlink(missing_ok=True)
-        if not any(folder.iterdir()):
-            folder.rmdir()
-
-
-def _is_done(plan: Plan, number: int, path: Path) -> bool:
-    """Whether a run before left this very episode: files stand under their name only when whole."""
-    return _fingerprint_in(path) == plan.fingerprint(number)
-
-
-def _fingerprint_in(path: Path) -> str | None:
-    """The fingerprint in an episode file; None where there is no file, or not one of ours."""
-    if not path.exists():
-        return None
-    try:
-        with open_episode(path) as file:
-            return file.attrs.get(_FINGERPRINT)
-    except DatasetError:
-        return None
-
-
-def _refuse_foreign(paths: tuple[Path, ...]) -> None:
-    """Nothing that a conversion did not write is ever replaced or removed."""
-    for path in paths:
-        if path.exists() and _fingerprint_in(path) is None:
-            raise OutputError(
-                f"{path}: an episode that this job did not write is in its place, expected only "
-                f"converted ones; move it away",
-                code="episode-foreign",
-            )
-
-
-def _drop_stale(folder: Path, paths: tuple[Path, ...]) -> None:
-    """Remove our own episodes beyond the last one, which upstream's loader would take for data."""
-    with output_errors(folder):
-        for partial in folder.glob(".episode_*.hdf5.partial"):  # of a run that was killed
-            partial.unlink()
-    number = len(paths)
-    while (path := episode_path(folder, number)).exists():
-        if _fingerprint_in(path) is None:
-            raise OutputError(
-                f"{path}: an episode that this job did not write stands behind its last one, "
-                f"expected only converted ones; move it away",
-                code="episode-foreign",
-            )
-        path.unlink()
-        logger.info("%s is of an earlier conversion with more episodes, and removed", path.name)
-        number += 1
-
-
 def _warn_of_shift(flags: RecordingFlags) -> None:
     """LeRobot stores action[t] with observation[t], so that sim=False must be known."""
     if flags.sim == "auto" and not flags.is_sim:
@@ -346,20 +245,27 @@ def _log_plan(plan: Plan, mine: Sequence[int], todo: list[int]) -> None:
     for dataset in plan.datasets:
         logger.info(
             "dataset    LeRobot %s, %s, %g fps, %s",
-            dataset.version, dataset.robot_type or "robot unknown", plan.fps, dataset.root,
-        )  # fmt: skip
+            dataset.version,
+            dataset.robot_type or "robot unknown",
+            plan.fps,
+            dataset.root,
+        )
     logger.info(
         "convert    %d of %d episodes, %d of them already converted",
-        len(mine), listed, len(mine) - len(todo),
-    )  # fmt: skip
+        len(mine),
+        listed,
+        len(mine) - len(todo),
+    )
     for c in plan.cameras:
         reduced = "" if c.recorded == (c.height, c.width) else f", reduced to {c.height}x{c.width}"
         size = f"{c.recorded[0]}x{c.recorded[1]}{reduced}"
         logger.info("camera     %s as %s, %s", c.key, c.name, size)
     logger.info(
         "sim        %s: ACT trains on action[%s]; qvel is %s",
-        plan.sim, "t" if plan.sim else "t-1", plan.velocity_key or "zeros",
-    )  # fmt: skip
+        plan.sim,
+        "t" if plan.sim else "t-1",
+        plan.velocity_key or "zeros",
+    )
     needed = needed_bytes(plan, todo)
     logger.info("disk       about %.2f GB of episodes in %s", needed / 1e9, plan.folder)
     for what, dims in (("qpos", plan.qpos), ("action", plan.action)):

@@ -8,11 +8,11 @@ from typing import Protocol, TypeVar
 
 from convert import notes
 from convert.check.gate import check_input
+from convert.episode_folder import remove_episodes
 from convert.episodes import (
     Planned,
     plan_conversion,
     prepare_folder,
-    remove_episodes,
     split_tasks,
     write_episodes,
 )

@@ -14,8 +14,8 @@ from pathlib import Path
 from convert.check.budget import check_padding, check_room
 from convert.check.cameras import check_cameras
 from convert.check.deep import check_deep
-from convert.check.loose_files import check_all_files, check_leftovers, check_unlisted
 from convert.check.tables import Rows, check_tables
+from convert.check.unlisted_files import check_all_files, check_leftovers, check_unlisted
 from convert.check.vectors import Vector, check_pair, check_vector, gather
 from convert.features import choose_optional, choose_vector
 from convert.findings import Report, error, warning
@@ -65,26 +65,33 @@ def check(
     dataset = replace(dataset, episodes=readable)
     _check_list(dataset, report)
     cameras = choose_cameras(dataset, flags.camera_keys, report.add)
-    state_key = choose_vector(dataset, "state", flags.state_key, report.add)
-    action_key = choose_vector(dataset, "action", flags.action_key, report.add)
-    vectors = {"state": state_key, "action": action_key}
-    for what in ("velocity", "effort") if state_key else ():
-        vectors[what] = choose_optional([dataset], what, str(state_key), report.add)
+    required, optional = _vector_keys(dataset, flags, report)
     _add_facts(dataset, report)
     # threads wait on files and on FFmpeg, so a few more than cores
     with ThreadPoolExecutor(threads or 2 * machine.cpu_count()) as pool:
-        keys = dict.fromkeys(key for key in vectors.values() if key)
-        rows = check_tables(dataset, list(keys), listed, report, pool)
+        keys = [key for key in dict.fromkeys([*required.values(), *optional]) if key]
+        rows = check_tables(dataset, keys, listed, report, pool)
         sizes = check_cameras(dataset, cameras, flags.image_height_width, report, pool)
         if deep:
             report.facts["decoded"] = f"{check_deep(dataset, cameras, report, pool)} frames"
     check_leftovers(dataset, report)
     report.facts["cameras"] = {key: f"{h}x{w}" for key, (h, w) in sizes.items()}
-    _check_values(dataset, rows, {"state": state_key, "action": action_key}, flags, report)
+    _check_values(dataset, rows, required, flags, report)
     check_padding(dataset, flags.chunk_size, report)
     if not report.errors:
         _check_plan(dataset, flags, output, report)
     return report.finish()
+
+
+def _vector_keys(
+    dataset: Dataset, flags: DataFlags, report: Report
+) -> tuple[dict[str, str | None], list[str | None]]:
+    """The features that are the state and the action, and those of velocity and effort."""
+    state = choose_vector(dataset, "state", flags.state_key, report.add)
+    action = choose_vector(dataset, "action", flags.action_key, report.add)
+    others = ("velocity", "effort") if state else ()
+    optional = [choose_optional([dataset], what, str(state), report.add) for what in others]
+    return {"state": state, "action": action}, optional
 
 
 def _check_plan(dataset: Dataset, flags: DataFlags, output: Path | None, report: Report) -> None:

@@ -78,8 +78,10 @@ def _leave_out(
     for root, indices in _by_dataset(left_out):
         logger.warning(
             "--only_whole_episodes leaves out %d episodes of %s: %s",
-            len(indices), root, ", ".join(map(str, indices)),
-        )  # fmt: skip
+            len(indices),
+            root,
+            ", ".join(map(str, indices)),
+        )
     for report in reports:
         report.findings = [_tolerated(report, finding) for finding in report.findings]
     return reports, left_out

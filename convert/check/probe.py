@@ -65,10 +65,11 @@ def probe(path: Path, fps: Fraction, file_first: int = 0) -> Probe:
         container = open_video(path)
     except (av.error.FFmpegError, ValueError, OSError) as problem:
         raise _refusal(
-            path, "video-unreadable",
+            path,
+            "video-unreadable",
             f"cannot be decoded, not even its header ({problem}); expected a whole AV1, H.264 or "
             f"HEVC video; it is cut off or not a video; copy or record it again",
-        ) from problem  # fmt: skip
+        ) from problem
     with container:
         if not container.streams.video:
             raise _refusal(path, "video-none", "no video stream, expected one; copy it again")
@@ -116,10 +117,11 @@ def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> 
         raise _no_decoder(path, context.name) from problem
     except (av.error.FFmpegError, ValueError, OSError) as problem:
         raise _refusal(
-            path, "video-decode",
+            path,
+            "video-decode",
             f"its first frame cannot be decoded ({problem}); expected a whole AV1, H.264 or HEVC "
             f"video; copy or record it again",
-        ) from problem  # fmt: skip
+        ) from problem
     if frame is None:
         raise _refusal(path, "video-decode", "no frame can be decoded; copy or record it again")
     return frame
@@ -127,10 +129,11 @@ def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> 
 
 def _no_decoder(path: Path, codec: str) -> DatasetError:
     return _refusal(
-        path, "codec-missing",
+        path,
+        "codec-missing",
         f"PyAV {av.__version__} here has no decoder for its codec ({codec}), expected one for AV1, "
         f"H.264 and HEVC as the wheels from PyPI have; pip install av",
-    )  # fmt: skip
+    )
 
 
 def _places(
@@ -169,10 +172,11 @@ def _packet_places(
                 shown.append(packet.pts)
     except (av.error.FFmpegError, ValueError, OSError) as problem:
         raise _refusal(
-            path, "video-truncated",
+            path,
+            "video-truncated",
             f"unreadable after frame {seen - 1} ({problem}), expected {stream.frames} frames; it "
             f"is cut off or damaged; copy or record it again",
-        ) from problem  # fmt: skip
+        ) from problem
     if not shown:
         raise _refusal(path, "video-decode", "no frame has a timestamp; re-encode the video")
     return np.sort(np.array(shown, np.float64))

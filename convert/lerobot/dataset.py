@@ -18,9 +18,18 @@ from convert.lerobot.episode_list import Episode, VideoSpan, read_v2, read_v3
 from convert.lerobot.info import VERSIONS, Feature, Info
 
 __all__ = [
-    "ACTION_KEY", "EFFORT_KEY", "STATE_KEY", "VELOCITY_KEY", "Dataset", "Episode", "VideoSpan",
-    "camera_name", "choose_cameras", "is_dataset", "read_dataset",
-]  # fmt: skip
+    "ACTION_KEY",
+    "EFFORT_KEY",
+    "STATE_KEY",
+    "VELOCITY_KEY",
+    "Dataset",
+    "Episode",
+    "VideoSpan",
+    "camera_name",
+    "choose_cameras",
+    "is_dataset",
+    "read_dataset",
+]
 
 STATE_KEY, ACTION_KEY = "observation.state", "action"
 VELOCITY_KEY, EFFORT_KEY = "observation.velocity", "observation.effort"
@@ -160,8 +169,14 @@ def _each_once(info: Info, episodes: list[Episode], add: Add) -> list[Episode]:
     holes = max(by_index, default=-1) + 1 - len(by_index)
     if holes > 0:
         first = next(number for number in range(len(by_index) + 1) if number not in by_index)
-        add(warning("episode-gap", info.root / "meta", f"episode_index has {holes} holes, the "
-                    f"first at {first}; the output is numbered without holes"))  # fmt: skip
+        add(
+            warning(
+                "episode-gap",
+                info.root / "meta",
+                f"episode_index has {holes} holes, the "
+                f"first at {first}; the output is numbered without holes",
+            )
+        )
     return [by_index[index] for index in sorted(by_index)]
 
 
@@ -172,6 +187,12 @@ def _check_totals(info: Info, episodes: list[Episode], add: Add) -> None:
     ):
         said = info.total(key)
         if said is not None and said != number:
-            add(error(code, info.path, f"{key} is {said}, but the episode list has {number}; "
-                      f"expected the same number; the recording was not finished, or the copy is "
-                      f"not whole"))  # fmt: skip
+            add(
+                error(
+                    code,
+                    info.path,
+                    f"{key} is {said}, but the episode list has {number}; "
+                    f"expected the same number; the recording was not finished, or the copy is "
+                    f"not whole",
+                )
+            )

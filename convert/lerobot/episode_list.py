@@ -50,8 +50,14 @@ def read_v2(info: Info, video_keys: Sequence[str], add: Add) -> Iterator[Episode
     """The episodes of meta/episodes.jsonl."""
     path = info.root / "meta/episodes.jsonl"
     if not path.exists() and not path.is_symlink():
-        add(error("episodes-missing", path, "no such file, expected a line for each episode; the "
-                  "recording was not finished, or the copy is not whole"))  # fmt: skip
+        add(
+            error(
+                "episodes-missing",
+                path,
+                "no such file, expected a line for each episode; the "
+                "recording was not finished, or the copy is not whole",
+            )
+        )
         return
     chunks_size = info.chunks_size()
     for number, row in enumerate(_attempt(add, path, partial(read_jsonl, path)) or [], start=1):
@@ -75,8 +81,14 @@ def read_v3(info: Info, video_keys: Sequence[str], add: Add) -> Iterator[Episode
     folder = info.root / "meta/episodes"
     paths = sorted(folder.glob("*/*.parquet"))
     if not paths:
-        add(error("episodes-missing", folder, "no episode tables, expected chunk-*/file-*.parquet; "
-                  "the recording was not finished, or the copy is not whole"))  # fmt: skip
+        add(
+            error(
+                "episodes-missing",
+                folder,
+                "no episode tables, expected chunk-*/file-*.parquet; "
+                "the recording was not finished, or the copy is not whole",
+            )
+        )
         return
     tables = _Tables(info.root / "data", add)
     rows = [

@@ -48,9 +48,10 @@ def check_file(path: Path) -> None:
         raise _refusal(path, "file-kind", f"{what}, expected a regular file; copy it again")
     if not os.access(path, os.R_OK):
         raise _refusal(
-            path, "file-permission",
+            path,
+            "file-permission",
             f"not readable by user {os.getuid()}:{os.getgid()}; chmod -R a+rX the dataset",
-        )  # fmt: skip
+        )
     head, tail = _ends(path, status.st_size)
     if head.startswith(_LFS_POINTER):
         raise _refusal(path, "lfs-pointer", "a Git LFS pointer, not the file; run git lfs pull")
@@ -62,23 +63,26 @@ def check_file(path: Path) -> None:
 def _check_format(path: Path, kind: str, head: bytes, tail: bytes) -> None:
     if kind == "table" and not head.startswith(_PARQUET):
         raise _refusal(
-            path, "table-unreadable",
+            path,
+            "table-unreadable",
             f"not a parquet file (magic bytes not found): it begins with {head[:8]!r}, expected "
             f"{_PARQUET!r}; copy it again",
-        )  # fmt: skip
+        )
     if kind == "table" and not tail.endswith(_PARQUET):
         raise _refusal(
-            path, "table-truncated",
+            path,
+            "table-truncated",
             f"a parquet file without its end: found {tail[-4:]!r}, expected {_PARQUET!r}; the "
             f"recording was not finished or the copy is cut off; copy it again, or use only the "
             f"episodes that are whole",
-        )  # fmt: skip
+        )
     if kind == "video" and head[4:8] not in _MP4_BOXES:
         raise _refusal(
-            path, "video-unreadable",
+            path,
+            "video-unreadable",
             f"cannot be decoded: it begins with {head[:12]!r}, expected an MP4 header (ftyp); "
             f"copy it again",
-        )  # fmt: skip
+        )
 
 
 def _ends(path: Path, size: int) -> tuple[bytes, bytes]:
@@ -94,10 +98,11 @@ def _ends(path: Path, size: int) -> tuple[bytes, bytes]:
 def _absent(path: Path, kind: str, problem: Exception) -> DatasetError:
     if isinstance(problem, PermissionError):
         return _refusal(
-            path, "file-permission",
+            path,
+            "file-permission",
             f"its folder is not readable by user {os.getuid()}:{os.getgid()}; chmod -R a+rX the "
             f"dataset",
-        )  # fmt: skip
+        )
     link = next((place for place in (path, *path.parents) if _is_dead_link(place)), None)
     if link is None:
         return _refusal(
@@ -106,13 +111,17 @@ def _absent(path: Path, kind: str, problem: Exception) -> DatasetError:
     target = str(link.readlink())
     cache = "blobs/" in target
     return _refusal(
-        path, "link-dangling",
+        path,
+        "link-dangling",
         f"a link to {target!r}, which is not there, expected its file; "
-        + ("this is a snapshot of the Hugging Face cache: mount the cache root (the folder that "
-           "holds blobs/ and snapshots/)" if cache else
-           "mount the folder that holds the link's target too")
+        + (
+            "this is a snapshot of the Hugging Face cache: mount the cache root (the folder that "
+            "holds blobs/ and snapshots/)"
+            if cache
+            else "mount the folder that holds the link's target too"
+        )
         + ", or copy the dataset with its links resolved (cp -rL)",
-    )  # fmt: skip
+    )
 
 
 def _is_dead_link(path: Path) -> bool:

@@ -101,9 +101,16 @@ def episode_vectors(
     order = table["frame_index"].to_numpy()
     rank = np.argsort(order, kind="stable")
     if not np.array_equal(order[rank], np.arange(len(order))):
-        add(error("frame-index", path, f"frame_index is {_short(order)}, expected 0 to "
-                  f"{len(order) - 1}, each once; rows are missing or doubled; leave the episode "
-                  f"out or record it again", episode=episode))  # fmt: skip
+        add(
+            error(
+                "frame-index",
+                path,
+                f"frame_index is {_short(order)}, expected 0 to "
+                f"{len(order) - 1}, each once; rows are missing or doubled; leave the episode "
+                f"out or record it again",
+                episode=episode,
+            )
+        )
         return {}
     vectors = {key: _vectors(path, episode, key, table[key], add) for key in keys}
     return {key: values[rank] for key, values in vectors.items() if values is not None}
@@ -143,9 +150,16 @@ def _vectors(
     bad = np.argwhere(~np.isfinite(vectors))
     if len(bad):
         row, dim = bad[0]
-        add(error("not-finite", path, f"column {key!r} is {vectors[row, dim]} at row {row}, dim "
-                  f"{dim} ({len(bad)} such values), expected finite numbers; leave the episode out "
-                  f"or record it again", episode=episode))  # fmt: skip
+        add(
+            error(
+                "not-finite",
+                path,
+                f"column {key!r} is {vectors[row, dim]} at row {row}, dim "
+                f"{dim} ({len(bad)} such values), expected finite numbers; leave the episode out "
+                f"or record it again",
+                episode=episode,
+            )
+        )
         return None
     return vectors
 

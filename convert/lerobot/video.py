@@ -92,8 +92,10 @@ class VideoReader:
         absolute = counts_from_zero(seconds, self._fps, file_first)
         logger.info(
             "%s starts at %.3f s instead of 0; the dataset counts its frames from %s",
-            self.path, float(seconds), "0 s" if absolute else "there",
-        )  # fmt: skip
+            self.path,
+            float(seconds),
+            "0 s" if absolute else "there",
+        )
         return 0 if absolute else self._start
 
     def frames(self, first: int, count: int) -> Iterator[Frame]:

@@ -95,7 +95,9 @@ def main() -> None:
                 case = _measured_apart(case, paths, asked)
                 _say(case, episodes, device, asked)
                 rows.append(vars(case))
-                asked.json.write_text(json.dumps({"device": found, "rows": rows}, indent=2))
+                asked.json.write_text(
+                    json.dumps({"device": found.model_dump(), "rows": rows}, indent=2)
+                )
     print(f"\nall figures of every round: {asked.json}")
 
 

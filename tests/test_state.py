@@ -112,3 +112,28 @@ def test_no_state_is_saved_of_a_gradient_that_was_not_finite(tmp_path: Path) -> 
     with run.loader, pytest.raises(DivergedError, match="gradient's norm is nan"):
         save_or_stop(run, LossRecord("training", run.group, run.data.episodes, ()))
     assert not (tmp_path / "run/state.ckpt").exists()
+
+
+def test_a_copy_of_the_state_resumes_channels_last_weights_to_the_same_bits() -> None:
+    """Fused AdamW reads the moments in the weight's order in memory, whatever their strides say."""
+    torch.manual_seed(0)
+    images = torch.randn(2, 3, 4, 4)
+
+    def made() -> tuple[torch.nn.Conv2d, torch.optim.AdamW]:
+        layer = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return layer, torch.optim.AdamW(layer.parameters(), lr=0.1, fused=True)
+
+    def step(layer: torch.nn.Conv2d, optimizer: torch.optim.AdamW) -> None:
+        optimizer.zero_grad()
+        layer(images).square().sum().backward()
+        optimizer.step()
+
+    layer, optimizer = made()
+    step(layer, optimizer)
+    state = copied({"layer": layer.state_dict(), "optimizer": optimizer.state_dict()})
+    other, resumed = made()
+    other.load_state_dict(state["layer"])
+    resumed.load_state_dict(state["optimizer"])
+    step(layer, optimizer)
+    step(other, resumed)
+    assert torch.equal(layer.weight, other.weight)

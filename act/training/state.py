@@ -41,9 +41,13 @@ def state_of(owners: Mapping[str, Stateful]) -> State:
 
 
 def copied(value: Any) -> Any:
-    """The same value, its tensors copied to the CPU: further training does not change them."""
+    """The same value, its tensors copied to the CPU: further training does not change them.
+
+    They keep their order in memory: fused AdamW takes the moments of a channels-last weight in the
+    weight's own order, whatever their strides say.
+    """
     if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        return value.detach().to("cpu", copy=True)
     if isinstance(value, Mapping):
         return {key: copied(item) for key, item in value.items()}
     return [copied(item) for item in value] if isinstance(value, list | tuple) else value

@@ -42,11 +42,11 @@ smoke: .venv/runtime.stamp
 	@echo && echo "The policy is in out/smoke/checkpoints/act_smoke:" && ls -sh out/smoke/checkpoints/act_smoke
 	@echo "What was done, with what, and how to use the policy: out/smoke/manifest.json"
 
-# Tests are spread over the cores, each process with one thread. On two cores: 12 minutes at most.
+# Tests are spread over the cores, each process with one thread.
 test: .venv/test.stamp
 	$(call limited,make test,30m,$(PYTEST))
 
-# Without those marked slow, which start whole jobs or take more than ten seconds: 3 minutes at most
+# Without those marked slow, which start whole jobs or take more than ten seconds
 test-fast: .venv/test.stamp
 	$(call limited,make test-fast,10m,$(PYTEST) -m "not slow")
 

@@ -44,7 +44,7 @@ smoke: .venv/runtime.stamp
 
 # Tests are spread over the cores, each process with one thread.
 test: .venv/test.stamp
-	$(call limited,make test,30m,$(PYTEST))
+	$(call limited,make test,60m,$(PYTEST))
 
 # Without those marked slow, which start whole jobs or take more than ten seconds
 test-fast: .venv/test.stamp

@@ -63,7 +63,7 @@ def write_results(run: TrainingRun) -> None:
     run.best.copy_to(epoch_path(run.folder, run.best.epoch, run.config.seed))
     draw_curves(run.folder, run.metrics.rows, run.policy.loss_titles, run.config.seed)
     save_weights(run.folder / LAST, copy_weights(run.policy.state_dict()))
-    # The manifest says first that the job is completed, then run.json that the run is finished:
-    # a kill in between leaves a state that has nothing to train. Without it nobody needs the state.
-    run.manifest.afterwards(lambda: mark_finished(run.folder))
+    # The manifest says first that the job is completed; then the state goes, which a failure leaves
+    # to be resumed to its end; then run.json says that the run is finished.
     run.manifest.afterwards(run.saver.remove)
+    run.manifest.afterwards(lambda: mark_finished(run.folder))

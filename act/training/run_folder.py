@@ -43,9 +43,10 @@ def check_folder(config: ResumeFlags, folder: Path) -> bool:
 
 
 def _is_finished(folder: Path, which: Mapping[str, Any]) -> bool:
-    if _FINISHED in which:
-        return which[_FINISHED] is True
-    # before there was that field, a run was finished when it had removed its state
+    if which.get(_FINISHED) is True:
+        return True
+    # runs of version 0.1.0 lack it, and a kill may come between the last two steps of a run:
+    # what has its last weights and no state any more has nothing left to do
     return (folder / LAST).exists() and not (folder / STATE).exists()
 
 

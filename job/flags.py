@@ -46,7 +46,7 @@ def required(group: type["Flags"], name: str) -> Any:
 
 @dataclass(frozen=True)
 class Flag:
-    """What is said of a flag besides its name, type and default."""
+    """How a flag is declared, besides its name, type and default."""
 
     help: str
     check: Check | None

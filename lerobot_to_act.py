@@ -128,7 +128,7 @@ def do_job(flags: JobFlags, manifest: Manifest) -> None:
     from act.processes.device import choose_device
     from act.processes.group import joined_group
     from act.training.loop import check_ready, train
-    from act.training.run_folder import claim_folder, remove_leftovers
+    from act.training.run_folder import claim_folder, remove_state
     from convert.input import (
         convert_in_turn,
         describe_input,
@@ -147,7 +147,7 @@ def do_job(flags: JobFlags, manifest: Manifest) -> None:
                     else describe_input(conversion)
                 )
                 claim_folder(flags, flags.run_folder, section)
-                remove_leftovers(flags.run_folder)
+                remove_state(flags.run_folder)
             remove_converted(conversion)  # a kill may have come before it was done
             raise AlreadyDone(
                 f"{flags.run_folder} holds the policy of this very run", code="already-done"

@@ -73,7 +73,7 @@ def train_here(flags: UpstreamFlags, manifest: Manifest) -> None:
     """Train on all episode files in `--dataset_dir`; everything lands in `--ckpt_dir`."""
     from act.policies.contract import dataset_section_of_files
     from act.training.loop import check_ready, train
-    from act.training.run_folder import claim_folder, remove_leftovers
+    from act.training.run_folder import claim_folder, remove_state
 
     finished = check_ready(flags, flags.output)
     folder = flags.input[0]
@@ -87,7 +87,7 @@ def train_here(flags: UpstreamFlags, manifest: Manifest) -> None:
     _open_apart(paths)
     if finished:
         claim_folder(flags, flags.output, dataset_section_of_files(flags, paths))
-        remove_leftovers(flags.output)
+        remove_state(flags.output)
         raise AlreadyDone(f"{flags.output} holds the policy of this very run", code="already-done")
     manifest.write()
     train(flags, paths, flags.output, manifest)

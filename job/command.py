@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO, cast
 
 from job import signals
 from job.errors import EXIT_BUG, EXIT_DONE, AlreadyDone, Interrupted, JobError, UsageError
@@ -150,15 +150,28 @@ def log_to_terminal() -> None:
     """What happens goes to standard output, warnings and errors to standard error, a line each."""
     logger.setLevel(logging.INFO if rank() == 0 else logging.ERROR)
     logger.propagate = False
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a text of the dataset that cannot be shown
-            stream.reconfigure(errors="backslashreplace")
+    sys.stdout, sys.stderr = _unbuffered(sys.stdout), _unbuffered(sys.stderr)
     story, trouble = _Terminal(sys.stdout), _Terminal(sys.stderr)
     story.addFilter(lambda record: record.levelno < logging.WARNING)
     story.setFormatter(logging.Formatter("%(message)s"))
     trouble.setLevel(logging.WARNING)
     trouble.setFormatter(_LevelFormatter("%(level)s: %(message)s"))
     logger.handlers = [story, trouble]
+
+
+def _unbuffered(stream: TextIO) -> TextIO:
+    """The same file, written to at once, whatever characters a dataset's text has.
+
+    What a full disk does not take would stay in a buffer, for multiprocessing to fail on when it
+    flushes it before each process that it starts.
+    """
+    if not isinstance(stream, io.TextIOWrapper) or not isinstance(stream.buffer, io.BufferedWriter):
+        return stream
+    stream.flush()
+    raw = io.FileIO(stream.fileno(), "w", closefd=False)
+    return io.TextIOWrapper(
+        cast(BinaryIO, raw), stream.encoding, "backslashreplace", write_through=True
+    )
 
 
 class _Terminal(logging.StreamHandler[TextIO]):

@@ -211,7 +211,8 @@ def test_another_dataset_is_refused_before_the_conversion_is_replaced(
 ) -> None:
     ended = job(input=SMALL / "v21_h264", num_epochs=1, keep_converted_hdf5=True)
     assert ended.code == 0, ended.err
-    (ended.output / "checkpoints/test/policy_last.ckpt").unlink()  # as if it had not ended
+    which = ended.output / "checkpoints/test/run.json"
+    which.write_text(which.read_text().replace('"finished": true', '"finished": false'))
     episodes = ended.output / "converted_hdf5"
     before = {path: path.stat().st_mtime_ns for path in episodes.iterdir()}
     other = job(input=SMALL / "v30_hevc", num_epochs=1, keep_converted_hdf5=True)

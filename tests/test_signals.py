@@ -1,6 +1,7 @@
 """A signal in each phase of a job, on each of its processes: 75 in time, and nothing is lost."""
 
 import json
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -88,6 +89,38 @@ def test_a_signal_while_the_last_files_are_written(tmp_path: Path, undisturbed: 
         assert ended.manifest["status"] == "completed"
         assert_same(output / "checkpoints/test", undisturbed)
         assert not (output / "converted_hdf5").exists()
+
+
+@pytest.mark.parametrize("at", ["mark_finished", "remove_state"])
+def test_a_kill_before_each_of_the_last_steps(tmp_path: Path, undisturbed: Path, at: str) -> None:
+    """The run is finished when run.json says so, whatever else there is."""
+    output = tmp_path / "output"
+    folder = output / "checkpoints/test"
+    killed = run_signalled(output, FLAGS, f"act.training.run_folder:{at}", signal.SIGKILL)
+    assert killed.code == -signal.SIGKILL
+    assert killed.manifest["status"] == "completed"
+    assert (folder / "state.ckpt").exists()
+    marked = at == "remove_state"
+    assert json.loads((folder / "run.json").read_text())["finished"] is marked
+    again = run_job(output, **FLAGS)
+    assert again.code == 0, again.err
+    assert ("holds the policy of this very run" in again.out) is marked
+    assert not (folder / "state.ckpt").exists()
+    assert_same(folder, undisturbed)
+
+
+def test_a_finished_run_of_an_older_version_is_not_run_again(
+    tmp_path: Path, undisturbed: Path
+) -> None:
+    """Its run.json has no field for it."""
+    output = tmp_path / "output"
+    shutil.copytree(undisturbed.parents[1], output)
+    which = output / "checkpoints/test/run.json"
+    content = json.loads(which.read_text())
+    assert content.pop("finished") is True
+    which.write_text(json.dumps(content))
+    again = run_job(output, **FLAGS)
+    assert "holds the policy of this very run" in again.out, again.err
 
 
 PAIR = FLAGS | {"processes": 2, "num_epochs": 5}  # each phase may take three of its ten steps

@@ -12,9 +12,7 @@ from pathlib import Path
 from job.whole_files import RECORD
 
 LAST, BEST = "policy_last.ckpt", "policy_best.ckpt"
-_RUN_FILES = (
-    "policy_*.ckpt", "dataset_stats.*", "train_val_*.png", "metrics.jsonl", "run.json", RECORD,
-)  # fmt: skip
+_RUN_FILES = ("policy_*.ckpt", "dataset_stats.*", "train_val_*.png", "metrics.jsonl", RECORD)
 SNAPSHOT_EPOCHS = 100  # upstream's
 
 

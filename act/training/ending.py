@@ -6,7 +6,7 @@ from act.training.checkpoints import LAST, epoch_path, run_files
 from act.training.curves import draw_curves
 from act.training.losses import LossRecord, are_finite, mean_norm
 from act.training.plan import training_section
-from act.training.run_folder import mark_finished
+from act.training.run_folder import mark_finished, remove_state
 from act.training.training_run import TrainingRun
 
 
@@ -63,7 +63,6 @@ def write_results(run: TrainingRun) -> None:
     run.best.copy_to(epoch_path(run.folder, run.best.epoch, run.config.seed))
     draw_curves(run.folder, run.metrics.rows, run.policy.loss_titles, run.config.seed)
     save_weights(run.folder / LAST, copy_weights(run.policy.state_dict()))
-    # The manifest says first that the job is completed; then the state goes, which a failure leaves
-    # to be resumed to its end; then run.json says that the run is finished.
-    run.manifest.afterwards(run.saver.remove)
+    # A kill before the mark leaves a run that is resumed from its last state, to its end at once.
     run.manifest.afterwards(lambda: mark_finished(run.folder))
+    run.manifest.afterwards(lambda: remove_state(run.folder))

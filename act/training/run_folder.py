@@ -5,6 +5,7 @@ is written before anything else, so files of a run in a folder without it are of
 left alone.
 """
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ from typing import Any
 from act.training.checkpoints import LAST, run_files
 from act.training.flags import ResumeFlags
 from act.training.state import STATE
-from job.errors import UsageError
+from job.errors import OutputError, UsageError
 from job.flags import Flags
 from job.sections.data import Dataset
 from job.whole_files import output_errors, read_json, write_json
+
+logger = logging.getLogger("act")
 
 _WHICH = "run.json"
 _FINISHED = "finished"  # the field; runs of version 0.1.0 lack it
@@ -43,10 +46,9 @@ def check_folder(config: ResumeFlags, folder: Path) -> bool:
 
 
 def _is_finished(folder: Path, which: Mapping[str, Any]) -> bool:
-    if which.get(_FINISHED) is True:
-        return True
-    # runs of version 0.1.0 lack it, and a kill may come between the last two steps of a run:
-    # what has its last weights and no state any more has nothing left to do
+    if _FINISHED in which:
+        return bool(which[_FINISHED])
+    # a run of version 0.1.0: what has its last weights and no state has nothing left to do
     return (folder / LAST).exists() and not (folder / STATE).exists()
 
 
@@ -58,10 +60,13 @@ def mark_finished(folder: Path) -> None:
     write_json(path, which | {_FINISHED: True})
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove the state of a finished run, which a kill may have left behind."""
-    with output_errors(folder / STATE):
-        (folder / STATE).unlink(missing_ok=True)
+def remove_state(folder: Path) -> None:
+    """Remove the state of a finished run, which needs it no more; warns where it must stay."""
+    try:
+        with output_errors(folder / STATE):
+            (folder / STATE).unlink(missing_ok=True)
+    except OutputError as error:
+        logger.warning("%s; the run is completed, remove it by hand", error)
 
 
 def claim_folder(config: Flags, folder: Path, dataset: Dataset) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 from act.policies.weights import save
 from act.training.state import STATE, State, Stateful, copied, state_of, tensor_bytes
 from job.machine import free_memory_bytes
-from job.whole_files import output_errors
 
 _SPARE = 1.25  # of a copy, which must fit the free memory
 
@@ -89,10 +88,3 @@ class Saver:
         """Let what is being written, by whatever thread, come to its end."""
         with self._lock:
             self.wait()
-
-    def remove(self) -> None:
-        """Remove the state of a run that is finished."""
-        self.wait()
-        if self._path is not None:
-            with output_errors(self._path):
-                self._path.unlink(missing_ok=True)

@@ -147,8 +147,10 @@ def _report(plan: Plan, count: int, times: Times, json_path: Path | None) -> Non
         for ceiling in ("bare", "disk")
     }
     for name, values in ratios.items():
-        print(f"{name:24} {statistics.median(values):.2f} of its ceiling, round by round "
-              f"{', '.join(f'{value:.2f}' for value in values)}")  # fmt: skip
+        print(
+            f"{name:24} {statistics.median(values):.2f} of its ceiling, round by round "
+            f"{', '.join(f'{value:.2f}' for value in values)}"
+        )
     if json_path is not None:
         json_path.write_text(json.dumps({"frames": frames, "seconds": times, "ratios": ratios}))
 

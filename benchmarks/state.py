@@ -75,15 +75,19 @@ def main() -> None:
             with_state, held = seconds(saved=True)
             costs.append(with_state - without)
             helds.append(held)
-            print(f"  {asked.steps} steps {without:.2f} s, with a state {with_state:.2f} s, "
-                  f"of which the loop waited {held:.2f} s")  # fmt: skip
+            print(
+                f"  {asked.steps} steps {without:.2f} s, with a state {with_state:.2f} s, "
+                f"of which the loop waited {held:.2f} s"
+            )
         size = (Path(folder) / "state.ckpt").stat().st_size
     interval = JobFlags.state_interval_minutes * 60
     cost = statistics.median(costs)
-    print(f"{device_section(device).name}, {cpu_count()} cores: a state of "
-          f"{size / 1e9:.2f} GB costs {cost:.2f} s of training (the loop waits "
-          f"{statistics.median(helds):.2f} s), {cost / interval:.2%} of the time at one each "
-          f"{JobFlags.state_interval_minutes:g} minutes")  # fmt: skip
+    print(
+        f"{device_section(device).name}, {cpu_count()} cores: a state of "
+        f"{size / 1e9:.2f} GB costs {cost:.2f} s of training (the loop waits "
+        f"{statistics.median(helds):.2f} s), {cost / interval:.2%} of the time at one each "
+        f"{JobFlags.state_interval_minutes:g} minutes"
+    )
 
 
 def _arguments() -> argparse.Namespace:

@@ -82,9 +82,11 @@ def main() -> None:
     if asked.steps is None:
         asked.steps = 2 if device.type == "cpu" else 50
     found = device_section(device)
-    print(f"{found.name}, {cpu_count()} cores, torch {torch.__version__}, "
-          f"hidden {asked.hidden_dim}, feed-forward {asked.dim_feedforward}, "
-          f"chunk {CHUNK}")  # fmt: skip
+    print(
+        f"{found.name}, {cpu_count()} cores, torch {torch.__version__}, "
+        f"hidden {asked.hidden_dim}, feed-forward {asked.dim_feedforward}, "
+        f"chunk {CHUNK}"
+    )
     rows = []
     for episodes in _workloads(asked):
         paths = [info.path for info in episodes.infos]

@@ -47,8 +47,9 @@ def test_the_tightest_level_counts(tmp_path: Path, version: int, tightest: str) 
     """As Slurm has them, and as a container has them at its root."""
     for group in ("", "slurm", "slurm/job_7", "slurm/job_7/step_0"):
         is_it = group == tightest
-        write_group(tmp_path, version, group, (300 if is_it else 900) * MIB, 250 * MIB,
-                    1 if is_it else None)  # fmt: skip
+        write_group(
+            tmp_path, version, group, (300 if is_it else 900) * MIB, 250 * MIB, 1 if is_it else None
+        )
     write_group(tmp_path, version, "slurm/job_8", 100 * MIB, 99 * MIB, 1)  # of somebody else
     cgroups = cgroups_of(tmp_path, "/slurm/job_7/step_0")
     assert memory_bytes(cgroups) == 300 * MIB
@@ -85,9 +86,13 @@ def test_this_machine_is_within_the_hosts() -> None:
 def test_a_group_of_its_own_on_this_machine(tmp_path: Path) -> None:
     """Real files: a group below the one that this process is in, or at the root."""
     own = next(
-        (line.split(":", 2)[2] for line in Path("/proc/self/cgroup").read_text().splitlines()
-         if "memory" in line.split(":")[1].split(",")), None,
-    )  # fmt: skip
+        (
+            line.split(":", 2)[2]
+            for line in Path("/proc/self/cgroup").read_text().splitlines()
+            if "memory" in line.split(":")[1].split(",")
+        ),
+        None,
+    )
     folder = Path(f"/sys/fs/cgroup/memory/{own}/act_test_{os.getpid()}")
     try:
         folder.mkdir()

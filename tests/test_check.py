@@ -53,11 +53,15 @@ FLAGS = DataFlags(chunk_size=5)
 GOOD = [*sorted(path for path in SMALL.iterdir() if path.is_dir()), *SAMPLES]
 # What is peculiar about them, and said.
 KNOWN = {
-    "v21_av1": {"tasks"}, "v30_av1": {"tasks"}, "v30_merged": {"tasks"},
-    "v30_bt709": {"colour-tags"}, "v30_converted": {"table-pointer"},
-    "v30_deleted": {"codec-changes"}, "v30_startoffset": {"video-start"},
+    "v21_av1": {"tasks"},
+    "v30_av1": {"tasks"},
+    "v30_merged": {"tasks"},
+    "v30_bt709": {"colour-tags"},
+    "v30_converted": {"table-pointer"},
+    "v30_deleted": {"codec-changes"},
+    "v30_startoffset": {"video-start"},
     "v30_startoffset_abs": {"video-start"},
-}  # fmt: skip
+}
 
 
 def snapshot(root: Path) -> dict[str, Any]:
@@ -401,8 +405,12 @@ def test_a_job_survives_a_crash_in_a_decoder(
     environment = command_environment() | {"PYTHONPATH": str(tmp_path), "CRASHES": "file-000.mp4"}
     ended = subprocess.run(
         [sys.executable, "-m", "convert", str(SMALL / "v30_h264"), str(tmp_path / "out")],
-        cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert ended.returncode == 3, ended.stderr
     assert "Traceback" not in ended.stderr
     assert "file-000.mp4: reading it crashed the process" in ended.stderr
@@ -568,8 +576,12 @@ def test_a_report_that_cannot_be_printed_is_4(where: str) -> None:
     line = f"{sys.executable} -m convert.check {SMALL / 'v30_h264'} --json {where}"
     done = subprocess.run(
         ["bash", "-c", f"{line}; exit ${{PIPESTATUS[0]}}"],
-        cwd=ROOT, env=command_environment(), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        env=command_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert "Traceback" not in done.stderr
     assert "error: standard output" in done.stderr
     assert done.returncode == 4

@@ -152,9 +152,12 @@ def test_bytes_that_a_pickle_only_claims_take_no_memory(tmp_path: Path) -> None:
 def test_other_pickles_are_refused(tmp_path: Path, name: str) -> None:
     objects = np.array([Path("x")], dtype=object)
     values: dict[str, object] = {
-        "code": {"a": Bomb(tmp_path / "went_off")}, "list": [1], "number": {"a": 1},
-        "names": {1: np.ones(2)}, "objects": {"a": objects},
-    }  # fmt: skip
+        "code": {"a": Bomb(tmp_path / "went_off")},
+        "list": [1],
+        "number": {"a": 1},
+        "names": {1: np.ones(2)},
+        "objects": {"a": objects},
+    }
     path = tmp_path / "dataset_stats.pkl"
     path.write_bytes(pickle.dumps(values[name]))
     with pytest.raises(UsageError, match="expected numpy arrays by name"):

@@ -27,24 +27,36 @@ def test_shards_hold_each_episode_once(total: int, count: int) -> None:
     assert sorted(numbers) == list(range(total))
 
 
-@pytest.mark.parametrize(("environ", "expected"), [
-    ({}, WHOLE),
-    ({"JOB_COMPLETION_INDEX": "2", "JOB_COMPLETIONS": "5"}, Shard(2, 5)),
-    ({"AWS_BATCH_JOB_ARRAY_INDEX": "0", "AWS_BATCH_JOB_ARRAY_SIZE": "3"}, Shard(0, 3)),
-    ({"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "4", "SLURM_ARRAY_TASK_MIN": "1"},
-     Shard(2, 4)),
-    ({"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "4"}, Shard(3, 4)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, WHOLE),
+        ({"JOB_COMPLETION_INDEX": "2", "JOB_COMPLETIONS": "5"}, Shard(2, 5)),
+        ({"AWS_BATCH_JOB_ARRAY_INDEX": "0", "AWS_BATCH_JOB_ARRAY_SIZE": "3"}, Shard(0, 3)),
+        (
+            {
+                "SLURM_ARRAY_TASK_ID": "3",
+                "SLURM_ARRAY_TASK_COUNT": "4",
+                "SLURM_ARRAY_TASK_MIN": "1",
+            },
+            Shard(2, 4),
+        ),
+        ({"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "4"}, Shard(3, 4)),
+    ],
+)
 def test_schedulers(environ: dict[str, str], expected: Shard) -> None:
     assert parse_shard("auto", environ) == expected
     assert parse_shard("1/2", environ) == Shard(1, 2)
 
 
-@pytest.mark.parametrize("environ", [
-    {"JOB_COMPLETION_INDEX": "2"},
-    {"JOB_COMPLETION_INDEX": "5", "JOB_COMPLETIONS": "5"},
-    {"AWS_BATCH_JOB_ARRAY_INDEX": "x", "AWS_BATCH_JOB_ARRAY_SIZE": "3"},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"JOB_COMPLETION_INDEX": "2"},
+        {"JOB_COMPLETION_INDEX": "5", "JOB_COMPLETIONS": "5"},
+        {"AWS_BATCH_JOB_ARRAY_INDEX": "x", "AWS_BATCH_JOB_ARRAY_SIZE": "3"},
+    ],
+)
 def test_a_scheduler_that_does_not_say(environ: dict[str, str]) -> None:
     with pytest.raises(UsageError, match="expected"):
         parse_shard("auto", environ)

@@ -194,10 +194,15 @@ def test_names_must_fit_the_automatic_cameras(converted: Convert) -> None:
         converted(SMALL / "v30_h264", camera_names="only")
 
 
-@pytest.mark.parametrize(("sim", "task", "expected"), [
-    ("auto", "sim_cube", True), ("auto", "cube", False),
-    ("true", "cube", True), ("false", "sim_cube", False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("sim", "task", "expected"),
+    [
+        ("auto", "sim_cube", True),
+        ("auto", "cube", False),
+        ("true", "cube", True),
+        ("false", "sim_cube", False),
+    ],
+)
 def test_sim_attribute(converted: Convert, sim: str, task: str, expected: bool) -> None:
     result = converted(SMALL / "v30_h264", sim=sim, task_name=task, max_episodes=1)
     with h5py.File(result.paths[0]) as file:

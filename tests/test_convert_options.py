@@ -94,10 +94,13 @@ def test_datasets_in_subfolders(tmp_path: Path) -> None:
     assert len(converted.paths) == 8
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    ({"fps": 20}, "fps is 20, expected 30"),
-    ({"features": "drop wrist"}, "observation.images.wrist is missing, expected a camera"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"fps": 20}, "fps is 20, expected 30"),
+        ({"features": "drop wrist"}, "observation.images.wrist is missing, expected a camera"),
+    ],
+)
 def test_datasets_of_different_robots_are_refused(
     tmp_path: Path, change: dict[str, Any], words: str
 ) -> None:
@@ -316,12 +319,23 @@ def die(task: int, send: workers.Send) -> None:
         raise MemoryError
 
 
-@pytest.mark.parametrize(("task", "kind", "words"), [
-    (3, OutputError, "task 3: the worker was killed.*memory.*--convert_workers"),
-    (5, DatasetError, "task 5: the worker crashed .SIGSEGV., most likely inside the video.*HDF5"),
-    (6, RuntimeError, "(?s)task 6.*ZeroDivisionError"),
-    (7, OutputError, "episode 12 .file-003.mp4.: the worker ran out of memory; give the container"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("task", "kind", "words"),
+    [
+        (3, OutputError, "task 3: the worker was killed.*memory.*--convert_workers"),
+        (
+            5,
+            DatasetError,
+            "task 5: the worker crashed .SIGSEGV., most likely inside the video.*HDF5",
+        ),
+        (6, RuntimeError, "(?s)task 6.*ZeroDivisionError"),
+        (
+            7,
+            OutputError,
+            "episode 12 .file-003.mp4.: the worker ran out of memory; give the container",
+        ),
+    ],
+)
 def test_a_worker_that_dies_is_named_and_hangs_nobody(
     task: int, kind: type[Exception], words: str
 ) -> None:

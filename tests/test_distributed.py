@@ -57,9 +57,15 @@ def test_one_two_and_four_processes_follow_the_same_losses(
     found = {}
     for count, accumulate in ((1, 1), (2, 2), (4, 1)):
         found[count] = job(
-            output=tmp_path / str(count), input=ten_episodes, processes=count, num_epochs=10,
-            batch_size=5, accumulate=accumulate, dropout=0, learning_rate=1e-5,
-        )  # fmt: skip
+            output=tmp_path / str(count),
+            input=ten_episodes,
+            processes=count,
+            num_epochs=10,
+            batch_size=5,
+            accumulate=accumulate,
+            dropout=0,
+            learning_rate=1e-5,
+        )
         assert found[count].code == 0, found[count].err
         last = rows(found[count])[-1]
         assert (last["step"], last["samples"]) == (20, 80)
@@ -88,13 +94,20 @@ def assert_same_losses(alone: Ended, together: Ended) -> None:
 def test_a_batch_for_each_process(job: RunJob, tmp_path: Path, ten_episodes: Path) -> None:
     """Two of one sample are one of two; of the 7 episodes the last one is a step of its own."""
     flags: dict[str, Any] = {
-        "input": ten_episodes, "max_episodes": 9, "num_epochs": 3, "dropout": 0,
+        "input": ten_episodes,
+        "max_episodes": 9,
+        "num_epochs": 3,
+        "dropout": 0,
         "learning_rate": 1e-5,
-    }  # fmt: skip
+    }
     pair = job(
-        output=tmp_path / "pair", processes=2, batch_mode="fixed_per_gpu", batch_size=1,
-        accumulate=2, **flags,
-    )  # fmt: skip
+        output=tmp_path / "pair",
+        processes=2,
+        batch_mode="fixed_per_gpu",
+        batch_size=1,
+        accumulate=2,
+        **flags,
+    )
     assert pair.code == 0, pair.err
     assert pair.manifest["training"]["effective_batch"] == 2
     assert "batch      2 samples a step (fixed_per_gpu, 2 processes)" in pair.out
@@ -106,10 +119,18 @@ def test_a_batch_for_each_process(job: RunJob, tmp_path: Path, ten_episodes: Pat
 
 def test_cnnmlp_has_a_parameter_that_no_process_waits_for(job: RunJob) -> None:
     ended = job(
-        input=SAMPLES[1], processes=2, policy_class="CNNMLP", num_epochs=2, batch_size=2,
-        camera_keys="observation.images.top", image_size="390x520", backbone_weights="none",
-        chunk_size=None, hidden_dim=None, dim_feedforward=None,
-    )  # fmt: skip
+        input=SAMPLES[1],
+        processes=2,
+        policy_class="CNNMLP",
+        num_epochs=2,
+        batch_size=2,
+        camera_keys="observation.images.top",
+        image_size="390x520",
+        backbone_weights="none",
+        chunk_size=None,
+        hidden_dim=None,
+        dim_feedforward=None,
+    )
     assert ended.code == 0, ended.err
     assert rows(ended)[-1]["step"] == 2
 
@@ -219,8 +240,11 @@ def test_a_rank_that_is_killed_while_another_converts_ends_the_run(
     job: RunJob, tmp_path: Path
 ) -> None:
     flags: dict[str, Any] = {
-        "input": SAMPLES[0], "image_size": "96x128", "num_epochs": 1, "convert_workers": 1,
-    }  # fmt: skip
+        "input": SAMPLES[0],
+        "image_size": "96x128",
+        "num_epochs": 1,
+        "convert_workers": 1,
+    }
     process = launch(tmp_path, dist_timeout_s=20, **flags)
     converted = tmp_path / "converted_hdf5"
     wait_while_running(process, lambda: bool(list(converted.glob(".*.partial"))))
@@ -264,11 +288,14 @@ def test_a_process_of_another_machine_that_is_lost_at_its_work_is_noticed(
     group |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     waiting, working = (
         subprocess.Popen(
-            [sys.executable, "-c", EACH], cwd=ROOT, text=True, stdout=subprocess.PIPE,
+            [sys.executable, "-c", EACH],
+            cwd=ROOT,
+            text=True,
+            stdout=subprocess.PIPE,
             env=command_environment() | group | {"RANK": rank},
         )
         for rank in ("0", "1")
-    )  # fmt: skip
+    )
     try:
         assert working.stdout is not None
         assert working.stdout.readline() == "ready\n"
@@ -316,8 +343,11 @@ def test_an_error_of_the_user_has_its_own_code(job: RunJob, tmp_path: Path) -> N
 def test_a_run_goes_on_with_another_number_of_processes(job: RunJob, tmp_path: Path) -> None:
     """What two processes began, one ends, to the losses of one alone but for rounding."""
     flags: dict[str, Any] = {
-        "input": SMALL / "v30_h264", "num_epochs": 40, "dropout": 0, "batch_size": 2,
-    }  # fmt: skip
+        "input": SMALL / "v30_h264",
+        "num_epochs": 40,
+        "dropout": 0,
+        "batch_size": 2,
+    }
     process = start(tmp_path / "two", **flags)
     metrics = tmp_path / "two/checkpoints/test/metrics.jsonl"
     process.send_signal(signal.SIGTERM)

@@ -48,10 +48,29 @@ MAKE_TARGETS = set(re.findall(r"^([\w./-]+):", (ROOT / "Makefile").read_text(), 
 
 # Flags of other programs, and of this project's benchmarks and test kit.
 _OTHER_FLAGS = {
-    "--rm", "--gpus", "--user", "--read-only", "--tmpfs", "--cap-drop", "--network", "--build-arg",
-    "--memory", "--time", "--shm-size", "--entrypoint", "--nodes", "--local-dir", "--repo-type",
-    "--cameras", "--batch", "--rounds", "--plain_precision", "--minutes", "--check", "--version",
-}  # fmt: skip
+    "--rm",
+    "--gpus",
+    "--user",
+    "--read-only",
+    "--tmpfs",
+    "--cap-drop",
+    "--network",
+    "--build-arg",
+    "--memory",
+    "--time",
+    "--shm-size",
+    "--entrypoint",
+    "--nodes",
+    "--local-dir",
+    "--repo-type",
+    "--cameras",
+    "--batch",
+    "--rounds",
+    "--plain_precision",
+    "--minutes",
+    "--check",
+    "--version",
+}
 
 
 @pytest.fixture(params=PAGE_FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -141,9 +160,14 @@ def test_help_has_one_line_per_flag() -> None:
 
 # Codes that the check does not report: what ends a conversion or a training, and its warnings.
 _NOT_OF_THE_CHECK = {
-    "episodes-differ", "episodes-none",
-    "feature-left-out", "file-missing", "image-depth", "input-missing", "worker-crash",
-}  # fmt: skip
+    "episodes-differ",
+    "episodes-none",
+    "feature-left-out",
+    "file-missing",
+    "image-depth",
+    "input-missing",
+    "worker-crash",
+}
 
 
 def test_every_code_of_the_check_is_expected_by_a_test() -> None:
@@ -253,9 +277,18 @@ def test_the_readme_shows_every_file_of_a_run(trained: Path) -> None:
 
 # What upstream's imitate_episodes.py puts into policy_config for ACT: its build functions read all.
 _UPSTREAM_KEYS = {
-    "lr", "num_queries", "kl_weight", "hidden_dim", "dim_feedforward", "lr_backbone", "backbone",
-    "enc_layers", "dec_layers", "nheads", "camera_names",
-}  # fmt: skip
+    "lr",
+    "num_queries",
+    "kl_weight",
+    "hidden_dim",
+    "dim_feedforward",
+    "lr_backbone",
+    "backbone",
+    "enc_layers",
+    "dec_layers",
+    "nheads",
+    "camera_names",
+}
 # What upstream's detr/main.py demands of sys.argv whenever a policy is made.
 _UPSTREAM_ARGV = ("ckpt_dir", "policy_class", "task_name", "seed", "num_epochs")
 

@@ -318,9 +318,12 @@ def assert_jumps(clock: dict[str, str]) -> None:
     for ask in ("time.time()", "datetime.datetime.now().timestamp()"):
         program = f"import datetime, time; print(*({ask} for _ in range(9)))"
         done = subprocess.run(
-            [sys.executable, "-c", program], env=os.environ | clock, stdout=subprocess.PIPE,
-            text=True, check=True,
-        )  # fmt: skip
+            [sys.executable, "-c", program],
+            env=os.environ | clock,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
         found = {round((float(word) - time.time()) / 43200) / 2 for word in done.stdout.split()}
         assert found == JUMPS_DAYS
 

@@ -66,8 +66,9 @@ def test_any_feature(
 
 
 @QUICK
-@given(st.sampled_from(sorted(INFO["features"])), st.sampled_from(["", "observation.images."]),
-       TEXTS)  # fmt: skip
+@given(
+    st.sampled_from(sorted(INFO["features"])), st.sampled_from(["", "observation.images."]), TEXTS
+)
 def test_any_name_of_a_feature(
     root: Path, tmp_path: Path, name: str, prefix: str, new: str
 ) -> None:

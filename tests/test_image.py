@@ -185,27 +185,34 @@ def test_other_modes_become_rgb_with_one_warning(
     assert [f"mode {mode!r}, converted to RGB" in text for text in caplog.messages] == [True]
 
 
-@pytest.mark.parametrize(("pixels", "kind", "mode"), [
-    (np.arange(48, dtype=np.uint16).reshape(6, 8), "TIFF", "I;16"),
-    (np.arange(48, dtype=np.uint16).reshape(6, 8), "PNG", "I;16"),
-    (np.arange(48, dtype=np.int32).reshape(6, 8), "TIFF", "I"),
-    (np.ones((6, 8), np.float32), "TIFF", "F"),
-    (np.ones((6, 8), bool), "PNG", "1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("pixels", "kind", "mode"),
+    [
+        (np.arange(48, dtype=np.uint16).reshape(6, 8), "TIFF", "I;16"),
+        (np.arange(48, dtype=np.uint16).reshape(6, 8), "PNG", "I;16"),
+        (np.arange(48, dtype=np.int32).reshape(6, 8), "TIFF", "I"),
+        (np.ones((6, 8), np.float32), "TIFF", "F"),
+        (np.ones((6, 8), bool), "PNG", "1"),
+    ],
+)
 def test_depth_is_refused_by_name(write: Write, pixels: Any, kind: str, mode: str) -> None:
     with pytest.raises(DatasetError, match=rf"frame 0 of episode 0, .*mode '{mode}'.*camera_keys"):
         first(write([cell(encode(pixels, kind))]))
 
 
-@pytest.mark.parametrize("data", [
-    encode(picture(0, 64, 64))[:2000],
-    encode(picture(0), "JPEG")[:200],
-    encode(picture(0))[:20],
-    encode(picture(0), "GIF"),
-    b"version https://git-lfs.github.com/spec/v1\n",
-    b"\x89PNG\r\n\x1a\n" + bytes(100),
-    bytes(1000),
-], ids=["png", "jpeg", "header", "gif", "text", "zeros behind a signature", "zeros"])  # fmt: skip
+@pytest.mark.parametrize(
+    "data",
+    [
+        encode(picture(0, 64, 64))[:2000],
+        encode(picture(0), "JPEG")[:200],
+        encode(picture(0))[:20],
+        encode(picture(0), "GIF"),
+        b"version https://git-lfs.github.com/spec/v1\n",
+        b"\x89PNG\r\n\x1a\n" + bytes(100),
+        bytes(1000),
+    ],
+    ids=["png", "jpeg", "header", "gif", "text", "zeros behind a signature", "zeros"],
+)
 def test_broken_images_are_named(write: Write, data: bytes) -> None:
     path = write([cell(encode(picture(0))), cell(data)])
     with pytest.raises(DatasetError, match=r"file\.parquet: frame 1 of episode 0, .*") as error:
@@ -245,9 +252,14 @@ def test_a_decompression_bomb_is_refused(
         first(path)
 
 
-@pytest.mark.parametrize("place", [
-    "images/{key}/episode_000000/f.png", "images/{key}/episode-000000/f.png", "elsewhere/f.png",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "place",
+    [
+        "images/{key}/episode_000000/f.png",
+        "images/{key}/episode-000000/f.png",
+        "elsewhere/f.png",
+    ],
+)
 @pytest.mark.parametrize("data", [None, b""])
 def test_images_beside_the_table(write: Write, place: str, data: bytes | None) -> None:
     name = place if place.startswith("elsewhere") else "/home/me/.cache/lerobot/f.png"
@@ -274,17 +286,20 @@ def test_images_that_are_nowhere_or_outside(write: Write, name: str | None) -> N
         first(path)
 
 
-@pytest.mark.parametrize(("columns", "message"), [
-    ({"frame_index": [0, 1, 3]}, "frame 2 of episode 0 is missing"),
-    ({"frame_index": [0, 1, 1]}, "frame 2 of episode 0 is missing"),
-    ({"frame_index": [1, 2, 3]}, "frame 0 of episode 0 is missing"),
-    ({"frame_index": [0, None, 2]}, "'frame_index' holds int64 with 1 empty"),
-    ({"episode_index": [0.0, 0.0, 0.0]}, "'episode_index' holds double"),
-    ({"episode_index": [0, 0, 1]}, "frame 2 of episode 0 is missing.*found 2 rows"),
-    ({KEY: [1, 2, 3]}, f"column '{KEY}' holds int64, expected image files"),
-    ({KEY: [[1], [2], [3]]}, f"column '{KEY}' holds list"),
-    ({KEY: [{"path": "a"}] * 3}, f"column '{KEY}' holds struct<path: string>"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"frame_index": [0, 1, 3]}, "frame 2 of episode 0 is missing"),
+        ({"frame_index": [0, 1, 1]}, "frame 2 of episode 0 is missing"),
+        ({"frame_index": [1, 2, 3]}, "frame 0 of episode 0 is missing"),
+        ({"frame_index": [0, None, 2]}, "'frame_index' holds int64 with 1 empty"),
+        ({"episode_index": [0.0, 0.0, 0.0]}, "'episode_index' holds double"),
+        ({"episode_index": [0, 0, 1]}, "frame 2 of episode 0 is missing.*found 2 rows"),
+        ({KEY: [1, 2, 3]}, f"column '{KEY}' holds int64, expected image files"),
+        ({KEY: [[1], [2], [3]]}, f"column '{KEY}' holds list"),
+        ({KEY: [{"path": "a"}] * 3}, f"column '{KEY}' holds struct<path: string>"),
+    ],
+)
 def test_odd_tables_are_refused(write: Write, columns: dict[str, Any], message: str) -> None:
     path = write([cell(encode(picture(0)))] * 3, **columns)
     with pytest.raises(DatasetError, match=rf"file\.parquet: .*{message}"):

@@ -97,9 +97,13 @@ def test_manifest_is_valid_and_true(done: Ended) -> None:
 
 def test_a_changed_manifest_would_not_be_valid(done: Ended) -> None:
     changes: tuple[dict[str, Any], ...] = (
-        {"status": "fine"}, {"started_at": "yesterday"}, {"policy": None}, {"artifacts": []},
-        {"exit_code": 4}, {"unknown": 1},
-    )  # fmt: skip
+        {"status": "fine"},
+        {"started_at": "yesterday"},
+        {"policy": None},
+        {"artifacts": []},
+        {"exit_code": 4},
+        {"unknown": 1},
+    )
     for change in changes:
         with pytest.raises(jsonschema.ValidationError):
             VALIDATOR.validate(done.manifest | change)
@@ -179,11 +183,19 @@ def test_the_same_command_twice_gives_the_same_bytes(done: Ended, tmp_path: Path
 
 def test_plan_is_printed_before_training(done: Ended) -> None:
     for text in (
-        "LeRobot v3.0", "4 of 4 episodes, 0 of them already", "4 of 7 to 25 frames, 62 in all",
-        "3 to train on, 1 to validate on", "front, wrist; 96x128", "qpos 16, action 16",
-        "2 samples a step", "3 epochs of 2 steps, 6 steps, 9 samples", "M parameters",
-        f"cpu, {processor_name()}", "checkpoints will take", "sim        True",
-    ):  # fmt: skip
+        "LeRobot v3.0",
+        "4 of 4 episodes, 0 of them already",
+        "4 of 7 to 25 frames, 62 in all",
+        "3 to train on, 1 to validate on",
+        "front, wrist; 96x128",
+        "qpos 16, action 16",
+        "2 samples a step",
+        "3 epochs of 2 steps, 6 steps, 9 samples",
+        "M parameters",
+        f"cpu, {processor_name()}",
+        "checkpoints will take",
+        "sim        True",
+    ):
         assert text in done.out
 
 
@@ -192,8 +204,11 @@ def test_memory_of_a_step_is_foreseen(tmp_path: Path) -> None:
     words = arguments(tmp_path, input=DATA / "aloha_sim_v21", num_epochs=1, batch_size=8)
     with subprocess.Popen(
         [sys.executable, "entrypoint.py", *words, "--input", DATA / "aloha_sim_v30"],
-        cwd=ROOT, env=command_environment(), stdout=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
+        cwd=ROOT,
+        env=command_environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
         assert process.stdout is not None
         out = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
@@ -364,28 +379,33 @@ BREAKS: dict[str, tuple[Callable[[Path], Any], int, list[str]]] = {
     "counts": (lambda root: edit_info(root, total_episodes=9), 3, ["total_episodes is 9", "4"]),
     "missing column": (drop_column, 3, ["'action'", "parquet"]),
     "missing table": (
-        lambda root: (root / "data/chunk-000/episode_000002.parquet").unlink(), 3,
+        lambda root: (root / "data/chunk-000/episode_000002.parquet").unlink(),
+        3,
         ["episode_000002.parquet", "no such file"],
     ),
     "missing video": (lambda root: (root / VIDEO).unlink(), 3, ["episode_000001.mp4", "wrist"]),
     "cut video": (
-        lambda root: (root / VIDEO).write_bytes((root / VIDEO).read_bytes()[:2000]), 3,
+        lambda root: (root / VIDEO).write_bytes((root / VIDEO).read_bytes()[:2000]),
+        3,
         ["episode_000001.mp4", "decoded"],
     ),
     "lfs video": (
-        lambda root: (root / VIDEO).write_text("version https://git-lfs.github.com/spec/v1\n"), 3,
+        lambda root: (root / VIDEO).write_text("version https://git-lfs.github.com/spec/v1\n"),
+        3,
         ["episode_000001.mp4", "git lfs pull"],
     ),
     "short video": (
-        lambda root: shutil.copy((root / VIDEO).with_name("episode_000002.mp4"), root / VIDEO), 3,
+        lambda root: shutil.copy((root / VIDEO).with_name("episode_000002.mp4"), root / VIDEO),
+        3,
         ["episode_000001.mp4", "7 frames", "25 rows"],
     ),
     "rows": (fewer_rows, 3, ["20 rows", "expected 25"]),
     "template": (
-        lambda root: edit_info(root, data_path="../../{episode_index}.parquet"), 3,
+        lambda root: edit_info(root, data_path="../../{episode_index}.parquet"),
+        3,
         ["data_path", "inside the dataset"],
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BREAKS)

@@ -141,10 +141,15 @@ def test_slurm_tries_again_what_is_worth_it(
     if in_manifest is not None:
         write_json(tmp_path / "manifest.json", {"status": "x", "exit_code": in_manifest, "z": 1})
     environment = {
-        "PATH": f"{tmp_path}:{os.environ['PATH']}", "DATASET": "d", "OUTPUT": str(tmp_path),
-        "SLURM_NNODES": "2", "SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "a,b",
-        "SLURM_RESTART_COUNT": str(restarts), "SLURM_CPUS_PER_TASK": "8",
-    }  # fmt: skip
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "DATASET": "d",
+        "OUTPUT": str(tmp_path),
+        "SLURM_NNODES": "2",
+        "SLURM_JOB_ID": "7",
+        "SLURM_JOB_NODELIST": "a,b",
+        "SLURM_RESTART_COUNT": str(restarts),
+        "SLURM_CPUS_PER_TASK": "8",
+    }
     script = str(ROOT / "examples/slurm.sbatch")
     done = subprocess.run(["bash", script], env=environment, check=False)
     assert done.returncode == expected

@@ -43,47 +43,67 @@ def same_bits(a: FloatArray, b: FloatArray) -> bool:
     return a.dtype == b.dtype == np.float32 and a.tobytes() == b.tobytes()
 
 
-@pytest.mark.parametrize(("names", "where", "name"), [
-    (["qx", "qy", "qz", "qw"], (3, 0, 1, 2), "q"),
-    (["gripper", "qw", "qx", "qy", "qz"], (1, 2, 3, 4), "q"),
-    (["left_qx", "left_qy", "left_qz", "left_qw"], (3, 0, 1, 2), "left_q"),
-    (["qx_left", "qy_left", "qw_left", "qz_left"], (2, 0, 1, 3), "q"),
-    (["ee.qw", "ee.qx", "ee.qy", "ee.qz"], (0, 1, 2, 3), "ee.q"),
-    (["pose.qx", "pose.qy", "pose.qz", "pose.qw", "pose.x"], (3, 0, 1, 2), "pose.q"),
-    (["x", "y", "z", "quat_x", "quat_y", "quat_z", "quat_w"], (6, 3, 4, 5), "quat"),
-    (["rot.quat.w", "rot.quat.x", "rot.quat.y", "rot.quat.z"], (0, 1, 2, 3), "rot.quat"),
-    ([f"orientation_quaternion_{p}" for p in "xyzw"], (3, 0, 1, 2), "orientation_quaternion"),
-    ([f"quaternion[{i}]" for i in range(4)], (0, 1, 2, 3), "quaternion"),
-    (["quat_3", "quat_2", "quat_1", "quat_0"], (3, 2, 1, 0), "quat"),
-    ([f"arm_0_quat{i}" for i in range(1, 5)], (0, 1, 2, 3), "arm_0_quat"),
-    ([f"eeQuat{p}" for p in "XYZW"], (3, 0, 1, 2), "eeQuat"),
-    ([f"{p}_quat" for p in "wxyz"], (0, 1, 2, 3), "w_quat"),
-    ([f"pose.orientation.{p}" for p in "xyzw"], (3, 0, 1, 2), "pose.orientation"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("names", "where", "name"),
+    [
+        (["qx", "qy", "qz", "qw"], (3, 0, 1, 2), "q"),
+        (["gripper", "qw", "qx", "qy", "qz"], (1, 2, 3, 4), "q"),
+        (["left_qx", "left_qy", "left_qz", "left_qw"], (3, 0, 1, 2), "left_q"),
+        (["qx_left", "qy_left", "qw_left", "qz_left"], (2, 0, 1, 3), "q"),
+        (["ee.qw", "ee.qx", "ee.qy", "ee.qz"], (0, 1, 2, 3), "ee.q"),
+        (["pose.qx", "pose.qy", "pose.qz", "pose.qw", "pose.x"], (3, 0, 1, 2), "pose.q"),
+        (["x", "y", "z", "quat_x", "quat_y", "quat_z", "quat_w"], (6, 3, 4, 5), "quat"),
+        (["rot.quat.w", "rot.quat.x", "rot.quat.y", "rot.quat.z"], (0, 1, 2, 3), "rot.quat"),
+        ([f"orientation_quaternion_{p}" for p in "xyzw"], (3, 0, 1, 2), "orientation_quaternion"),
+        ([f"quaternion[{i}]" for i in range(4)], (0, 1, 2, 3), "quaternion"),
+        (["quat_3", "quat_2", "quat_1", "quat_0"], (3, 2, 1, 0), "quat"),
+        ([f"arm_0_quat{i}" for i in range(1, 5)], (0, 1, 2, 3), "arm_0_quat"),
+        ([f"eeQuat{p}" for p in "XYZW"], (3, 0, 1, 2), "eeQuat"),
+        ([f"{p}_quat" for p in "wxyz"], (0, 1, 2, 3), "w_quat"),
+        ([f"pose.orientation.{p}" for p in "xyzw"], (3, 0, 1, 2), "pose.orientation"),
+    ],
+)
 def test_one_is_found(names: list[str], where: tuple[int, ...], name: str) -> None:
     found = find_quaternions(names)
     assert [(quaternion.where, quaternion.name) for quaternion in found] == [(where, name)]
 
 
-@pytest.mark.parametrize("names", [
-    ["left_x", *(f"left_q{p}" for p in "xyzw"), "right_x", *(f"right_q{p}" for p in "xyzw")],
-    ["x", *(f"q{p}_0" for p in "xyzw"), "x", *(f"q{p}_1" for p in "xyzw")],
-    ["x", *(f"q{p}" for p in "xyzw"), "x", *(f"q{p}" for p in "xyzw")],
-    ["x", *(f"quat_0.{i}" for i in range(4)), "x", *(f"quat_1.{i}" for i in range(4))],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["left_x", *(f"left_q{p}" for p in "xyzw"), "right_x", *(f"right_q{p}" for p in "xyzw")],
+        ["x", *(f"q{p}_0" for p in "xyzw"), "x", *(f"q{p}_1" for p in "xyzw")],
+        ["x", *(f"q{p}" for p in "xyzw"), "x", *(f"q{p}" for p in "xyzw")],
+        ["x", *(f"quat_0.{i}" for i in range(4)), "x", *(f"quat_1.{i}" for i in range(4))],
+    ],
+)
 def test_both_arms_are_found(names: list[str]) -> None:
     found = find_quaternions(names)
     assert [sorted(quaternion.where) for quaternion in found] == [[1, 2, 3, 4], [6, 7, 8, 9]]
 
 
-@pytest.mark.parametrize("names", [
-    ["qx"], ["qx", "qy", "qz"], ["qx", "qy", "qz", "left_qw"], ["x", "y", "z", "w"],
-    ["qpos_x", "qpos_y", "qpos_z", "qpos_w"], ["torque_x", "torque_y", "torque_z", "torque_w"],
-    [f"joint_q{i}" for i in range(4)], [f"q{i}" for i in range(4)], [f"rot_{i}" for i in range(4)],
-    [f"q_{i}" for i in range(4)], [f"quat_{i}" for i in range(3)], ["equator_0", "equator_1"],
-    ["aqx", "aqy", "aqz", "aqw"], [f"motor_{i}" for i in range(14)], [], ["", "1", "quat"],
-    ["qx", "qx", "qy", "qz", "qw"],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["qx"],
+        ["qx", "qy", "qz"],
+        ["qx", "qy", "qz", "left_qw"],
+        ["x", "y", "z", "w"],
+        ["qpos_x", "qpos_y", "qpos_z", "qpos_w"],
+        ["torque_x", "torque_y", "torque_z", "torque_w"],
+        [f"joint_q{i}" for i in range(4)],
+        [f"q{i}" for i in range(4)],
+        [f"rot_{i}" for i in range(4)],
+        [f"q_{i}" for i in range(4)],
+        [f"quat_{i}" for i in range(3)],
+        ["equator_0", "equator_1"],
+        ["aqx", "aqy", "aqz", "aqw"],
+        [f"motor_{i}" for i in range(14)],
+        [],
+        ["", "1", "quat"],
+        ["qx", "qx", "qy", "qz", "qw"],
+    ],
+)
 def test_others_are_left_alone(names: list[str]) -> None:
     assert find_quaternions(names) == []
 

@@ -198,10 +198,15 @@ def test_the_state_of_another_format_is_refused(short: Short) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "{", "[]", '{"format": 7}', '{"format": 1, "flags": {}}', "[" * 200_000,
+        "",
+        "{",
+        "[]",
+        '{"format": 7}',
+        '{"format": 1, "flags": {}}',
+        "[" * 200_000,
         '{"format": 1, "flags": {}, "dataset": {"lengths": [], "fingerprint": null}}',
     ],
-)  # fmt: skip
+)
 def test_a_damaged_record_of_the_run_is_refused(short: Short, text: str) -> None:
     short.folder.mkdir()
     (short.folder / "run.json").write_text(text)
@@ -399,11 +404,14 @@ def test_the_last_word_of_a_long_step_is_the_state_before_it(
         assert (whole / name).read_bytes() == (short.folder / name).read_bytes()
 
 
-@pytest.mark.parametrize("flags", [
-    {"early_stopping": 1, "learning_rate": 1e-9, "num_epochs": 9},
-    {"accumulate": 2, "batch_size": 2, "lr_schedule": "cosine", "lr_warmup": 2, "kl_warmup": 4},
-    {"jitter_hue": 0.1, "random_shift": 2, "camera_dropout": 0.3, "decoder_output": "last"},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"early_stopping": 1, "learning_rate": 1e-9, "num_epochs": 9},
+        {"accumulate": 2, "batch_size": 2, "lr_schedule": "cosine", "lr_warmup": 2, "kl_warmup": 4},
+        {"jitter_hue": 0.1, "random_shift": 2, "camera_dropout": 0.3, "decoder_output": "last"},
+    ],
+)
 def test_every_kind_of_run_goes_on_to_the_same_bytes(
     short: Short, monkeypatch: pytest.MonkeyPatch, flags: dict[str, Any]
 ) -> None:

@@ -20,8 +20,11 @@ from tests.support.training import assert_same
 pytestmark = pytest.mark.slow
 
 FLAGS: dict[str, Any] = {
-    "input": SMALL / "v21_h264", "num_epochs": 2, "batch_size": 2, "state_interval_minutes": 1e-4,
-}  # fmt: skip
+    "input": SMALL / "v21_h264",
+    "num_epochs": 2,
+    "batch_size": 2,
+    "state_interval_minutes": 1e-4,
+}
 TERM, INT, USR1, USR2 = signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2
 
 

@@ -98,9 +98,12 @@ def test_the_mean_of_l1_is_over_all_steps_or_over_the_valid_ones(loss_norm: str)
     policy = tiny_policy()
     policy.valid_only = loss_norm == "valid"
     a_hat = policy.model(
-        batch.qpos, policy.normalised(batch.image), batch.action[:, :4], batch.is_pad[:, :4],
+        batch.qpos,
+        policy.normalised(batch.image),
+        batch.action[:, :4],
+        batch.is_pad[:, :4],
         batch.eps,
-    )[0]  # fmt: skip
+    )[0]
     error = (a_hat - batch.action[:, :4]).abs()
     valid = ~batch.is_pad[:, :4]
     expected = error[valid].mean() if policy.valid_only else (error * valid[..., None]).mean()
@@ -192,9 +195,13 @@ def test_compiled_follows_plain(rows: Any) -> None:
 
 
 AUGMENTATIONS = {
-    "jitter_brightness": 0.5, "jitter_contrast": 0.5, "jitter_saturation": 0.5, "jitter_hue": 0.2,
-    "random_shift": 4, "camera_dropout": 0.5,
-}  # fmt: skip
+    "jitter_brightness": 0.5,
+    "jitter_contrast": 0.5,
+    "jitter_saturation": 0.5,
+    "jitter_hue": 0.2,
+    "random_shift": 4,
+    "camera_dropout": 0.5,
+}
 
 
 @pytest.mark.parametrize("flag", AUGMENTATIONS)

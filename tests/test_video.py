@@ -66,10 +66,13 @@ def test_a_depth_stream_is_refused(tmp_path: Path) -> None:
         list(reader.frames(0, 1))
 
 
-@pytest.mark.parametrize("text", [
-    "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{other}\n#EXT-X-ENDLIST\n",
-    "ffconcat version 1.0\nfile {other}\n",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{other}\n#EXT-X-ENDLIST\n",
+        "ffconcat version 1.0\nfile {other}\n",
+    ],
+)
 def test_a_playlist_is_no_video(tmp_path: Path, text: str) -> None:
     """FFmpeg would follow it to any file or address."""
     path = tmp_path / "episode_000000.mp4"

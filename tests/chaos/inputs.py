@@ -308,11 +308,36 @@ def _insert(chance: random.Random, content: bytearray) -> None:
 
 
 _ODD: tuple[Any, ...] = (
-    None, True, -1, 0, 1, 1 << 31, 1 << 63, 1e308, -0.5, "", "..", "../../../etc/passwd",
-    "/etc/passwd", "{0.__class__}", "{episode_index}", "{chunk_index:9999999999d}", "\x00",
-    "\ud800", "a\nb", [], {},
-    [[[[]]]], ["x"] * 1000, {"x": {}}, "v9.9", "float128", [0], [1 << 40, 1 << 40], "é" * 300,
-)  # fmt: skip
+    None,
+    True,
+    -1,
+    0,
+    1,
+    1 << 31,
+    1 << 63,
+    1e308,
+    -0.5,
+    "",
+    "..",
+    "../../../etc/passwd",
+    "/etc/passwd",
+    "{0.__class__}",
+    "{episode_index}",
+    "{chunk_index:9999999999d}",
+    "\x00",
+    "\ud800",
+    "a\nb",
+    [],
+    {},
+    [[[[]]]],
+    ["x"] * 1000,
+    {"x": {}},
+    "v9.9",
+    "float128",
+    [0],
+    [1 << 40, 1 << 40],
+    "é" * 300,
+)
 
 
 def _other_json(chance: random.Random, text: str) -> bytes:

@@ -22,10 +22,20 @@ from pathlib import Path
 from typing import Any
 
 LIBRARIES = (
-    "numpy", "h5py", "pyarrow.parquet", "pyarrow.compute", "av", "torch", "torchvision.models",
-    "torch.distributed.run", "matplotlib.figure", "tqdm.contrib.logging", "pydantic", "PIL.Image",
+    "numpy",
+    "h5py",
+    "pyarrow.parquet",
+    "pyarrow.compute",
+    "av",
+    "torch",
+    "torchvision.models",
+    "torch.distributed.run",
+    "matplotlib.figure",
+    "tqdm.contrib.logging",
+    "pydantic",
+    "PIL.Image",
     "pyquaternion",
-)  # fmt: skip
+)
 REQUEST_BYTES = 1 << 20
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from act.training.flags import TrainingFlags
 from convert.flags import RunConversionFlags
 from job import signals
-from job.command import close_terminal, log_to_terminal, refuse, run, tell
+from job.command import close_terminal, log_to_terminal, refuse, report_error, run_recorded
 from job.command_line import OneLineParser, add_flags, given_output, make, nearest
 from job.departures import DEPARTURES
 from job.errors import AlreadyDone, UsageError
@@ -97,10 +97,10 @@ def _train(argv: list[str]) -> int:
     try:
         refuse_inside(flags.output, flags.input)
     except UsageError as error:
-        return tell(error)  # a manifest would be written into the input
+        return report_error(error)  # a manifest would be written into the input
     logger.info("%s: %s", shown_version(), ", ".join(map(str, flags.input)))
     if count := processes_to_start(flags.processes, flags.device):
-        signals.leave_ending_to_others()
+        signals.wait_for_processes()
         from act.processes.torchrun import launch
 
         return launch(flags.output, Path(__file__), argv, count)
@@ -110,8 +110,8 @@ def _train(argv: list[str]) -> int:
     if flags.max_hours:
         signals.end_after(flags.max_hours)
     manifest = Manifest(flags.output / "manifest.json", flags.resolved(), shown=rank() == 0)
-    with signals.last_word(lambda _: leave_interrupted()):
-        return leave_exit_code(run(manifest, partial(do_job, flags)))
+    with signals.last_action(lambda _: leave_interrupted()):
+        return leave_exit_code(run_recorded(manifest, partial(do_job, flags)))
 
 
 def do_job(flags: JobFlags, manifest: Manifest) -> None:

@@ -19,7 +19,7 @@ from act.training.flags import OptimizationFlags, TrainingFlags
 from episodes.reader import find_episodes, try_episode
 from job import signals
 from job.bounds import some_text
-from job.command import log_to_terminal, run, tell
+from job.command import log_to_terminal, report_error, run_recorded
 from job.command_line import OneLineParser, add_flags, make
 from job.errors import AlreadyDone, DatasetError, UsageError
 from job.flags import flag, required
@@ -63,10 +63,10 @@ def main() -> int:
         flags = parse(sys.argv[1:])
         refuse_inside(flags.output, flags.input)
     except UsageError as error:
-        return tell(error)
+        return report_error(error)
     limit_threads()
     manifest = Manifest(flags.output / "manifest.json", flags.resolved(), shown=rank() == 0)
-    return run(manifest, partial(train_here, flags))
+    return run_recorded(manifest, partial(train_here, flags))
 
 
 def train_here(flags: UpstreamFlags, manifest: Manifest) -> None:

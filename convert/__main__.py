@@ -14,12 +14,13 @@ from pathlib import Path
 from convert.choice import WHOLE, Shard, parse_shard
 from convert.flags import ConvertFlags
 from job import signals
-from job.command import log_to_terminal, run, tell
+from job.command import log_to_terminal, report_error, run_recorded
 from job.command_line import OneLineParser, add_flags, make
 from job.errors import JobError, UsageError
+from job.lock import only_job
 from job.manifest import Manifest
 from job.ranks import rank
-from job.whole_files import only_job, refuse_inside
+from job.whole_files import refuse_inside
 
 logger = logging.getLogger("act")
 
@@ -32,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
         flags = parse(argv)
         shard = WHOLE if flags.check_whole else parse_shard(flags.shard, os.environ)
     except UsageError as error:
-        return tell(error)
+        return report_error(error)
     # these take a second to import, which a mistyped flag does not wait for
     from convert.check.gate import check_input
     from convert.episodes import check_whole, convert
@@ -56,9 +57,9 @@ def main(argv: Sequence[str]) -> int:
     try:
         with _alone(flags.output, shard):
             manifest = Manifest(path, flags.resolved(), shown=rank() == 0)
-            return run(manifest, job, beside_others=shard != WHOLE)
-    except JobError as error:  # of the lock; the job's own are told by `run`
-        return tell(error)
+            return run_recorded(manifest, job, beside_others=shard != WHOLE)
+    except JobError as error:  # of the lock; the job's own are reported by `run_recorded`
+        return report_error(error)
 
 
 def parse(argv: Sequence[str]) -> ConvertFlags:
@@ -104,7 +105,7 @@ def parser() -> OneLineParser:
 def _alone(output: Path, shard: Shard) -> AbstractContextManager[None]:
     """Hold a shard against itself: shards share the output, and one twice would write one file."""
     if shard == WHOLE:
-        return nullcontext()  # `run` holds the whole output
+        return nullcontext()  # `run_recorded` holds the whole output
     return only_job(output / f".shard_{shard.index}_of_{shard.count}")
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from act.imitate_episodes import OPTIONS, UpstreamFlags
+from act.policies.registry import policies_that_obey
 from convert.flags import CheckFlags, ConvertFlags
 from job.command_line import shown_default
 from job.flags import REQUIRED, Flag, Flags, flags_of, titled
@@ -43,7 +44,7 @@ def page() -> str:
 
 def _table(title: str, entries: Iterable[Entry]) -> list[str]:
     rows = [
-        f"| `--{entry.name}` | {_default(entry)} | {_meaning(entry.metadata['flag'])} "
+        f"| `--{entry.name}` | {_default(entry)} | {_meaning(entry)} "
         f"| {'yes' if entry.metadata['flag'].same_run else 'no'} |"
         for entry in entries
     ]
@@ -82,8 +83,7 @@ def _upstream() -> list[str]:
 
 def _plain_table(entries: Iterable[Entry], options: Mapping[str, str]) -> list[str]:
     rows = [
-        f"| `--{options.get(entry.name, entry.name)}` | {_default(entry)} "
-        f"| {_meaning(entry.metadata['flag'])} |"
+        f"| `--{options.get(entry.name, entry.name)}` | {_default(entry)} | {_meaning(entry)} |"
         for entry in entries
     ]
     return ["| flag | default | meaning |", "| --- | --- | --- |", *rows, ""]
@@ -96,10 +96,13 @@ def _same(entry: Entry, job: Mapping[str, Entry]) -> bool:
     return other.metadata["flag"] is entry.metadata["flag"]
 
 
-def _meaning(declared: Flag) -> str:
+def _meaning(entry: Entry) -> str:
+    declared: Flag = entry.metadata["flag"]
     said = [declared.help]
     if declared.choices:
         said.append("One of " + ", ".join(f"`{choice}`" for choice in declared.choices) + ".")
+    if obeying := policies_that_obey(entry.name):
+        said.append(f"Only with {' or '.join(f'`--policy_class {name}`' for name in obeying)}.")
     if declared.only_with:
         other, *values = declared.only_with
         said.append(f"Only with {' or '.join(f'`--{other} {value}`' for value in values)}.")

@@ -41,5 +41,4 @@ class ChunkFlags(Flags):
         "Number of actions that the policy predicts at once.",
         100,
         check=at_least(1),
-        only_with=("policy_class", "ACT"),
     )

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import BinaryIO, TextIO, cast
 
 from job import signals
-from job.errors import EXIT_BUG, EXIT_DONE, AlreadyDone, Interrupted, JobError, UsageError
+from job.errors import EXIT_BUG, EXIT_DONE, AlreadyDone, JobError, UsageError
+from job.lock import only_job
 from job.manifest import Manifest, WarningsToManifest
 from job.ranks import rank
 from job.sections.whole import Header
-from job.whole_files import only_job, read_bytes, whole_file
+from job.whole_files import read_bytes, whole_file
 
 logger = logging.getLogger("act")
 
@@ -24,8 +25,8 @@ Job = Callable[[Manifest], None]
 IN_IMAGE = "LEROBOT_TO_ACT_IMAGE"  # the Dockerfile sets it, in our image alone
 
 
-def run(manifest: Manifest, job: Job, beside_others: bool = False) -> int:
-    """Do `job` and return its exit code; the manifest says the same.
+def run_recorded(manifest: Manifest, job: Job, beside_others: bool = False) -> int:
+    """Do `job` and return its exit code, which the manifest records.
 
     `job` writes the manifest when it knows that there is something to do.
     beside_others: other jobs may write files of their own to the folder at the same time
@@ -37,7 +38,7 @@ def run(manifest: Manifest, job: Job, beside_others: bool = False) -> int:
         with alone if rank() == 0 else contextlib.nullcontext():
             return _run(manifest, job)
     except JobError as error:  # of the folder itself, which is not ours
-        return tell(error)
+        return report_error(error)
 
 
 def warn_unless_mounted(output: Path) -> None:
@@ -65,12 +66,12 @@ def _run(manifest: Manifest, job: Job) -> int:
     keeper = WarningsToManifest(manifest)
     logger.addHandler(keeper)
 
-    def end_at_once(_: bool) -> None:
+    def record_end(_: bool) -> None:
         if manifest.begun:
-            manifest.fail(_ended_at_once())
+            manifest.fail(signals.ended_at_once())
 
     try:
-        with signals.last_word(end_at_once):
+        with signals.last_action(record_end):
             job(manifest)
             manifest.complete()
     except AlreadyDone as done:
@@ -79,7 +80,7 @@ def _run(manifest: Manifest, job: Job) -> int:
             manifest.complete()
     except BaseException as error:
         if before is not None and not manifest.begun:
-            return tell(error)  # what an earlier run left is still what the folder holds
+            return report_error(error)  # what an earlier run left is still what the folder holds
         code = _end(manifest, error)
         if isinstance(error, UsageError) and before is not None and rank() == 0:
             with contextlib.suppress(JobError), whole_file(manifest.path) as file:
@@ -88,13 +89,6 @@ def _run(manifest: Manifest, job: Job) -> int:
     finally:
         logger.removeHandler(keeper)
     return EXIT_DONE
-
-
-def _ended_at_once() -> Interrupted:
-    return Interrupted(
-        f"{signals.reason()}, and ended at once; the same command goes on from here",
-        code="interrupted",
-    )
 
 
 def _read(path: Path) -> bytes | None:
@@ -122,20 +116,20 @@ def refuse(error: UsageError, manifest_path: Path) -> int:
     if manifest_path.parent.is_dir() and not manifest_path.exists():
         with contextlib.suppress(JobError):
             Manifest(manifest_path, {}).fail(error)
-    return tell(error)
+    return report_error(error)
 
 
 def _end(manifest: Manifest, error: BaseException) -> int:
-    code = tell(error)
+    code = report_error(error)
     try:
         manifest.fail(error)
     except Exception as unwritable:  # the code of the first error is the one that counts
         if str(unwritable) != str(error):
-            tell(unwritable)
+            report_error(unwritable)
     return code
 
 
-def tell(error: BaseException) -> int:
+def report_error(error: BaseException) -> int:
     """Show an error: one line when the user can mend it, a traceback when it is our bug."""
     if isinstance(error, JobError):
         logger.error("%s", error)

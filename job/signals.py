@@ -1,106 +1,125 @@
 """Signals that ask the job to end: noticed at once, acted on where nothing is lost.
 
-first signal    the job goes on to where it can save, saves, and ends by itself: `check`
-GRACE_S later   it still has not, as a step takes minutes or a disk hangs: it is ended from here
-second signal   it is ended from here at once, when it comes a second later or more
-A thread listens, as Python's own handlers wait for whatever C code the main thread is in. It hears
-other signals too, when a library handles them in Python (torch's DataLoader does SIGCHLD).
+first signal    the job continues to where it can save, saves, and ends by itself: `check`
+GRACE_S later   it has not ended, as a step takes minutes or a disk hangs: the listener ends it
+second signal   the listener ends it at once, when it comes a second later or more
+
+The listener is a thread, as Python's own handlers wait for whatever C code the main thread is in.
+It hears other signals too, when a library handles them in Python (torch's DataLoader does SIGCHLD).
 """
 
 import contextlib
+import logging
 import os
 import select
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 from job.errors import Interrupted
 
+logger = logging.getLogger("act")
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 GRACE_S = 12.0
-_LAST_WORDS_S = 6.0  # 18 s in all: schedulers kill after 20 or 30
+_LAST_ACTIONS_S = 6.0  # 18 s in all: schedulers kill after 20 or 30
 _LONGEST_WAIT_S = 3600.0  # select takes no more than some weeks
 _REPEAT_S = 1.0  # a terminal, timeout(1), a scheduler and torchrun may all pass the same signal on
 
-LastWord = Callable[[bool], None]  # told whether there is time to save
+LastAction = Callable[[bool], None]  # takes whether there is time to save
 
-_received: list[str] = []
-_last_words: list[LastWord] = []
-_deadline: list[float] = []  # of --max_hours, by the monotonic clock
-_wake: list[int] = []  # the end of a pipe that the listener hears
-_patient = threading.Event()
+
+@dataclass
+class _Listener:
+    """What asked this process to end, and what is left to do where the listener ends it."""
+
+    reason: str | None = None
+    last_actions: list[LastAction] = field(default_factory=list)
+    deadline: float | None = None  # of --max_hours, by the monotonic clock
+    pipe: int | None = None  # the end that wakes the listener
+    is_launcher: bool = False  # only a second signal ends it: torchrun waits for its processes
+
+    def request(self, reason: str) -> None:
+        if self.reason is None:
+            self.reason = reason
+
+
+_listener = _Listener()  # signals are the process's own, so there is one
 
 
 def install() -> None:
     """Listen for the signals with which terminals and schedulers end jobs."""
-    if _wake:
+    if _listener.pipe is not None:
         return
-    ours, theirs = os.pipe()
-    os.set_blocking(theirs, False)
-    _wake[:] = [theirs]
+    ours, _listener.pipe = os.pipe()
+    os.set_blocking(_listener.pipe, False)
     for number in SIGNALS:
         signal.signal(number, _notice)
-    signal.set_wakeup_fd(theirs, warn_on_full_buffer=False)
+    signal.set_wakeup_fd(_listener.pipe, warn_on_full_buffer=False)
     threading.Thread(target=_listen, args=(ours,), name="signals", daemon=True).start()
 
 
 def end_after(hours: float) -> None:
     """Have the job end as if by a signal when it has run for so long."""
-    _deadline[:] = [time.monotonic() + hours * 3600]
-    os.write(_wake[0], b"\0")  # the listener is to look at it
+    assert _listener.pipe is not None
+    _listener.deadline = time.monotonic() + hours * 3600
+    os.write(_listener.pipe, b"\0")  # wakes the listener, which looks at the deadline
 
 
-def ask(why: str) -> None:
-    """Ask the job to end, as a signal would, for a reason of its own."""
-    if not _received:
-        _received.append(why)
+def request(reason: str) -> None:
+    """Ask the job to end, as a signal would, for another reason."""
+    _listener.request(reason)
 
 
-def leave_ending_to_others() -> None:
-    """Have only a second signal end this process from here: torchrun waits for its processes."""
-    _patient.set()
+def wait_for_processes() -> None:
+    """Have only a second signal end this process at once: torchrun waits for its processes."""
+    _listener.is_launcher = True
 
 
 def reason() -> str | None:
     """What asked the job to end, if anything has."""
-    return _received[0] if _received else None
-
-
-def requested() -> bool:
-    """Whether the job was asked to end."""
-    return bool(_received)
+    return _listener.reason
 
 
 def check() -> None:
     """Raise Interrupted when the job was asked to end; called where ending loses nothing."""
-    if _received:
-        raise Interrupted(f"{_received[0]}; the same command goes on from here", code="interrupted")
+    if _listener.reason is not None:
+        raise Interrupted(f"{_listener.reason}; the same command resumes it", code="interrupted")
+
+
+def ended_at_once() -> Interrupted:
+    """Why the job ended, where the listener ends it."""
+    return Interrupted(
+        f"{_listener.reason}, and ended at once; the same command resumes it", code="interrupted"
+    )
 
 
 @contextlib.contextmanager
-def last_word(say: LastWord) -> Iterator[None]:
-    """Have `say` called, the outermost first, when the process is ended from here."""
-    _last_words.append(say)
+def last_action(action: LastAction) -> Iterator[None]:
+    """Have `action` done, the outermost first, when the listener ends the process."""
+    _listener.last_actions.append(action)
     try:
         yield
     finally:
-        _last_words.remove(say)
+        _listener.last_actions.remove(action)
 
 
 def _notice(number: int, _: object) -> None:
-    if not _received:  # the listener may be later than the main thread
-        _received.append(f"{signal.Signals(number).name} received")
+    _listener.request(_received(number))  # the listener may be later than the main thread
+
+
+def _received(number: int) -> str:
+    return f"{signal.Signals(number).name} received"
 
 
 def _listen(pipe: int) -> None:
-    first = _wait_for_first(pipe)
-    if not _received:
-        _received.append(first)
+    _listener.request(_wait_for_first(pipe))
     came = time.monotonic()
     while True:
         left = came + GRACE_S - time.monotonic()
-        if _patient.is_set():
+        if _listener.is_launcher:
             if signal.getsignal(signal.SIGTERM) is _notice:  # torchrun has started nothing yet
                 _end(in_time=True)
             timeout = None
@@ -115,7 +134,8 @@ def _listen(pipe: int) -> None:
 def _wait_for_first(pipe: int) -> str:
     """Wait for a signal or the deadline; returns which it was."""
     while True:
-        left = max(0.0, _deadline[0] - time.monotonic()) if _deadline else None
+        deadline = _listener.deadline
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
         if left == 0.0:
             return "--max_hours are over"
         longest = None if left is None else min(left, _LONGEST_WAIT_S)
@@ -123,16 +143,26 @@ def _wait_for_first(pipe: int) -> str:
             continue
         number = os.read(pipe, 1)[0]
         if number in SIGNALS:
-            return f"{signal.Signals(number).name} received"
+            return _received(number)
 
 
 def _end(in_time: bool) -> None:
-    def speak() -> None:
-        for say in list(_last_words):  # what takes longest, the state, is the innermost
-            with contextlib.suppress(Exception):  # the others may still be said
-                say(in_time)
+    """End the process, whatever its main thread does."""
+    actions = [*_listener.last_actions]  # what takes longest, the state, is the innermost
 
-    speaker = threading.Thread(target=speak, daemon=True)  # it may hang where the job hangs
-    speaker.start()
-    speaker.join(_LAST_WORDS_S)
+    def act() -> None:
+        for action in actions:
+            with contextlib.suppress(Exception):  # the others may still be done
+                action(in_time)
+
+    def report() -> None:
+        logger.error("%s", ended_at_once())
+
+    # each may hang where the job hangs: on a disk, or on a terminal that nobody reads
+    threads = [threading.Thread(target=target, daemon=True) for target in (report, act)]
+    ends = time.monotonic() + _LAST_ACTIONS_S
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, ends - time.monotonic()))
     os._exit(Interrupted.exit_code)

@@ -2,19 +2,15 @@
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
-import logging
 import os
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from job.errors import Interrupted, OutputError, UsageError
-
-logger = logging.getLogger("act")
+from job.errors import OutputError, UsageError
 
 RECORD = "files.jsonl"  # of the files in a folder: their SHA-256, as they were written
 _MOST_JSON_BYTES = 1 << 30
@@ -131,33 +127,6 @@ def refuse_inside(output: Path, inputs: Sequence[Path]) -> None:
                 f"input is never written to",
                 code="output-inside-input",
             )
-
-
-@contextlib.contextmanager
-def only_job(folder: Path, shared: bool = False) -> Iterator[None]:
-    """Hold a folder against other jobs that write to it, for as long as the context lasts.
-
-    shared: jobs that write files of their own there may hold it together
-    Raises Interrupted while another job holds it: the same command is worth trying later.
-    """
-    with output_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        held = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(held, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(held)
-        raise Interrupted(
-            f"{folder}: another job is writing here, expected to be the only one; wait until it "
-            f"has ended, or choose another --output",
-            code="run-in-use",
-        ) from error
-    except OSError:  # a network file system that cannot: the user has to see to it
-        logger.info("%s cannot be locked: start no second job there meanwhile", folder)
-    try:
-        yield
-    finally:
-        os.close(held)
 
 
 def append_lines(path: Path, lines: list[str]) -> None:

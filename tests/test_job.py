@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from job.command import log_to_terminal, run
+from job.command import log_to_terminal, run_recorded
 from job.machine import processor_name
 from job.manifest import Manifest
 from lerobot_to_act import do_job
@@ -431,7 +431,9 @@ def job_here(capsys: pytest.CaptureFixture[str], output: Path, **flags: Any) -> 
     """The job in this process, which has torch already: for what needs no process of its own."""
     log_to_terminal()
     config = make_config(output, **flags)
-    code = run(Manifest(output / "manifest.json", config.resolved()), partial(do_job, config))
+    code = run_recorded(
+        Manifest(output / "manifest.json", config.resolved()), partial(do_job, config)
+    )
     out, err = capsys.readouterr()
     return Ended(code, out, err, output)
 

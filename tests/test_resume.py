@@ -21,7 +21,8 @@ from act.training.run_folder import check_folder, claim_folder
 from act.training.state import parse_state, read_state
 from act.training.step import add_gradient
 from job.errors import DivergedError, Interrupted, JobError, OutputError, UsageError
-from job.whole_files import is_recorded, only_job, sha256
+from job.lock import only_job
+from job.whole_files import is_recorded, sha256
 from tests.support.backbone import backbone_file
 from tests.support.bomb import Bomb
 from tests.support.commands import Ended, run_job, start_job
@@ -350,7 +351,7 @@ import hashlib, sys
 from pathlib import Path
 from job import signals
 signals.install()
-with signals.last_word(lambda in_time: Path(sys.argv[1]).write_text(str(in_time))):
+with signals.last_action(lambda in_time: Path(sys.argv[1]).write_text(str(in_time))):
     print("ready", flush=True)
     # no Python handler runs meanwhile, as in a long backward pass
     hashlib.pbkdf2_hmac("sha256", b"", b"", 1 << 30)

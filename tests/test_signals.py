@@ -58,6 +58,7 @@ def run_signalled(
 
 # In the order of a run: each continues what the one before left.
 PHASES = (
+    ("job.flags:flag", INT),  # called while modules are imported
     ("lerobot_to_act:parse", TERM),
     ("convert.check.gate:check_input", USR1),
     ("convert.episodes:_convert_all", INT),
@@ -76,6 +77,7 @@ def test_a_signal_in_each_phase(tmp_path: Path, undisturbed: Path) -> None:
         assert ended.code == 75, (at, ended.err)
         assert ended.manifest["status"] == "interrupted"
         assert ended.manifest["reason"].startswith(f"{number.name} received"), at
+        assert ended.errors == [f"error: {ended.manifest['reason']}"], at
     assert run_job(output, **FLAGS).code == 0
     assert_same(output / "checkpoints/test", undisturbed)
 

@@ -18,7 +18,7 @@ signals.end_after(float(sys.argv[1]))
 signal.signal(signal.SIGCHLD, lambda *_: None)  # as torch's DataLoader does
 os.kill(os.getpid(), signal.SIGCHLD)
 print("ready", flush=True)
-while not signals.requested():
+while not signals.reason():
     time.sleep(0.01)
 print(signals.reason(), flush=True)
 time.sleep(2)
@@ -28,7 +28,11 @@ sys.exit(3)
 
 def start(max_hours: float) -> "subprocess.Popen[str]":
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(max_hours)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", PROGRAM, str(max_hours)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
@@ -42,8 +46,9 @@ def test_a_signal_that_two_pass_on_is_one(pause_s: float, code: int) -> None:
     for _ in range(2):
         process.send_signal(signal.SIGTERM)
         time.sleep(pause_s)
-    out, _ = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=10)
     assert out == "SIGTERM received\n"
+    assert ("SIGTERM received, and ended at once" in err) == (code == 75)
     assert process.returncode == code
 
 

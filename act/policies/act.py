@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from act.batches.batch import Samples
 from act.network.act import ACT
-from act.policies.flags import NUM_HEADS, PolicyFlags
+from act.policies.act_flags import NUM_HEADS
+from act.policies.flags import PolicyFlags
 from act.policies.policy import Policy
 from act.policies.registry import Shapes
 from act.policies.warmup import warmup_factor

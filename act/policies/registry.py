@@ -1,12 +1,15 @@
 """The policies by name. A new one is a module with a function `build`, and a line here.
 
-The command line reads the names and flags, so nothing here imports torch.
+A policy that needs flags of its own declares them as a group, names it in its line, and
+`PolicyFlags` inherits it. The command line reads all that, so nothing here imports torch.
 """
 
-from collections.abc import Set
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
+
+from act.policies.act_flags import ACTFlags
+from job.flags import Flags, names_of
 
 if TYPE_CHECKING:
     from act.policies.flags import PolicyFlags
@@ -18,26 +21,11 @@ class PolicyEntry:
     """Where a policy is, and which of the policies' flags it obeys."""
 
     module: str
-    flags: frozenset[str] = frozenset()
+    flags: type[Flags] = Flags
 
-
-_ACT_FLAGS = frozenset(
-    {
-        "kl_weight",
-        "kl_warmup",
-        "loss_norm",
-        "chunk_size",
-        "hidden_dim",
-        "dim_feedforward",
-        "enc_layers",
-        "dec_layers",
-        "dropout",
-        "decoder_output",
-    }
-)
 
 POLICIES = {
-    "ACT": PolicyEntry("act.policies.act", _ACT_FLAGS),
+    "ACT": PolicyEntry("act.policies.act", ACTFlags),
     "CNNMLP": PolicyEntry("act.policies.cnnmlp"),
 }
 
@@ -52,15 +40,14 @@ class Shapes:
     image_size: tuple[int, int]  # H, W
 
 
-def policy_names() -> tuple[str, ...]:
-    """The names for `--policy_class`."""
-    return tuple(POLICIES)
+def obeyed_flags(policy_class: str) -> frozenset[str]:
+    """The names of the flags that this policy obeys and others may not."""
+    return names_of(POLICIES[policy_class].flags)
 
 
-def disobeyed_flags(name: str, given: Set[str]) -> list[str]:
-    """Those of the given flags that other policies obey and this one does not."""
-    of_policies = frozenset[str]().union(*(entry.flags for entry in POLICIES.values()))
-    return sorted(given & of_policies - POLICIES[name].flags)
+def policies_that_obey(flag: str) -> tuple[str, ...]:
+    """The policies that a flag is for; none where it is for all."""
+    return tuple(name for name in POLICIES if flag in obeyed_flags(name))
 
 
 def build_policy(config: "PolicyFlags", shapes: Shapes) -> "Policy":

@@ -55,7 +55,7 @@ class Group:
 
         wants_save: this process would have the state saved
         """
-        asked = Ask.STOP if signals.requested() else Ask.SAVE if wants_save else Ask.NOTHING
+        asked = Ask.STOP if signals.reason() else Ask.SAVE if wants_save else Ask.NOTHING
         if self.size == 1:
             return asked
         found = Ask.NOTHING
@@ -71,7 +71,7 @@ class Group:
     def interruption(self) -> Interrupted:
         """Why the processes end, to be raised when the state is saved."""
         why = signals.reason() or "another process got a signal"
-        return Interrupted(f"{why}; the same command goes on from here", code="interrupted")
+        return Interrupted(f"{why}; the same command resumes it", code="interrupted")
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum over the processes, the same everywhere."""
@@ -102,7 +102,7 @@ class Group:
                     dist.all_reduce(flag, dist.ReduceOp.MIN, group=self._talk)
             except RuntimeError as error:
                 lost.append(error)
-                signals.ask("another process was lost")  # or it would be noticed hours later
+                signals.request("another process was lost")  # or it would be noticed hours later
             all_done.set()
 
         threading.Thread(target=tick, name="tick", daemon=True).start()
@@ -161,7 +161,7 @@ def joined_group(device: torch.device, timeout_s: int) -> Iterator[Group]:
             raise
         raise Interrupted(
             f"a process of this run was lost, or did not answer for {timeout_s} s "
-            f"({first_line(error)}); the same command goes on from here",
+            f"({first_line(error)}); the same command resumes it",
             code="interrupted",
         ) from error
 

@@ -77,7 +77,7 @@ def _exit_code(output: Path, code: int, left: dict[int, int], count: int, attemp
         lost = codes.index(None)
         reason = (
             f"the process with local rank {lost} was lost: it ended without a word, killed most "
-            f"likely (for memory?); the same command goes on from its last state"
+            f"likely (for memory?); the same command resumes from its last state"
         )
         logger.error("%s", reason)
         if lost == 0:

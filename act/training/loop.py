@@ -107,7 +107,7 @@ def _train(run: TrainingRun) -> None:
             save_last_step(run)
 
     try:
-        with run.loader, signals.last_word(save_in_time):
+        with run.loader, signals.last_action(save_in_time):
             for epoch in _epochs(run):
                 _epoch(run, epoch)
             save_state(run, beside=False)

@@ -11,7 +11,7 @@ from typing import Any
 
 from convert.flags import CheckFlags
 from job import signals
-from job.command import log_to_terminal, tell
+from job.command import log_to_terminal, report_error
 from job.command_line import OneLineParser, add_flags, make
 from job.errors import EXIT_DONE, DatasetError, Interrupted, JobError, OutputError, UsageError
 from job.whole_files import output_errors
@@ -34,13 +34,13 @@ def main(argv: Sequence[str]) -> int:
 
         roots = find_datasets(flags.input)
     except JobError as problem:
-        return tell(problem)
+        return report_error(problem)
     reports, code = [], EXIT_DONE
     for root in roots:
         try:
             report = check_apart(root, flags, output=flags.output, deep=flags.deep)
         except JobError as problem:  # of one dataset: the others are looked at all the same
-            code = tell(problem)
+            code = report_error(problem)
             if isinstance(problem, Interrupted):
                 return code
             continue
@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
         if len(roots) > 1 and code == EXIT_DONE and not any(report.errors for report in reports):
             check_together(flags, reports)
     except JobError as problem:
-        return tell(problem)
+        return report_error(problem)
     for report in () if flags.json else reports:
         code = _print(report.text()) or code
     if flags.json:
@@ -70,7 +70,7 @@ def _print(text: str) -> int:
     except OutputError as problem:
         # what is left in the buffer would be a traceback at the end
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return tell(problem)
+        return report_error(problem)
     return EXIT_DONE
 
 

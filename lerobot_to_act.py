@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from act.training.flags import TrainingFlags
 from convert.flags import RunConversionFlags
@@ -27,6 +28,9 @@ from job.manifest import Manifest
 from job.ranks import in_group, leave_exit_code, leave_interrupted, processes_to_start, rank
 from job.version import shown_version
 from job.whole_files import refuse_inside
+
+if TYPE_CHECKING:
+    from convert.input import InputEpisodes
 
 logger = logging.getLogger("act")
 
@@ -154,8 +158,8 @@ def do_job(flags: JobFlags, manifest: Manifest) -> None:
             )
         manifest.write()
         work = partial(_episode_files, flags, conversion, manifest, group.is_first)
-        paths = convert_in_turn(group, work)
-        train(flags, paths, flags.run_folder, manifest, group, manifest.get("dataset"))
+        episodes = convert_in_turn(group, work)
+        train(flags, episodes.paths, flags.run_folder, manifest, group, episodes.dataset)
         group.wait()
         # once the run is marked as finished: it would be converted again to be resumed
         manifest.afterwards(partial(remove_converted, conversion))
@@ -163,16 +167,16 @@ def do_job(flags: JobFlags, manifest: Manifest) -> None:
 
 def _episode_files(
     flags: JobFlags, conversion: RunConversionFlags, manifest: Manifest, is_first: bool
-) -> tuple[Path, ...]:
+) -> "InputEpisodes":
     """The episode files of the input: as they are, or planned, claimed and converted.
 
     is_first: whether this process claims the run's folder
     """
     from act.training.run_folder import claim_folder
-    from convert.input import convert_input, official_episodes, plan_input
+    from convert.input import InputEpisodes, convert_input, official_episodes, plan_input
 
     if files := official_episodes(conversion):
-        return files
+        return InputEpisodes(files)
     plan = plan_input(conversion)
     if is_first:
         claim_folder(flags, flags.run_folder, plan.dataset)

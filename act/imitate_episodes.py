@@ -30,15 +30,13 @@ from job.run_flags import OutputFlags, TaskFlags
 from job.whole_files import refuse_inside
 
 _SIMULATION_ONLY = ("eval", "onscreen_render", "temporal_agg")
-# Our flags by upstream's names; the last three are not upstream's.
-OPTIONS = {"input": "dataset_dir", "output": "ckpt_dir", "learning_rate": "lr"} | {
-    name: name
-    for name in (
-        "policy_class", "task_name", "batch_size", "seed", "num_epochs",
-        "kl_weight", "chunk_size", "hidden_dim", "dim_feedforward",
-        "device", "backbone_weights", "camera_names",
-    )
-}  # fmt: skip
+_RENAMED = {"input": "dataset_dir", "output": "ckpt_dir", "learning_rate": "lr"}
+_SHARED = (
+    *("policy_class", "task_name", "batch_size", "seed", "num_epochs", "kl_weight"),
+    *("chunk_size", "hidden_dim", "dim_feedforward"),
+    *("device", "backbone_weights", "camera_names"),  # not upstream's
+)
+OPTIONS = _RENAMED | {name: name for name in _SHARED}  # upstream's names of our flags
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,6 +49,14 @@ class Turns(Protocol):
 
 
 @dataclass(frozen=True)
+class InputEpisodes:
+    """The episode files of an input."""
+
+    paths: tuple[Path, ...]
+    dataset: Dataset | None = None  # the manifest's section; None: the files are all that is known
+
+
+@dataclass(frozen=True)
 class InputPlan:
     """What the conversion of an input is of, before anything is written."""
 
@@ -68,9 +76,7 @@ def plan_input(config: RunConversionFlags) -> InputPlan:
     return InputPlan(plan_conversion(config, _folder(config), left_out), digest)
 
 
-def convert_input(
-    config: RunConversionFlags, plan: InputPlan, manifest: Manifest
-) -> tuple[Path, ...]:
+def convert_input(config: RunConversionFlags, plan: InputPlan, manifest: Manifest) -> InputEpisodes:
     """Convert as planned; fills the manifest's dataset and conversion."""
     planned, kept = plan.planned, config.keep_converted_hdf5
     if kept:
@@ -82,10 +88,11 @@ def convert_input(
         fingerprints = {planned.paths[n].name: planned.plan.fingerprint(n) for n in todo}
         notes.note_temporary(config, fingerprints)
     done = write_episodes(config, planned, todo)
-    manifest.set("dataset", describe_dataset(done))
+    dataset = describe_dataset(done)
+    manifest.set("dataset", dataset)
     manifest.set("conversion", describe_conversion(done))
     manifest.write()
-    return done.paths
+    return InputEpisodes(done.paths, dataset)
 
 
 def look_at_input(config: RunConversionFlags) -> None:
@@ -122,20 +129,22 @@ def describe_input(config: RunConversionFlags) -> Dataset:
     return describe_dataset(plan_conversion(config, _folder(config), left_out))
 
 
-def convert_in_turn(group: Turns, work: Callable[[], tuple[Path, ...]]) -> tuple[Path, ...]:
+def convert_in_turn(group: Turns, work: Callable[[], InputEpisodes]) -> InputEpisodes:
     """`work` once for each machine: the first process, then the first of each other one.
 
-    work: gives the episode files. Where the machines share the output, the others find everything
-    there; where each has its own, each converts for itself.
+    Where the machines share the output, the others find everything there; where each has its own,
+    each converts for itself.
     """
-    files: tuple[Path, ...] = ()
+    files: InputEpisodes | None = None
     for mine in (group.is_first, local_rank() == 0 and not group.is_first):
         if mine:
             files = group.each(work)
         else:
             group.each(lambda: None)
-    paths = group.from_first(files)
-    return files or paths
+    of_first = group.from_first(files)
+    found = files or of_first
+    assert found is not None, "the first process has worked"
+    return found
 
 
 def remove_converted(config: RunConversionFlags) -> None:

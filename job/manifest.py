@@ -80,10 +80,6 @@ class Manifest:
         """Fill a section; it is on disk after the next `write`."""
         setattr(self.content, section, value)
 
-    def get(self, section: str) -> Any:
-        """A section as it stands."""
-        return getattr(self.content, section)
-
     def resolve(self, **flags: Any) -> None:
         """Put what was decided in place of an `auto` or 0 among the flags."""
         self.content.flags.update(flags)

@@ -75,7 +75,7 @@ def test_a_flag_changes_what_it_says_and_nothing_else(
     tmp_path: Path, flag: str, value: Any, changed: set[str]
 ) -> None:
     before, after = prepared(tmp_path / "a"), prepared(tmp_path / "b", **{flag: value})
-    flags = [run.manifest.get("flags") for run in (before, after)]
+    flags = [run.manifest.content.flags for run in (before, after)]
     named = {name for name in flags[0] if flags[0][name] != flags[1][name]} - {"output"}
     assert named == {flag}
     assert flags[1][flag] == value
@@ -92,10 +92,11 @@ def test_without_weights_the_frozen_norms_are_of_the_dataset(tmp_path: Path) -> 
     variances = [weight for name, weight in weights.items() if name.endswith("running_var")]
     assert variances
     assert all(bool((variance != 1).any()) for variance in variances)
-    assert manifest.get("policy").network.batch_norm == "frames"
+    assert manifest.content.policy is not None
+    assert manifest.content.policy.network.batch_norm == "frames"
 
 
 def test_frames_are_kept_on_a_gpu_only(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--data_cache gpu cannot apply: training is on cpu"):
         prepared(tmp_path, data_cache="gpu")
-    assert prepared(tmp_path / "b").manifest.get("flags")["data_cache"] == "none"
+    assert prepared(tmp_path / "b").manifest.content.flags["data_cache"] == "none"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from job.whole_files import RECORD
 
-LAST, BEST = "policy_last.ckpt", "policy_best.ckpt"
-_RUN_FILES = ("policy_*.ckpt", "dataset_stats.*", "train_val_*.png", "metrics.jsonl", RECORD)
+LAST, BEST, METRICS = "policy_last.ckpt", "policy_best.ckpt", "metrics.jsonl"
+_RUN_FILES = ("policy_*.ckpt", "dataset_stats.*", "train_val_*.png", METRICS, RECORD)
 SNAPSHOT_EPOCHS = 100  # upstream's
 
 

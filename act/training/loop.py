@@ -1,4 +1,4 @@
-"""Training: episode files in; checkpoints, statistics, curves and metrics out.
+"""The training loop: from episode files to checkpoints, statistics, curves and metrics.
 
 Upstream's imitate_episodes in order: split, statistics, then per epoch validate, keep the best,
 train. Where batches come from, and how they get to the device, is the loader's business.

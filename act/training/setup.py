@@ -19,7 +19,7 @@ from act.processes.computation import computation, resolved_flags
 from act.processes.device import choose_device, device_section
 from act.processes.group import Group
 from act.training.best import Best
-from act.training.checkpoints import BEST
+from act.training.checkpoints import BEST, METRICS
 from act.training.data import TrainingData
 from act.training.flags import TrainingFlags
 from act.training.metrics import Metrics
@@ -61,11 +61,9 @@ def prepare(
     _fill_manifest(manifest, config, data, policy, backbone_sha256, device)
     manifest.resolve(processes=group.size, data_cache="gpu" if cached else "none")
 
-    optimizer = _make_optimizer(config, policy)
-    progress = Progress(device)
-    best = Best(folder / BEST if group.is_first else None)
-    metrics = Metrics(folder / "metrics.jsonl" if group.is_first else None)
-    # The owners of the state: what a run resumes from is one of these.
+    written = folder if group.is_first else None
+    optimizer, progress = _make_optimizer(config, policy), Progress(device)
+    best, metrics = Best(written and written / BEST), Metrics(written and written / METRICS)
     owners: dict[str, Stateful] = {
         "policy": policy,
         "optimizer": optimizer,
@@ -77,6 +75,7 @@ def prepare(
         load_state(state, owners, folder)
         progress.keep_losses(group)
     metrics.rewrite()
+    sampler = make_sampler(config, data.episodes, policy, group)
     return TrainingRun(
         config=config,
         folder=folder,
@@ -88,17 +87,10 @@ def prepare(
         backbone_sha256=backbone_sha256,
         network=computation(config, policy, device, group),
         optimizer=optimizer,
-        loader=_make_loader(
-            config,
-            data,
-            make_sampler(config, data.episodes, policy, group),
-            progress,
-            device,
-            cached,
-        ),
+        loader=_make_loader(config, data, sampler, progress, device, cached),
         metrics=metrics,
         best=best,
-        saver=Saver(folder if group.is_first else None, config.state_interval_minutes * 60, owners),
+        saver=Saver(written, config.state_interval_minutes * 60, owners),
         progress=progress,
         resumed_from_step=None if state is None else progress.step,
     )

@@ -1,4 +1,4 @@
-"""One frame as JPEG, the way ALOHA's compressed episodes hold it: with red and blue exchanged.
+"""One frame as JPEG, the way ALOHA's compressed episodes hold it: with red and blue swapped.
 
 ALOHA's recorder gives RGB arrays to `cv2.imencode`, which takes them for BGR, and act-plus-plus
 takes what `cv2.imdecode` returns as RGB. Both exchange, so the file's own colours are wrong, and

@@ -132,7 +132,7 @@ INTERRUPTED = {
 BUG = {"bug": "An error of this project, with a traceback; please report it."}  # exit code 1
 DONE = {"already-done": "The run that was asked for is complete."}  # AlreadyDone, 0
 
-# Warnings of the check and of the conversion: it goes on
+# Warnings of the check and of the conversion, which continues
 WARNINGS = {
     "version-minor": "The format version is newer than those known, and read like them.",
     "episode-gap": "Numbers are missing among the episodes.",

@@ -169,7 +169,7 @@ def _unbuffered(stream: TextIO) -> TextIO:
 
 
 class _Terminal(logging.StreamHandler[TextIO]):
-    """A log whose reader may leave, or whose disk may fill: training goes on without it."""
+    """A log whose reader may leave, or whose disk may fill: training continues without it."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's name
         if not isinstance(sys.exception(), OSError):

@@ -1,4 +1,4 @@
-"""How flags are declared: a frozen class of them, each said once, from which all else follows.
+"""How flags are declared: a frozen class of them, each declared once, from which all else follows.
 
 A group of flags is a frozen dataclass in the room whose thing it describes; a command is a class
 that inherits the groups it takes. `job/command_line.py` makes the parser of such a class.

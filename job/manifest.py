@@ -71,7 +71,7 @@ class Manifest:
         )
         self._artifacts: dict[Path, Artifact] = {}
         self._afterwards: list[Callable[[], None]] = []
-        self._writing = threading.RLock()  # the last words of a job come from another thread
+        self._writing = threading.RLock()  # the last actions of a job come from another thread
         self._ended = False
         self.begun = False  # from then on the file is this job's
         self._seen: dict[Path, tuple[int, int, int]] = {}
@@ -126,7 +126,7 @@ class Manifest:
             raise
 
     def fail(self, error: BaseException) -> None:
-        """Write why the job ended, as the user was told."""
+        """Write why the job ended, as the terminal shows it."""
         reason = str(error) or type(error).__name__
         if isinstance(error, JobError):
             self._end(error.status, error.exit_code, error.code, reason)

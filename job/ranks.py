@@ -21,7 +21,7 @@ def in_group() -> bool:
 
 
 def rank() -> int:
-    """The number of this process among all; 0 writes the files and talks."""
+    """The number of this process among all; 0 writes the files and the log."""
     return int(os.environ["RANK"]) if in_group() else 0
 
 
@@ -41,13 +41,13 @@ def on_several_machines() -> bool:
 
 
 def take_over_from_scheduler(environ: MutableMapping[str, str]) -> None:
-    """Say to torchrun what AWS Batch says of a multi-node job, unless somebody has."""
+    """Give torchrun what AWS Batch gives a multi-node job, unless it is set."""
     nodes = environ.get("AWS_BATCH_JOB_NUM_NODES", "1")
     if "PET_NNODES" in environ or nodes == "1":
         return
     environ["PET_NNODES"] = nodes
     environ["PET_NODE_RANK"] = environ["AWS_BATCH_JOB_NODE_INDEX"]
-    # the main node is not told its own address
+    # the main node is not given its own address
     address = environ.get("AWS_BATCH_JOB_MAIN_NODE_PRIVATE_IPV4_ADDRESS", "localhost")
     environ.setdefault("PET_MASTER_ADDR", address)
     environ.setdefault("PET_MASTER_PORT", "29500")

@@ -47,7 +47,7 @@ class Group:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes the files and talks."""
+        """Whether this process writes the files and the log."""
         return self.rank == 0
 
     def poll(self, wants_save: bool = False) -> "Ask":
@@ -87,7 +87,7 @@ class Group:
     def each(self, work: Callable[[], T]) -> T:
         """Do `work`, which may take hours on some process and nothing on others; wait for all.
 
-        Meanwhile each process tells the others that it is there, so a lost one is noticed.
+        Meanwhile each process shows the others that it is there, so a lost one is noticed.
         """
         if self.size == 1:
             return work()

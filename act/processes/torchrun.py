@@ -57,7 +57,7 @@ def _run(argv: list[str]) -> int:
         run(parse_args(argv))
     except (SignalException, Interrupted):  # it has passed it on, and the processes have ended
         return Interrupted.exit_code
-    except ChildFailedError:  # each has said why
+    except ChildFailedError:  # each has reported why
         return EXIT_BUG
     except (RendezvousError, DistError) as error:
         logger.error("the other machines were not reached (%s); try again", first_line(error))
@@ -76,8 +76,8 @@ def _exit_code(output: Path, code: int, left: dict[int, int], count: int, attemp
     if code == EXIT_BUG and None in codes:
         lost = codes.index(None)
         reason = (
-            f"the process with local rank {lost} was lost: it ended without a word, killed most "
-            f"likely (for memory?); the same command resumes from its last state"
+            f"the process with local rank {lost} was lost: it ended without an exit code, "
+            f"most likely killed for its memory; the same command resumes from its last state"
         )
         logger.error("%s", reason)
         if lost == 0:

@@ -114,7 +114,7 @@ def _read(folder: Path) -> Any:
             raise ValueError("lengths that are no numbers")
         if not isinstance(which["dataset"]["fingerprint"], str):
             raise ValueError("a fingerprint that is no text")
-    except (FileNotFoundError, NotADirectoryError):  # what is in the way is said when writing
+    except (FileNotFoundError, NotADirectoryError):  # what is in the way is reported when writing
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(

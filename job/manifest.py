@@ -118,12 +118,15 @@ class Manifest:
     def complete(self) -> None:
         """Write that the job is done, and do what was left for then; the last thing of a run."""
         self._end("completed", EXIT_DONE, None, "done")
+        warnings = len(self.content.warnings)
         try:
             for do in self._afterwards:
                 do()
         except JobError:  # it is not done yet, which `fail` is to report
             self._ended = False
             raise
+        if len(self.content.warnings) > warnings:
+            self.write()
 
     def fail(self, error: BaseException) -> None:
         """Write why the job ended, as the terminal shows it."""

@@ -83,7 +83,7 @@ def test_manifest_is_valid_and_true(done: Ended) -> None:
     assert (manifest["status"], manifest["exit_code"]) == ("completed", 0)
     listed = {artifact["path"] for artifact in manifest["artifacts"]}
     files = {p.relative_to(done.output).as_posix() for p in done.output.rglob("*") if p.is_file()}
-    assert listed == files - {"manifest.json"}
+    assert listed == files - {"manifest.json", "checkpoints/test/run.json"}
     assert [episode["length"] for episode in manifest["dataset"]["episodes"]] == [12, 25, 7, 18]
     assert manifest["dataset"]["version"] == "v3.0"
     assert manifest["split"] == {"train": [3, 2, 0], "val": [1]}

@@ -18,6 +18,7 @@ from act.training.checkpoints import snapshot_epochs
 from job.errors import UsageError
 from job.whole_files import sha256
 from tests.support.bomb import Bomb
+from tests.support.errors import raises_code
 
 
 def weights(value: float) -> dict[str, torch.Tensor]:
@@ -80,7 +81,7 @@ def test_code_in_a_weights_file_is_not_run(tmp_path: Path) -> None:
             torch.save(content, path)
         else:
             path.write_bytes(pickle.dumps(content))
-        with pytest.raises(UsageError, match="not a readable state dict"):
+        with raises_code(UsageError, "weights-unreadable", name):
             load_weights(path)
     assert not (tmp_path / "went_off").exists()
 
@@ -100,7 +101,7 @@ def test_imagenet_is_read_from_the_image_and_checked(
     path = tmp_path / "resnet18.pth"
     torch.save(resnet18().state_dict(), path)
     monkeypatch.setenv("BACKBONE_WEIGHTS_FILE", str(path))
-    with pytest.raises(UsageError, match=r"SHA-256.*damaged or another one"):
+    with raises_code(UsageError, "weights-damaged", r"resnet18\.pth"):
         read_backbone("imagenet")
     monkeypatch.setattr("act.policies.backbone_file.IMAGENET_SHA256", sha256(path))
     read, digest = read_backbone("imagenet")
@@ -120,9 +121,8 @@ def test_imagenet_is_looked_for_where_torchvision_puts_it(
                 patch.delenv(name, raising=False)
             for name, folder in variables.items():
                 patch.setenv(name, str(tmp_path / folder))
-            with pytest.raises(UsageError) as missing:
+            with raises_code(UsageError, "weights-missing") as missing:
                 read_backbone("imagenet")
-            assert missing.value.code == "weights-missing"
             there = Path(torch.hub.get_dir()) / "checkpoints" / IMAGENET_FILE
             assert str(there) in str(missing.value)
 
@@ -144,7 +144,7 @@ def test_statistics_are_read_without_running_anything(tmp_path: Path) -> None:
 def test_bytes_that_a_pickle_only_claims_take_no_memory(tmp_path: Path) -> None:
     path = tmp_path / "dataset_stats.pkl"
     path.write_bytes(b"cbuiltins\nbytearray\n(I1000000000000\ntR.")  # a terabyte
-    with pytest.raises(UsageError, match="something else than bytes"):
+    with raises_code(UsageError, "weights-unreadable", "dataset_stats.pkl"):
         load_stats(path)
 
 
@@ -160,6 +160,6 @@ def test_other_pickles_are_refused(tmp_path: Path, name: str) -> None:
     }
     path = tmp_path / "dataset_stats.pkl"
     path.write_bytes(pickle.dumps(values[name]))
-    with pytest.raises(UsageError, match="expected numpy arrays by name"):
+    with raises_code(UsageError, "weights-unreadable", "dataset_stats.pkl"):
         load_stats(path)
     assert not (tmp_path / "went_off").exists()

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from convert.choice import WHOLE, Shard, chosen, parse_ranges, parse_shard
 from job.errors import UsageError
+from tests.support.errors import raises_code
 
 
 def test_ranges_are_half_open() -> None:
@@ -58,11 +59,11 @@ def test_schedulers(environ: dict[str, str], expected: Shard) -> None:
     ],
 )
 def test_a_scheduler_that_does_not_say(environ: dict[str, str]) -> None:
-    with pytest.raises(UsageError, match="expected"):
+    with raises_code(UsageError, "shard"):
         parse_shard("auto", environ)
 
 
 @pytest.mark.parametrize("text", ["3/3", "1", "a/b", "-1/2", "1/0"])
 def test_a_bad_shard(text: str) -> None:
-    with pytest.raises(UsageError, match="expected i/n"):
+    with raises_code(UsageError, "shard", f"'{text}'"):
         parse_shard(text, {})

@@ -10,6 +10,7 @@ import pytest
 from convert.findings import error, refuse, warning
 from job import codes
 from job.errors import DatasetError, JobError, OutputError, UsageError
+from tests.support.errors import raises_code
 from tests.support.paths import ROOT
 
 KNOWN = {**codes.ERRORS, **codes.WARNINGS}
@@ -67,9 +68,8 @@ def test_a_finding_is_raised_as_the_class_of_its_code(tmp_path: Path) -> None:
         ("fps", DatasetError),
         ("memory", OutputError),
     ):
-        with pytest.raises(kind, match="too much") as caught:
+        with raises_code(kind, code, "too much"):
             refuse(error(code, tmp_path, "too much"))
-        assert caught.value.code == code
     with pytest.raises(ValueError, match="fps"):
         warning("fps", tmp_path, "an error's code")
 

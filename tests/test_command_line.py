@@ -12,13 +12,14 @@ from act.imitate_episodes import UpstreamFlags
 from act.imitate_episodes import parse as parse_upstream
 from convert.__main__ import parse as parse_convert
 from convert.check.__main__ import parse as parse_check
-from convert.flags import CheckFlags, ConvertFlags, DataFlags, RunConversionFlags, conversion_only
+from convert.flags import CheckFlags, ConvertFlags, RunConversionFlags, conversion_only
 from job.bounds import at_least
 from job.command_line import OneLineParser, add_flags, make
 from job.errors import UsageError
 from job.flags import Flags, flag, flags_of, names_of, required
 from lerobot_to_act import JobFlags, parse
 from tests.support.commands import make_config
+from tests.support.errors import raises_code
 from tests.support.paths import ROOT
 
 COMMANDS: list[type[Flags]] = [JobFlags, CheckFlags, ConvertFlags, UpstreamFlags]
@@ -55,14 +56,13 @@ def test_a_flag_has_its_default_its_bound_and_its_choices() -> None:
     assert read(Fruit) == Fruit()
     assert read(Fruit, "--apples", "3").apples == 3
     for words, expected in (
-        (["--apples", "0"], "--apples is 0, expected 1 or more"),
-        (["--apples", "x"], "invalid int value: 'x'"),
-        (["--peel", "all"], "invalid choice: 'all'"),
+        (["--apples", "0"], "--apples is 0"),
+        (["--apples", "x"], "'x'"),
+        (["--peel", "all"], "'all'"),
     ):
-        with pytest.raises(UsageError, match=expected) as caught:
+        with raises_code(UsageError, "flag-value", expected):
             read(Fruit, *words)
-        assert caught.value.code == "flag-value"
-    with pytest.raises(UsageError, match="--peel is 'all', expected one of off, on"):
+    with raises_code(UsageError, "flag-value", "--peel is 'all', .*off, on"):
         Fruit(peel="all")
 
 
@@ -76,19 +76,16 @@ def test_the_environment_holds_a_default_and_a_flag_counts_more() -> None:
 def test_a_flag_that_cannot_apply_is_refused_only_where_it_is_given() -> None:
     assert read(Fruit, "--sort", "c").peel == "off"
     assert read(Fruit, "--sort", "b", "--peel", "on").peel == "on"
-    with pytest.raises(UsageError, match="--peel cannot apply to --sort c; leave it out") as caught:
+    with raises_code(UsageError, "flag-unused", "--peel .*--sort c"):
         read(Fruit, "--sort", "c", "--peel", "off")
-    assert caught.value.code == "flag-unused"
 
 
 def test_a_required_flag_that_was_mistyped_gets_the_nearest() -> None:
     assert read(Basket, "--apples", "5").apples == 5
-    with pytest.raises(UsageError, match="the nearest flag is --apples") as caught:
+    with raises_code(UsageError, "flag-unknown", "--apples"):
         read(Basket, "--appels", "5")
-    assert caught.value.code == "flag-unknown"
-    with pytest.raises(UsageError, match="missing flags: --apples") as caught:
+    with raises_code(UsageError, "flag-missing", "--apples"):
         read(Basket, "--sort", "a")
-    assert caught.value.code == "flag-missing"
 
 
 def test_a_part_has_the_values_and_what_was_given_of_its_own() -> None:
@@ -112,10 +109,6 @@ def test_the_check_and_the_conversion_take_every_flag_that_shapes_a_jobs_data(
 ) -> None:
     shaping = {e.name for e, d in flags_of(RunConversionFlags) if not d.same_run}
     assert shaping | {"input", "only_whole_episodes", "task_name"} <= names_of(kind)
-    of_the_job = {entry.name: entry for entry, _ in flags_of(JobFlags)}
-    for entry, declared in flags_of(DataFlags):
-        assert of_the_job[entry.name].metadata["flag"] is declared
-        assert of_the_job[entry.name].type == entry.type
 
 
 def test_a_command_has_no_flags_of_another() -> None:
@@ -146,19 +139,18 @@ def test_folders_are_given_in_place_or_by_flag() -> None:
     for words in (["a", "b", "c"], ["--input", "a", "--input", "b", "--output", "c"]):
         flags = parse_convert(words)
         assert (flags.input, flags.output) == (paths, Path("c"))
-    with pytest.raises(UsageError, match="not both"):
+    with raises_code(UsageError, "flags-conflict"):
         parse_check(["a", "--input", "b"])
-    with pytest.raises(UsageError, match="not both"):
+    with raises_code(UsageError, "flags-conflict"):
         parse_convert(["a", "b", "--output", "c"])
-    with pytest.raises(UsageError, match="found one folder, 'a'"):
+    with raises_code(UsageError, "flag-missing", "'a'"):
         parse_convert(["a"])
 
 
 @pytest.mark.parametrize(("word", "near"), [("chekc", "check"), ("convrt", "convert")])
 def test_a_mistyped_command_gets_the_nearest(word: str, near: str) -> None:
-    with pytest.raises(UsageError, match=f"the nearest command is {near};") as caught:
+    with raises_code(UsageError, "flag-unknown", rf" {near};"):
         parse([word, "dataset"], {})
-    assert caught.value.code == "flag-unknown"
 
 
 def test_flags_that_contradict_each_other() -> None:
@@ -171,9 +163,8 @@ def test_flags_that_contradict_each_other() -> None:
         (["--episodes", "5:3"], "flag-value"),
         (["--learning_rate", "nan"], "flag-value"),
     ):
-        with pytest.raises(UsageError) as caught:
+        with raises_code(UsageError, code):
             parse([*NAMES, *words], {})
-        assert caught.value.code == code, words
     assert parse([*NAMES, "--num_epochs", "0", "--steps", "7"], {}).epochs == 7
 
 
@@ -182,9 +173,9 @@ def test_upstreams_names_are_those_of_our_flags() -> None:
     flags = parse_upstream([*words.split(), "--num_epochs", "20", "--lr", "1e-5"])
     assert (flags.input, flags.output, flags.learning_rate) == ((Path("d"),), Path("c"), 1e-5)
     assert flags.kl_weight == JobFlags.kl_weight
-    with pytest.raises(UsageError, match="missing flags: --num_epochs, --lr"):
+    with raises_code(UsageError, "flag-missing", "--num_epochs, --lr"):
         parse_upstream(words.split())
-    with pytest.raises(UsageError, match="--dataset_dir is given 2 times"):
+    with raises_code(UsageError, "flag-value", "--dataset_dir .*2"):
         parse_upstream([*words.split(), "--num_epochs", "2", "--lr", "1", "--dataset_dir", "e"])
 
 

@@ -19,6 +19,7 @@ from convert.lerobot.dataset import read_dataset
 from job.errors import DatasetError, OutputError, UsageError
 from tests.support.barcode import read_code
 from tests.support.commands import make_config
+from tests.support.errors import raises_code
 from tests.support.paths import DATA, SAMPLES, SMALL
 
 Convert = Callable[..., Converted]
@@ -185,12 +186,12 @@ def test_choice_order_and_names_of_cameras(converted: Convert) -> None:
 
 
 def test_misspelt_camera_names_the_nearest(converted: Convert) -> None:
-    with pytest.raises(DatasetError, match=r"front.*nearest is 'observation.images.front'"):
+    with raises_code(DatasetError, "camera-unknown", "'observation.images.front'"):
         converted(SMALL / "v30_h264", camera_keys="observation.images.frnot")
 
 
 def test_names_must_fit_the_automatic_cameras(converted: Convert) -> None:
-    with pytest.raises(UsageError, match="found 1 names for the dataset's cameras"):
+    with raises_code(UsageError, "camera-names", "1 name"):
         converted(SMALL / "v30_h264", camera_names="only")
 
 
@@ -245,7 +246,7 @@ def test_an_episode_of_somebody_else_is_not_removed(tmp_path: Path) -> None:
     foreign = folder / "episode_4.hdf5"
     with h5py.File(foreign, "w") as file:
         file["action"] = np.zeros((3, 2), np.float32)
-    with pytest.raises(OutputError, match="did not write"):
+    with raises_code(OutputError, "episode-foreign", "episode_4.hdf5"):
         convert(make_config(tmp_path, input=SMALL / "v30_h264"), folder)
     assert foreign.exists()
 
@@ -254,9 +255,7 @@ def test_foreign_episodes_in_the_way_are_kept(tmp_path: Path) -> None:
     folder = tmp_path / "episodes"
     folder.mkdir()
     (folder / "episode_1.hdf5").write_bytes(b"somebody's")
-    with pytest.raises(
-        OutputError, match=r"episode_1.hdf5: an episode that this job did not write"
-    ):
+    with raises_code(OutputError, "episode-foreign", "episode_1.hdf5"):
         convert(make_config(tmp_path, input=SMALL / "v30_h264"), folder)
     assert [path.name for path in folder.iterdir()] == ["episode_1.hdf5"]
     assert (folder / "episode_1.hdf5").read_bytes() == b"somebody's"

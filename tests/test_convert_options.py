@@ -39,6 +39,7 @@ from tests.support.commands import (
     run_module,
     start_module,
 )
+from tests.support.errors import raises_code
 from tests.support.jobs import Job
 from tests.support.paths import ROOT, SMALL
 from tests.support.processes import children
@@ -69,9 +70,9 @@ def test_choice_of_episodes(tmp_path: Path) -> None:
     assert painted(run(tmp_path, episodes="0:2,3")) == [0, 1, 3]
     assert painted(run(tmp_path, exclude_episodes="1,2:9")) == [0]
     assert painted(run(tmp_path, episodes="1:4", exclude_episodes="2", max_episodes=1)) == [1]
-    with pytest.raises(DatasetError, match="no episode with frames is left of 4"):
+    with raises_code(DatasetError, "episodes-missing", "of 4"):
         run(tmp_path, episodes="7")
-    with pytest.raises(UsageError, match="--episodes is '3:1', expected episode numbers"):
+    with raises_code(UsageError, "flag-value", "--episodes is '3:1'"):
         run(tmp_path, episodes="3:1")
 
 
@@ -95,14 +96,14 @@ def test_datasets_in_subfolders(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "values"),
     [
         ({"fps": 20}, "fps is 20, expected 30"),
-        ({"features": "drop wrist"}, "observation.images.wrist is missing, expected a camera"),
+        ({"features": "drop wrist"}, "observation.images.wrist"),
     ],
 )
 def test_datasets_of_different_robots_are_refused(
-    tmp_path: Path, change: dict[str, Any], words: str
+    tmp_path: Path, change: dict[str, Any], values: str
 ) -> None:
     other = shutil.copytree(SMALL / "v30_h264", tmp_path / "other")
     info = json.loads((other / "meta/info.json").read_text())
@@ -111,9 +112,9 @@ def test_datasets_of_different_robots_are_refused(
     else:
         info |= change
     (other / "meta/info.json").write_text(json.dumps(info))
-    with pytest.raises(DatasetError, match=words):
+    with raises_code(DatasetError, "datasets-differ", values):
         run(tmp_path, SMALL / "v30_h264", other)
-    with pytest.raises(UsageError, match="more than once"):
+    with raises_code(UsageError, "input-twice", str(other)):
         run(tmp_path, other, other)
 
 
@@ -128,7 +129,7 @@ def test_image_size_reduces_by_area_and_joins_cameras_of_different_sizes(tmp_pat
     assert [(c.recorded, c.height, c.width) for c in converted.plan.cameras] == [
         ((96, 128), 48, 64)
     ] * 2
-    with pytest.raises(UsageError, match="enlarging adds nothing"):
+    with raises_code(UsageError, "image-enlarged", "97x128"):
         run(tmp_path, image_size="97x128")
 
 
@@ -159,7 +160,7 @@ def test_jpeg_is_alohas_layout_and_near_the_frames(tmp_path: Path) -> None:
 
 def test_state_and_action_under_other_names(tmp_path: Path) -> None:
     other = rename_features(tmp_path, {"observation.state": "pose", "action": "actions"})
-    with pytest.raises(DatasetError, match=r"'observation.state'.*name one with --state_key"):
+    with raises_code(DatasetError, "state-missing", "'observation.state'.*--state_key"):
         run(tmp_path, other)
     converted = run(tmp_path, other, state_key="pose")
     assert (converted.plan.qpos.key, converted.plan.action.key) == ("pose", "actions")
@@ -283,7 +284,7 @@ def test_a_set_that_is_not_whole(tmp_path: Path) -> None:
     converted = convert(config, tmp_path / "e")
     assert check_whole(config, tmp_path / "e").paths == converted.paths
     converted.paths[2].unlink()
-    with pytest.raises(OutputError, match=r"1 of 4 episodes .* first episode_2.hdf5"):
+    with raises_code(OutputError, "episodes-incomplete", "1 of 4 .*episode_2.hdf5"):
         check_whole(config, tmp_path / "e")
 
 
@@ -358,9 +359,7 @@ def hang(task: int, send: workers.Send) -> None:
 def test_a_worker_that_hangs_is_named_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "SILENT_S", 6)
     assert list(workers.run_tasks(hang, [1], 1, str)) == [1] * 14
-    with pytest.raises(
-        DatasetError, match=r"episode 12 .file-003.mp4.: .* sent nothing for 0.1 min"
-    ):
+    with raises_code(DatasetError, "worker-crash", "episode 12 .file-003.mp4.: .* 0.1 min"):
         list(workers.run_tasks(hang, [1, 3], 2, str))
 
 
@@ -432,9 +431,7 @@ def test_large_pages_of_images_are_foreseen(
     plan = make_plan(config, tmp_path)
     assert worker_bytes(plan) == WORKER_BYTES
     monkeypatch.setattr("job.machine.memory_bytes", lambda: WORKER_BYTES - 1)
-    with pytest.raises(
-        OutputError, match=r"takes 0.42 GB of memory, found 0.42 GB; give the container more$"
-    ):
+    with raises_code(OutputError, "memory", r"0\.42 GB .*0\.42 GB; .*more$"):
         worker_count(config, plan, 3)
     root = tmp_path / "dataset"
     shutil.copytree(SMALL / "v21_image", root)
@@ -448,9 +445,7 @@ def test_large_pages_of_images_are_foreseen(
     pq.write_table(table, path)
     plan = make_plan(make_config(tmp_path, input=root), tmp_path)
     assert worker_bytes(plan) > 3 * len(image) * (5 << 20)
-    with pytest.raises(
-        OutputError, match=r"give the container more; its images lie in large parquet pages"
-    ):
+    with raises_code(OutputError, "memory", "more; .*parquet pages"):
         worker_count(config, plan, 3)
 
 

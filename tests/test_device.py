@@ -5,6 +5,7 @@ import torch
 
 from act.processes.device import check_architecture, choose_device
 from job.errors import UsageError
+from tests.support.errors import raises_code
 
 BUILT_FOR = ["sm_75", "sm_80", "sm_90", "sm_100", "compute_120"]
 
@@ -16,12 +17,12 @@ def test_same_major_and_no_newer_minor_runs(capability: tuple[int, int]) -> None
 
 @pytest.mark.parametrize("capability", [(6, 1), (7, 0), (11, 0)])
 def test_an_architecture_that_torch_was_not_built_for(capability: tuple[int, int]) -> None:
-    with pytest.raises(UsageError, match=r"compute capability .* built for sm_75, .*--device cpu"):
+    with raises_code(UsageError, "device-missing", "sm_75, .*--device cpu"):
         check_architecture(capability, BUILT_FOR)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_cuda_where_there_is_none() -> None:
-    with pytest.raises(UsageError, match="no GPU that this torch"):
+    with raises_code(UsageError, "device-missing", "--device cuda"):
         choose_device("cuda")
     assert choose_device("auto").type == "cpu"

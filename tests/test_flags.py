@@ -19,6 +19,7 @@ from job.errors import UsageError
 from job.manifest import Manifest
 from tests.support.commands import make_config
 from tests.support.episodes import write_episodes
+from tests.support.errors import raises_code
 from tests.support.training import prepared
 
 
@@ -97,6 +98,6 @@ def test_without_weights_the_frozen_norms_are_of_the_dataset(tmp_path: Path) -> 
 
 
 def test_frames_are_kept_on_a_gpu_only(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--data_cache gpu cannot apply: training is on cpu"):
+    with raises_code(UsageError, "flag-unused", "--data_cache gpu .*cpu"):
         prepared(tmp_path, data_cache="gpu")
     assert prepared(tmp_path / "b").manifest.content.flags["data_cache"] == "none"

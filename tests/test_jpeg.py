@@ -11,6 +11,7 @@ from PIL import Image
 
 from episodes.jpeg import Frame, decode_jpeg, encode_jpeg
 from job.errors import DatasetError
+from tests.support.errors import raises_code
 
 
 def row(data: bytes, padding: int = 0) -> Frame:
@@ -52,5 +53,5 @@ def test_padding_changes_nothing(height: int, width: int, padding: int) -> None:
 
 @pytest.mark.parametrize("data", [b"", bytes(50), b"\xff\xd8\xff", encode_jpeg(smooth(), 95)[:400]])
 def test_what_is_no_jpeg_is_refused(data: bytes) -> None:
-    with pytest.raises(DatasetError, match=r"episode_3, ts 7: not a whole JPEG"):
+    with raises_code(DatasetError, "episode-content", "episode_3, ts 7"):
         decode_jpeg(row(data), "episode_3, ts 7")

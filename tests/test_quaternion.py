@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 from convert.quaternion import Quaternion, find_quaternions, fix, flips, off_unit
 from episodes.reader import FloatArray
 from job.errors import DatasetError
+from tests.support.errors import raises_code
 
 WXYZ = Quaternion((0, 1, 2, 3), "q")
 
@@ -170,7 +171,7 @@ def test_only_the_rows_in_need_change_and_no_other_dim() -> None:
 def test_no_length_is_an_error() -> None:
     q = walk(9)
     q[4:6] = 0
-    with pytest.raises(DatasetError, match=r"file: quaternion 'q' has length 0 in 2 rows.* row 4,"):
+    with raises_code(DatasetError, "quaternion-zero", "file: .*'q' .*2 rows.* row 4,"):
         fix(q, [WXYZ], "file")
 
 

@@ -26,6 +26,7 @@ from job.whole_files import is_recorded, sha256
 from tests.support.backbone import backbone_file
 from tests.support.bomb import Bomb
 from tests.support.commands import Ended, run_job, start_job
+from tests.support.errors import raises_code
 from tests.support.files import snapshot
 from tests.support.paths import ROOT, SAMPLES, SIGNALLED, SMALL
 from tests.support.processes import children, is_alive, wait_for
@@ -129,11 +130,11 @@ def test_a_changed_flag_is_refused_with_both_values(
     short: Short, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     short.interrupted(monkeypatch)
-    with pytest.raises(UsageError) as refused:
+    with raises_code(UsageError, "run-differs") as refused:
         check_folder(short.config(learning_rate=1e-3, hidden_dim=64), short.folder)
     for text in ("--learning_rate was 5e-05, now 0.001", "--hidden_dim was 32, now 64"):
         assert text in str(refused.value)
-    with pytest.raises(UsageError, match="--sim was True, now False"):
+    with raises_code(UsageError, "run-differs", "--sim .*True.*False"):
         check_folder(short.config(task_name="real"), short.folder)
 
 
@@ -148,7 +149,7 @@ def test_other_workers_and_devices_are_no_change(
 def test_a_changed_dataset_is_refused(short: Short, monkeypatch: pytest.MonkeyPatch) -> None:
     short.interrupted(monkeypatch)
     short.paths = short.paths[:2]
-    with pytest.raises(UsageError, match=r"3 episodes with .* now 2 with"):
+    with raises_code(UsageError, "run-differs", "3 episodes .* 2 "):
         short.run()
 
 
@@ -158,7 +159,7 @@ def test_resume_never_wants_an_empty_folder(short: Short, monkeypatch: pytest.Mo
     assert not check_folder(config, short.folder)
     short.interrupted(monkeypatch)
     before = snapshot(short.folder)
-    with pytest.raises(UsageError, match="expected an empty run folder"):
+    with raises_code(UsageError, "run-differs", str(short.folder)):
         check_folder(config, short.folder)
     assert snapshot(short.folder) == before
 
@@ -167,7 +168,7 @@ def test_resume_never_wants_an_empty_folder(short: Short, monkeypatch: pytest.Mo
 def test_files_of_others_are_left_alone(short: Short, name: str) -> None:
     short.folder.mkdir()
     (short.folder / name).write_bytes(b"of somebody else")
-    with pytest.raises(UsageError, match=f"{name}: a file of a run that this job did not start"):
+    with raises_code(UsageError, "run-differs", name):
         check_folder(short.config(), short.folder)
     (short.folder / name).rename(short.folder / "notes.txt")
     assert not check_folder(short.config(), short.folder)
@@ -181,7 +182,7 @@ def test_a_damaged_state_is_refused(short: Short, monkeypatch: pytest.MonkeyPatc
     whole = path.read_bytes()
     for content in (whole[:-1], whole[:100] + b"x" + whole[101:], b""):
         path.write_bytes(content)
-        with pytest.raises(OutputError, match=r"state\.ckpt: damaged \(its SHA-256"):
+        with raises_code(OutputError, "checkpoint-unreadable", r"state\.ckpt"):
             short.run()
     path.write_bytes(whole)
     short.run()
@@ -191,7 +192,7 @@ def test_the_state_of_another_format_is_refused(short: Short) -> None:
     bomb = Bomb(short.tmp_path / "went_off")
     for value in ({"a": 1}, [1], torch.zeros(2), {"policy": bomb}):
         torch.save(value, short.tmp_path / "other")
-        with pytest.raises(OutputError, match="damaged"):
+        with raises_code(OutputError, "checkpoint-unreadable", r"state\.ckpt"):
             parse_state((short.tmp_path / "other").read_bytes(), short.folder)
     assert not (short.tmp_path / "went_off").exists()
 
@@ -211,22 +212,31 @@ def test_the_state_of_another_format_is_refused(short: Short) -> None:
 def test_a_damaged_record_of_the_run_is_refused(short: Short, text: str) -> None:
     short.folder.mkdir()
     (short.folder / "run.json").write_text(text)
-    with pytest.raises(UsageError, match=r"run\.json: cannot be understood"):
+    with raises_code(UsageError, "run-differs", r"run\.json"):
         check_folder(short.config(), short.folder)
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"),
-    [("run.json", UsageError), ("state.ckpt", OutputError), ("files.jsonl", OutputError)],
+    ("name", "kind", "code"),
+    [
+        ("run.json", UsageError, "run-differs"),
+        ("state.ckpt", OutputError, "checkpoint-unreadable"),
+        ("files.jsonl", OutputError, "checkpoint-unreadable"),
+    ],
 )
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
 def test_a_pipe_or_a_folder_in_a_files_place_is_refused(
-    short: Short, monkeypatch: pytest.MonkeyPatch, name: str, kind: type[JobError], make: Any
+    short: Short,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    kind: type[JobError],
+    code: str,
+    make: Any,
 ) -> None:
     short.interrupted(monkeypatch)
     (short.folder / name).unlink()
     make(short.folder / name)
-    with pytest.raises(kind, match=f"{name}: cannot be .*it is no regular file"):
+    with raises_code(kind, code, name):
         short.run()
 
 
@@ -260,7 +270,7 @@ def test_no_link_leads_writing_out_of_the_output(
     (short.folder / "files.jsonl").rename(other)
     (short.folder / "files.jsonl").symlink_to(other)
     before = other.read_bytes()
-    with pytest.raises(OutputError, match="no link or pipe"):
+    with raises_code(OutputError, "output-unwritable", r"files\.jsonl"):
         short.run()
     assert other.read_bytes() == before
 
@@ -328,7 +338,7 @@ def test_the_state_is_written_beside_training_or_not(
 
 
 def test_one_job_at_a_time(tmp_path: Path) -> None:
-    busy = pytest.raises(Interrupted, match="another job is writing here")
+    busy = raises_code(Interrupted, "run-in-use")
     with only_job(tmp_path), busy, only_job(tmp_path):
         pass
     with only_job(tmp_path, shared=True), only_job(tmp_path, shared=True):
@@ -439,7 +449,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
 
 def test_weights_that_diverged_are_not_gone_on_with(short: Short) -> None:
     """Its one step an epoch has finite losses: only the next validation shows what it did."""
-    with pytest.raises(DivergedError, match="validation of epoch 1"):
+    with raises_code(DivergedError, "diverged", "validation of epoch 1"):
         short.run(batch_size=3, learning_rate=1e30, lr_backbone=1e30)
     assert not (short.folder / "state.ckpt").exists()
 
@@ -448,7 +458,7 @@ def test_claim_is_of_the_first_dataset(short: Short) -> None:
     dataset = dataset_section_of_files(short.config(), short.paths)
     claim_folder(short.config(), short.folder, dataset)
     claim_folder(short.config(), short.folder, dataset)
-    with pytest.raises(JobError, match="another dataset"):
+    with raises_code(UsageError, "run-differs"):
         claim_folder(
             short.config(), short.folder, dataset.model_copy(update={"fingerprint": "b" * 64})
         )
@@ -462,7 +472,7 @@ def test_running_out_of_memory_says_what_to_lower(
         raise error
 
     monkeypatch.setattr("act.training.loop.validate", fails)
-    with pytest.raises(OutputError) as told:
+    with raises_code(OutputError, "memory") as told:
         short.run()
     for text in ("batch 1, 2 cameras, ", "lower --batch_size, --image_size", "--data_cache none"):
         assert text in str(told.value)

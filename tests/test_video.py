@@ -11,6 +11,7 @@ import pytest
 from convert.lerobot.video import VideoReader, open_video
 from job.errors import DatasetError
 from tests.support.barcode import read_code
+from tests.support.errors import raises_code
 from tests.support.paths import SMALL
 
 FPS = Fraction(30)
@@ -38,14 +39,14 @@ def test_spans_in_any_order_give_the_same_frames(reader: VideoReader) -> None:
 
 
 def test_past_the_end_says_where_it_ends(reader: VideoReader) -> None:
-    with pytest.raises(DatasetError, match="ends after frame 61, expected frames 60 to at least"):
+    with raises_code(DatasetError, "video-short", "frame 61, .*frames 60"):
         list(reader.frames(60, 5))
 
 
 def test_another_rate_is_refused_with_the_measured_one() -> None:
     with (
         VideoReader(SMALL / "v30_h264" / ONE_FILE, Fraction(25)) as reader,
-        pytest.raises(DatasetError, match=r"own rate is 30 fps; re-encode it to constant 25 fps"),
+        raises_code(DatasetError, "video-rate", "30 fps.* 25 fps"),
     ):
         list(reader.frames(0, 20))
 
@@ -62,7 +63,7 @@ def test_a_depth_stream_is_refused(tmp_path: Path) -> None:
         frame.pts = 0
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    with VideoReader(path, FPS) as reader, pytest.raises(DatasetError, match="depth or grey"):
+    with VideoReader(path, FPS) as reader, raises_code(DatasetError, "video-depth", r"grey\.mp4"):
         list(reader.frames(0, 1))
 
 
@@ -77,7 +78,7 @@ def test_a_playlist_is_no_video(tmp_path: Path, text: str) -> None:
     """FFmpeg would follow it to any file or address."""
     path = tmp_path / "episode_000000.mp4"
     path.write_text(text.format(other=SMALL / "v30_h264" / ONE_FILE))
-    with pytest.raises(DatasetError):
+    with raises_code(DatasetError, "video-unreadable", r"episode_000000\.mp4"):
         VideoReader(path, FPS)
     with pytest.raises(av.error.FFmpegError):
         open_video(path)

@@ -16,6 +16,7 @@ from job.manifest import Manifest
 from lerobot_to_act import JobFlags
 from tests.support.commands import make_config
 from tests.support.episodes import write_episodes
+from tests.support.errors import raises_code
 
 COMPARED = ("policy_last.ckpt", "policy_best.ckpt", "policy_epoch_0_seed_0.ckpt")
 
@@ -85,6 +86,6 @@ class Short:
 
         with monkeypatch.context() as patch:
             patch.setattr("act.training.loop.draw_curves", full)
-            with pytest.raises(OutputError):
+            with raises_code(OutputError, "output-unwritable"):
                 self.run(**{"state_interval_minutes": 0} | flags)
         assert (self.folder / "state.ckpt").exists()

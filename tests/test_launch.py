@@ -2,18 +2,32 @@
 
 import json
 import os
-import re
+import shlex
+import signal
 import subprocess
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
-from act.processes.torchrun import _exit_code
+from act.processes.torchrun import launch
+from job.errors import (
+    EXIT_BUG,
+    DatasetError,
+    DivergedError,
+    Interrupted,
+    OutputError,
+    UsageError,
+)
 from job.manifest import Manifest
-from job.ranks import ATTEMPT, processes_to_start, take_over_from_scheduler
+from job.ranks import ATTEMPT, EXIT_FOLDER, processes_to_start, take_over_from_scheduler
 from job.whole_files import write_json
 from lerobot_to_act import parse
 from tests.support.paths import ROOT
+from tests.support.yaml import documents
 
 
 def test_one_process_on_a_cpu_needs_no_group() -> None:
@@ -52,68 +66,133 @@ def test_aws_batch_is_understood() -> None:
     assert alone == {}
 
 
+Launch = Callable[..., int]
+
+
+@pytest.fixture
+def launched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Launch:
+    """Launch two processes that end as asked: torchrun, in whose place this is, has no say in it.
+
+    `left` is the exit code that each rank left, `raised` what torchrun raises in the end.
+    """
+    for name in (ATTEMPT, EXIT_FOLDER, "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, "")  # a launch leaves its own behind
+
+    def launched(
+        left: Mapping[int, int], raised: Exception | None = None, attempt: str | None = None
+    ) -> int:
+        def run(_: object) -> None:
+            for rank, code in left.items():
+                (Path(os.environ[EXIT_FOLDER]) / str(rank)).write_text(str(code))
+            if attempt is not None:
+                os.environ[ATTEMPT] = attempt
+            Manifest(tmp_path / "manifest.json", {}).write()
+            if raised is not None:
+                raise raised
+
+        monkeypatch.setattr("act.processes.torchrun.run", run)
+        return launch(tmp_path, ROOT / "entrypoint.py", [], 2)
+
+    return launched
+
+
+FAILED = ChildFailedError(
+    "job", {0: ProcessFailure(local_rank=0, pid=1, exitcode=1, error_file="")}
+)
+SIGNALLED = SignalException("a signal", signal.SIGTERM)
+
+
 @pytest.mark.parametrize(
-    ("code", "ended", "expected"),
+    ("left", "raised", "expected"),
     [
-        (0, {0: 0, 1: 0}, 0),
-        (1, {0: 75, 1: 75}, 75),
-        (1, {0: 75, 1: 3}, 3),  # what it was that interrupted the other
-        (1, {0: 75}, 75),
-        (1, {}, 75),
-        (1, {0: 1, 1: 75}, 1),
-        (75, {0: 0, 1: 0}, 0),  # a signal came as they ended
+        ({0: 0, 1: 0}, None, 0),
+        ({0: 75, 1: 75}, FAILED, 75),
+        ({0: 75, 1: 3}, FAILED, 3),  # what it was that interrupted the other
+        ({0: 75}, FAILED, 75),
+        ({}, FAILED, 75),
+        ({0: 1, 1: 75}, FAILED, 1),
+        ({0: 0, 1: 0}, SIGNALLED, 0),  # it came as they ended
     ],
 )
 def test_a_reason_counts_more_than_the_interruption_it_caused(
-    tmp_path: Path, code: int, ended: dict[int, int], expected: int
+    launched: Launch, left: dict[int, int], raised: Exception | None, expected: int
 ) -> None:
-    assert _exit_code(tmp_path, code, ended, 2, "") == expected
+    assert launched(left, raised) == expected
 
 
 def test_a_killed_first_process_leaves_a_manifest_that_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    launched: Launch, tmp_path: Path
 ) -> None:
     path = tmp_path / "manifest.json"
-    monkeypatch.setenv(ATTEMPT, "an id")
-    Manifest(path, {}).write()
-    _exit_code(tmp_path, 1, {1: 75}, 2, "another id")
-    assert json.loads(path.read_text())["status"] == "running"  # of another job
-    _exit_code(tmp_path, 1, {1: 75}, 2, "an id")
+    assert launched({1: 75}, FAILED, attempt="of another job") == 75
+    assert json.loads(path.read_text())["status"] == "running"
+    assert launched({1: 75}, FAILED) == 75
     values = json.loads(path.read_text())
     assert values["code"] == "process-lost"
     assert (values["status"], values["exit_code"]) == ("interrupted", 75)
-    assert "local rank 0 was lost" in values["reason"]
+    assert "local rank 0" in values["reason"]
 
 
 EXAMPLES = sorted(path for path in (ROOT / "examples").iterdir() if path.suffix != ".md")
-GIVEN_UP = "[1, 2, 3, 4, 5]"  # what another try would not mend
+# what another try would not mend
+GIVEN_UP = [
+    EXIT_BUG,
+    *(kind.exit_code for kind in (UsageError, DatasetError, OutputError, DivergedError)),
+]
+
+
+def kubernetes_job(path: Path) -> Any:
+    """What a Job of Kubernetes specifies."""
+    [found] = [one["spec"] for one in documents(path.read_text()) if one["kind"] == "Job"]
+    return found
+
+
+def aws_container(path: Path) -> Any:
+    """The container of a job definition of AWS Batch, of the first node where there are several."""
+    values = json.loads(path.read_text())
+    if values["type"] == "multinode":
+        return values["nodeProperties"]["nodeRangeProperties"][0]["container"]
+    return values["containerProperties"]
+
+
+def command_of(path: Path) -> list[str]:
+    """The arguments that an example gives to our container."""
+    match path.suffix:
+        case ".yaml":
+            [container] = kubernetes_job(path)["template"]["spec"]["containers"]
+            return container["args"]
+        case ".json":
+            return aws_container(path)["command"]
+    script = path.read_text().replace("\\\n", " ")
+    [inner] = [word for word in shlex.split(script, comments=True) if "--run_name" in word]
+    words = shlex.split(inner)
+    return words[words.index("--run_name") :]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_the_command_of_an_example_is_understood(path: Path, tmp_path: Path) -> None:
-    """From its --run_name on, as this project's own parser reads it."""
-    text = " ".join(line for line in path.read_text().splitlines() if line.strip()[:1] != "#")
-    words = re.findall(r"--[a-z]+_[a-z_]+[=\s\",]+[\w.]+", text)
-    assert words
-    given = [word for pair in words for word in re.split(r"[=\s\",]+", pair)]
-    config = parse([*given, "--output", str(tmp_path)], {})
+    config = parse([*command_of(path), "--output", str(tmp_path)], {})
     assert (config.run_name, config.task_name) == ("pick_block_act_v1", "pick_block")
     assert config.num_epochs == 12000
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_an_example_tries_again_what_was_interrupted_and_nothing_else(path: Path) -> None:
-    text = path.read_text()
-    if path.suffix == ".json":
-        rules = json.loads(text)["retryStrategy"]["evaluateOnExit"]
-        assert {"onExitCode": "75", "action": "RETRY"} in rules
-        assert rules[-1] == {"onReason": "*", "action": "EXIT"}  # else what matches none is retried
-    elif path.suffix == ".yaml":
-        policy = text.split("podFailurePolicy:")[1].split("template:")[0]
-        assert re.search(rf"FailJob.*\n.*\n.*In\n *values: {re.escape(GIVEN_UP)}", policy)
-        assert re.search(r"Count.*\n.*\n.*In\n *values: \[75\]", policy)
-    else:  # tried below
-        assert path.name == "slurm.sbatch"
+@pytest.mark.parametrize("name", ["aws_batch.json", "aws_batch_two_nodes.json"])
+def test_aws_batch_tries_again_what_was_interrupted_and_nothing_else(name: str) -> None:
+    text = (ROOT / "examples" / name).read_text()
+    rules = json.loads(text)["retryStrategy"]["evaluateOnExit"]
+    retried = [rule["onExitCode"] for rule in rules if "onExitCode" in rule]
+    assert retried == [str(Interrupted.exit_code)]
+    assert rules[-1] == {"onReason": "*", "action": "EXIT"}  # else what matches none is retried
+
+
+@pytest.mark.parametrize("name", ["kubernetes.yaml", "kubernetes_two_nodes.yaml"])
+def test_kubernetes_tries_again_what_was_interrupted_and_nothing_else(name: str) -> None:
+    rules = kubernetes_job(ROOT / "examples" / name)["podFailurePolicy"]["rules"]
+    by_code = {rule["action"]: rule["onExitCodes"] for rule in rules if "onExitCodes" in rule}
+    assert by_code == {
+        "FailJob": {"operator": "In", "values": GIVEN_UP},
+        "Count": {"operator": "In", "values": [Interrupted.exit_code]},
+    }
 
 
 @pytest.mark.parametrize(

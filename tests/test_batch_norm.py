@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from act.network.backbone import FrozenNorm
-from act.policies.frozen_norms import FRAMES, _frames, set_statistics
+from act.policies.frozen_norms import FRAMES, set_statistics
 from act.training.setup import make_policy
 from episodes.episode_set import open_episodes
 from tests.support.commands import make_config
@@ -16,16 +16,20 @@ from tests.support.episodes import CAMERAS, write_episodes
 def test_each_norm_gives_mean_0_and_variance_1(tmp_path: Path) -> None:
     episodes = open_episodes(write_episodes(tmp_path, "raw"), CAMERAS)
     policy, _ = make_policy(make_config(tmp_path), episodes)
+    backbone = policy.model.backbones[0][0]
+    images: list[Tensor] = []
+    seeing = backbone.register_forward_pre_hook(lambda _, inputs: images.append(inputs[0]))
     set_statistics(policy, episodes, [0, 2], 0, torch.device("cpu"))
+    seeing.remove()
     norms: list[Tensor] = []
 
     def conv_norm(conv: nn.Conv2d, norm: FrozenNorm, x: Tensor) -> Tensor:
         norms.append(out := norm(conv(x)))
         return out
 
-    frames = _frames(episodes, [0, 2], 0)
-    assert frames.shape[0] * len(CAMERAS) == FRAMES
-    policy.model.backbones[0][0](policy.normalised(frames).flatten(0, 1), conv_norm)
+    [image] = images
+    assert len(image) == FRAMES
+    backbone(image, conv_norm)
     assert len(norms) == 20
     for out in norms:
         variance = out.var(dim=(0, 2, 3), correction=0)

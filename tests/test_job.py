@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,14 +41,11 @@ from tests.support.episodes import write_official
 from tests.support.files import snapshot
 from tests.support.paths import DATA, ROOT, SMALL
 from tests.support.processes import wait_for
+from tests.support.schema import SCHEMA, VALIDATOR
 
 pytestmark = pytest.mark.slow
 
 Job = Callable[..., Ended]
-SCHEMA = json.loads((ROOT / "manifest.schema.json").read_text())
-VALIDATOR = jsonschema.Draft202012Validator(
-    SCHEMA, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
-)
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +168,7 @@ def test_the_same_command_twice_gives_the_same_bytes(done: Ended, tmp_path: Path
         assert first.read_bytes() == second.read_bytes()
     refused = run_job(tmp_path, input=SMALL / "v30_h264", num_epochs=3, state_dim=16, seed=1)
     assert refused.code == 2
-    assert "--seed was 0, now 1" in refused.errors[0]
+    assert all(value in refused.errors[0] for value in ("--seed", "0", "1"))
     assert refused.manifest["status"] == "completed"  # that of the run that is there
     assert refused.manifest["policy"]
     other = run_job(
@@ -238,7 +235,7 @@ def test_kept_episodes_train_again_without_conversion(tmp_path: Path, job: Job) 
     for flag in ("--keep_converted_hdf5", "--camera_keys=front"):
         refused = job(input=episodes, num_epochs=1, run_name="refused", extra=(flag,))
         assert refused.code == 2
-        assert "cannot apply" in refused.errors[0]
+        assert flag.partition("=")[0] in refused.errors[0]
 
 
 def test_upstreams_command_on_official_episodes_of_any_length(tmp_path: Path) -> None:
@@ -250,7 +247,7 @@ def test_upstreams_command_on_official_episodes_of_any_length(tmp_path: Path) ->
     assert weights["model.action_head.weight"].shape == (14, 32)
     refused = imitate(tmp_path, "--eval")
     assert refused.code == 2
-    assert "--eval cannot apply" in refused.errors[0]
+    assert "--eval" in refused.errors[0]
 
 
 def test_cnnmlp(tmp_path: Path, job: Job) -> None:
@@ -309,7 +306,8 @@ def test_training_on_the_kept_episodes_of_the_same_output_keeps_them(tmp_path: P
     assert snapshot(episodes) == before
     inside = run_job(episodes / "run", input=episodes, num_epochs=1)
     assert inside.code == 2
-    assert "is inside --input" in inside.errors[0]
+    assert str(episodes) in inside.errors[0]
+    assert not (episodes / "run/manifest.json").exists()
 
 
 @pytest.mark.parametrize("place", ["converted_hdf5", "converted_hdf5/deep", "checkpoints/test"])
@@ -319,8 +317,7 @@ def test_an_input_where_the_job_writes_is_refused(
     root = Path(shutil.copytree(SMALL / "v21_h264", tmp_path / place))
     before = snapshot(tmp_path)
     ended = job_here(capsys, tmp_path, input=root, num_epochs=1)
-    assert ended.code == 2
-    assert "where this job writes" in ended.errors[0]
+    assert_refused(ended, 2, "output-inside-input", [str(root)])
     (tmp_path / "manifest.json").unlink()
     assert snapshot(tmp_path) == before
 
@@ -368,42 +365,58 @@ def fewer_rows(root: Path) -> None:
 
 
 VIDEO = "videos/chunk-000/observation.images.wrist/episode_000001.mp4"
-BREAKS: dict[str, tuple[Callable[[Path], Any], int, list[str]]] = {
-    "no input": (shutil.rmtree, 3, ["dataset", "mount"]),
-    "empty input": (empty, 3, ["no such file", "mount"]),
-    "no info": (lambda root: (root / "meta/info.json").unlink(), 3, ["meta/info.json", "mount"]),
-    "bad json": (lambda root: (root / "meta/info.json").write_text("{"), 3, ["info.json", "JSON"]),
-    "version": (lambda root: edit_info(root, codebase_version="v4.0"), 3, ["'v4.0'", "v2.1, v3.0"]),
-    "v1": (lambda root: (root / "meta").rename(root / "meta_data"), 3, ["v1.x"]),
-    "fps": (lambda root: edit_info(root, fps=0), 3, ["fps is 0", "above 0"]),
-    "counts": (lambda root: edit_info(root, total_episodes=9), 3, ["total_episodes is 9", "4"]),
-    "missing column": (drop_column, 3, ["'action'", "parquet"]),
+BREAKS: dict[str, tuple[Callable[[Path], Any], str, list[str]]] = {
+    "no input": (shutil.rmtree, "input-missing", ["dataset"]),
+    "empty input": (empty, "info-missing", ["dataset"]),
+    "no info": (lambda root: (root / "meta/info.json").unlink(), "info-missing", ["info.json"]),
+    "bad json": (
+        lambda root: (root / "meta/info.json").write_text("{"),
+        "info-unreadable",
+        ["info.json"],
+    ),
+    "version": (
+        lambda root: edit_info(root, codebase_version="v4.0"),
+        "version",
+        ["'v4.0'", "v2.1, v3.0"],
+    ),
+    "v1": (lambda root: (root / "meta").rename(root / "meta_data"), "version", ["v1.x"]),
+    "fps": (lambda root: edit_info(root, fps=0), "fps", ["fps is 0", "above 0"]),
+    "counts": (
+        lambda root: edit_info(root, total_episodes=9),
+        "episode-count",
+        ["total_episodes is 9", "4"],
+    ),
+    "missing column": (drop_column, "column-missing", ["'action'", "parquet"]),
     "missing table": (
         lambda root: (root / "data/chunk-000/episode_000002.parquet").unlink(),
-        3,
-        ["episode_000002.parquet", "no such file"],
+        "table-missing",
+        ["episode_000002.parquet"],
     ),
-    "missing video": (lambda root: (root / VIDEO).unlink(), 3, ["episode_000001.mp4", "wrist"]),
+    "missing video": (
+        lambda root: (root / VIDEO).unlink(),
+        "video-missing",
+        ["episode_000001.mp4", "wrist"],
+    ),
     "cut video": (
         lambda root: (root / VIDEO).write_bytes((root / VIDEO).read_bytes()[:2000]),
-        3,
-        ["episode_000001.mp4", "decoded"],
+        "video-unreadable",
+        ["episode_000001.mp4"],
     ),
     "lfs video": (
         lambda root: (root / VIDEO).write_text("version https://git-lfs.github.com/spec/v1\n"),
-        3,
-        ["episode_000001.mp4", "git lfs pull"],
+        "lfs-pointer",
+        ["episode_000001.mp4"],
     ),
     "short video": (
         lambda root: shutil.copy((root / VIDEO).with_name("episode_000002.mp4"), root / VIDEO),
-        3,
+        "video-short",
         ["episode_000001.mp4", "7 frames", "25 rows"],
     ),
-    "rows": (fewer_rows, 3, ["20 rows", "expected 25"]),
+    "rows": (fewer_rows, "table-rows", ["20 rows", "25"]),
     "template": (
         lambda root: edit_info(root, data_path="../../{episode_index}.parquet"),
-        3,
-        ["data_path", "inside the dataset"],
+        "template",
+        ["data_path", "../../"],
     ),
 }
 
@@ -412,19 +425,23 @@ BREAKS: dict[str, tuple[Callable[[Path], Any], int, list[str]]] = {
 def test_a_broken_dataset_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    breaking, code, words = BREAKS[name]
+    breaking, code, values = BREAKS[name]
     root = copy(tmp_path, "v21_h264")
     breaking(root)
     before = snapshot(root)
     ended = job_here(capsys, tmp_path / "output", input=root, num_epochs=1)
-    assert ended.code == code, ended.err
-    assert "Traceback" not in ended.err
-    assert len(ended.errors) == 1
-    for word in words:
-        assert word in ended.errors[0]
-    assert f"error: {ended.manifest['reason']}" == ended.errors[0]
+    assert_refused(ended, 3, code, values)
     assert checked(ended)["status"] == "failed"
     assert snapshot(root) == before
+
+
+def assert_refused(ended: Ended, exit_code: int, code: str, values: Sequence[str] = ()) -> None:
+    """It ended with one line, which the manifest repeats; `values` is what that names."""
+    assert ended.code == exit_code, ended.err
+    assert "Traceback" not in ended.err
+    assert ended.errors == [f"error: {ended.manifest['reason']}"]
+    assert ended.manifest["code"] == code, ended.err
+    assert [value for value in values if value not in ended.errors[0]] == []
 
 
 def job_here(capsys: pytest.CaptureFixture[str], output: Path, **flags: Any) -> Ended:
@@ -468,9 +485,9 @@ def test_an_output_that_may_not_be_written_is_4(
     output.mkdir(mode=0o555)
     with as_nobody():
         ended = job_here(capsys, output, input=SMALL / "v30_h264", num_epochs=1)
-    assert ended.code == 4
+    assert ended.code == 4  # no manifest can say more
     assert len(ended.errors) == 1
-    assert "may not write here" in ended.errors[0]
+    assert str(output) in ended.errors[0]
     assert "--user" in ended.errors[0]
     assert list(output.iterdir()) == []
 
@@ -487,29 +504,30 @@ def test_an_input_that_may_not_be_read_is_3(tmp_path: Path) -> None:
         command, cwd=ROOT, env=command_environment(), capture_output=True, text=True, check=False
     )
     ended = Ended(done.returncode, done.stdout, done.stderr, output)
-    assert ended.code == 3, ended.err
-    assert len(ended.errors) == 1
-    assert "episode_000001.mp4" in ended.errors[0]
-    assert "not readable" in ended.errors[0]
+    assert_refused(ended, 3, "file-permission", ["episode_000001.mp4"])
     assert checked(ended)["status"] == "failed"
 
 
-FLAGS: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "unknown": ({"num_epoch": 3}, ["--num_epoch", "--num_epochs"]),
-    "value": ({"batch_size": "many"}, ["--batch_size", "'many'"]),
-    "range": ({"chunk_size": 0}, ["--chunk_size is 0", "1 or more"]),
-    "choice": ({"batch_mode": "auto"}, ["--batch_mode", "fixed_global"]),
-    "run name": ({"run_name": "../up"}, ["--run_name", "letters"]),
-    "long name": ({"run_name": "x" * 300}, ["--run_name", "at most 200"]),
-    "huge": ({"dist_timeout_s": 10**15}, ["--dist_timeout_s", "1000000000 or less"]),
-    "endless": ({"num_epochs": "9" * 400}, ["--num_epochs", "or less"]),
-    "alias": ({"steps": 5, "num_epochs": 3}, ["--steps 5 cannot apply"]),
-    "nothing": ({"num_epochs": 0}, ["nothing to train"]),
-    "camera counts": ({"camera_keys": "a,b", "camera_names": "a"}, ["--camera_names has 1"]),
-    "not for CNNMLP": ({"policy_class": "CNNMLP"}, ["cannot apply to --policy_class CNNMLP"]),
-    "no GPU": ({"device": "cuda"}, ["--device cuda", "--gpus all"]),
-    "no weights": ({"backbone_weights": "/nowhere.pth"}, ["/nowhere.pth", "not there"]),
-    "imagenet": ({"backbone_weights": "imagenet"}, ["--backbone_weights imagenet", "choose none"]),
+FLAGS: dict[str, tuple[dict[str, Any], str, list[str]]] = {
+    "unknown": ({"num_epoch": 3}, "flag-unknown", ["--num_epoch", "--num_epochs"]),
+    "value": ({"batch_size": "many"}, "flag-value", ["--batch_size", "'many'"]),
+    "range": ({"chunk_size": 0}, "flag-value", ["--chunk_size is 0"]),
+    "choice": ({"batch_mode": "auto"}, "flag-value", ["--batch_mode", "fixed_global"]),
+    "run name": ({"run_name": "../up"}, "flag-value", ["--run_name", "'../up'"]),
+    "long name": ({"run_name": "x" * 300}, "flag-value", ["--run_name", "200"]),
+    "huge": ({"dist_timeout_s": 10**15}, "flag-value", ["--dist_timeout_s", "1000000000"]),
+    "endless": ({"num_epochs": "9" * 400}, "flag-value", ["--num_epochs"]),
+    "alias": ({"steps": 5, "num_epochs": 3}, "flags-conflict", ["--steps 5"]),
+    "nothing": ({"num_epochs": 0}, "flags-conflict", ["--num_epochs"]),
+    "camera counts": (
+        {"camera_keys": "a,b", "camera_names": "a"},
+        "camera-names",
+        ["--camera_names", "1", "2"],
+    ),
+    "not for CNNMLP": ({"policy_class": "CNNMLP"}, "flag-unused", ["--policy_class CNNMLP"]),
+    "no GPU": ({"device": "cuda"}, "device-missing", ["--device cuda"]),
+    "no weights": ({"backbone_weights": "/nowhere.pth"}, "weights-missing", ["/nowhere.pth"]),
+    "imagenet": ({"backbone_weights": "imagenet"}, "weights-missing", ["--backbone_weights"]),
 }
 
 
@@ -517,17 +535,13 @@ FLAGS: dict[str, tuple[dict[str, Any], list[str]]] = {
 def test_a_bad_flag_is_one_line_and_2(
     tmp_path: Path, job: Job, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flags, words = FLAGS[name]
+    flags, code, values = FLAGS[name]
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # no weights that somebody fetched before
     if name == "no GPU" and torch.cuda.is_available():
         pytest.skip("there is a GPU")
     ended = job(input=SMALL / "v30_h264", **flags)
-    assert ended.code == 2, ended.err
-    assert len(ended.errors) == 1
-    for word in words:
-        assert word in ended.errors[0]
+    assert_refused(ended, 2, code, values)
     assert checked(ended)["exit_code"] == 2
-    assert f"error: {ended.manifest['reason']}" == ended.errors[0]
 
 
 def test_a_bad_flag_keeps_the_manifest_of_an_earlier_run(job: Job, tmp_path: Path) -> None:
@@ -541,33 +555,24 @@ def test_an_output_that_is_in_the_way(tmp_path: Path, job: Job) -> None:
     (tmp_path / "output").mkdir()
     (tmp_path / "output/checkpoints").write_text("")
     ended = job(input=SMALL / "v30_h264", num_epochs=1)
-    assert ended.code == 4
-    assert "output/checkpoints" in ended.errors[0]
+    assert_refused(ended, 4, "output-unwritable", ["output/checkpoints"])
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a tmpfs")
-@pytest.mark.parametrize(
-    ("size", "words"), [("1m", "converting needs"), ("6m", "the disk is full")]
-)
-def test_a_full_disk_is_one_line_and_4(tmp_path: Path, job: Job, size: str, words: str) -> None:
+@pytest.mark.parametrize(("size", "code"), [("1m", "disk-room"), ("6m", "output-unwritable")])
+def test_a_full_disk_is_one_line_and_4(tmp_path: Path, job: Job, size: str, code: str) -> None:
     disk = tmp_path / "output"
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)], check=True)
     try:
-        ended = job(input=SMALL / "v30_h264", num_epochs=1)
-        assert ended.code == 4
-        assert len(ended.errors) == 1
-        assert words in ended.errors[0]
-        assert "Traceback" not in ended.err
+        assert_refused(job(input=SMALL / "v30_h264", num_epochs=1), 4, code)
     finally:
         subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_its_episodes(job: Job) -> None:
     ended = job(input=SMALL / "v30_h264", num_epochs=50, learning_rate=1e30)
-    assert ended.code == 5
-    assert "episode_" in ended.errors[0]
-    assert "expected finite" in ended.errors[0]
+    assert_refused(ended, 5, "diverged", ["episode_"])
     best = torch.load(ended.output / "checkpoints/test/policy_best.ckpt", weights_only=True)
     assert all(torch.isfinite(tensor).all() for tensor in best.values())
     assert checked(ended)["exit_code"] == 5

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from job.errors import UsageError
 
-# Where schedulers tell a job its place: (name, index, count, first index); a count of None has to
+# Where schedulers give a job its place: (name, index, count, first index); a count of None has to
 # come from the person who wrote the job.
 _SCHEDULERS = (
     ("Kubernetes", "JOB_COMPLETION_INDEX", "JOB_COMPLETIONS", None),

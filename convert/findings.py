@@ -1,7 +1,7 @@
 """What a look at a dataset finds: one record per problem, and the report made of them.
 
-Reading strictly and checking are one implementation: what may meet several problems says each to
-a `Add`. `refuse` makes the first error an exception; a check collects them all.
+Reading strictly and checking are one implementation: what may meet several problems gives each to
+an `Add`. `refuse` makes the first error an exception; a check collects them all.
 """
 
 import dataclasses
@@ -168,9 +168,11 @@ class Report:
     def _verdict_line(self) -> str:
         errors, warnings = len(self.errors), len(self.warnings)
         kinds = len({finding.code for finding in self.errors})
-        said = f"{_count(errors, 'error')} of {_count(kinds, 'kind')}, " if errors else "no error, "
+        found = (
+            f"{_count(errors, 'error')} of {_count(kinds, 'kind')}, " if errors else "no error, "
+        )
         return (
-            f"verdict: {self.verdict.upper()}: {said}{_count(warnings, 'warning')}; "
+            f"verdict: {self.verdict.upper()}: {found}{_count(warnings, 'warning')}; "
             f"checked in {self.seconds:.1f} s"
         )
 

@@ -71,7 +71,7 @@ def note_left_out(config: RunConversionFlags, digest: str, left_out: LeftOut) ->
 
 
 def noted_left_out(config: RunConversionFlags, digest: str) -> LeftOut | None:
-    """What a check of this very input left out; None when there is no telling."""
+    """What a check of this very input left out; None when that is not known."""
     noted, roots = _read(config.run_folder / _LEFT_OUT), find_datasets(config.input)
     if noted.get("input") != digest:
         return None

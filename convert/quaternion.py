@@ -27,7 +27,7 @@ _ZERO = 1e-6
 _WORDS = re.compile(r"[a-z]+\d*|\d+")
 _LETTER = re.compile(r"(?P<stem>q|quat|quaternion)?(?P<part>[wxyz])(?P<number>\d*)")
 _NUMBER = re.compile(r"(?P<stem>quat|quaternion)?(?P<part>\d+)")
-# Before a lone w, x, y or z. That a w is among the four tells an orientation from a position.
+# Before a lone w, x, y or z. A w among the four distinguishes an orientation from a position.
 _STEMS = {"q", "orientation", "orn", "ori", "rotation", "rot"}
 _NUMBERED = (tuple("0123"), tuple("1234"))
 

@@ -1,4 +1,4 @@
-"""What the manifest says of datasets and their conversion."""
+"""What the manifest has of datasets and their conversion."""
 
 from convert.episodes import Converted, Planned
 from convert.plan import Dims, Plan

@@ -1,4 +1,4 @@
-"""What a job checks before it converts, and which episodes it may go on with."""
+"""What a job checks before it converts, and which episodes it may use."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -18,7 +18,7 @@ _LOST = ("data", "videos", "meta/episodes")  # where a file may be broken withou
 
 
 def check_input(config: ConversionFlags, known: LeftOut | None = None) -> LeftOut:
-    """Check the input; says the warnings, raises the first error.
+    """Check the input; logs the warnings, raises the first error.
 
     With `--only_whole_episodes` what is broken is left out instead, and returned.
     known: what a check before left out of this very input, whose frames need no second look
@@ -97,7 +97,7 @@ def _broken(report: Report) -> Iterator[int]:
 
 
 def _tolerated(report: Report, finding: Finding) -> Finding:
-    """An error that says only what was lost, as a warning."""
+    """An error that only reports what was lost, as a warning."""
     where = Path(finding.where)
     lost = any(where.is_relative_to(report.root / folder) for folder in _LOST)
     if lost or finding.code in _LISTS:

@@ -1,4 +1,4 @@
-"""What a check says of the frames that episodes take from a video: there, and theirs?"""
+"""What a check reports of the frames that episodes take from a video: there, and theirs?"""
 
 from convert.check.camera_file import CameraFile, leftover_folder
 from convert.check.probe import Probe

@@ -1,4 +1,4 @@
-"""What a check says of states and actions: widths, still dims, jumps, units, orientations.
+"""What a check reports of states and actions: widths, still dims, jumps, units, orientations.
 
 T rows of an episode, D values in a vector; all episodes together are judged by one scale.
 """
@@ -58,8 +58,8 @@ def gather(feature: Feature, rows: Sequence[Rows], root: Path, report: Report) -
             )
             path = row.episode.table_path
             report.add(error("vector-width", path, what, episode=row.episode.index))
-    said = int(np.prod(feature.shape))
-    if said != usual:
+    stated = int(np.prod(feature.shape))
+    if stated != usual:
         what = f"shape of {feature.key!r} is {list(feature.shape)}, but its rows have {usual}"
         report.add(warning("vector-shape", root / "meta/info.json", f"{what} values, which counts"))
     names = feature.names if feature.names and len(feature.names) == usual else None

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from convert.cameras import Camera, by, check_reduction
 from convert.findings import refuse
+from convert.lerobot.file import OnRead, ignore
 from convert.lerobot.image import ImageReader
 from convert.lerobot.video import VideoReader
 from convert.resize import resize_area
@@ -17,7 +18,8 @@ from job.errors import DatasetError
 class CameraReaders:
     """One open file per camera; it stays open while episodes follow each other in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_read: OnRead = ignore) -> None:
+        self.on_read = on_read
         self._open: dict[str, VideoReader | ImageReader] = {}
 
     def frames(self, source: Source, camera: Camera) -> Iterator[Frame]:
@@ -35,7 +37,7 @@ class CameraReaders:
         reader = self._open.get(key)
         if not isinstance(reader, VideoReader) or reader.path != path:
             self._close(key)
-            reader = VideoReader(path, dataset.fps, dataset.file_firsts[path])
+            reader = VideoReader(path, dataset.fps, dataset.file_firsts[path], self.on_read)
             self._open[key] = reader
         return reader
 
@@ -44,7 +46,7 @@ class CameraReaders:
         path, reader = source.episode.table_path, self._open.get(key)
         if not isinstance(reader, ImageReader) or reader.path != path:
             self._close(key)
-            reader = ImageReader(path, key)
+            reader = ImageReader(path, key, self.on_read)
             self._open[key] = reader
         return reader
 
@@ -78,9 +80,9 @@ def file_of(source: Source, key: str) -> Path:
     return source.episode.table_path if span is None else span.path
 
 
-def recorded_size(source: Source, key: str) -> tuple[int, int]:
+def recorded_size(source: Source, key: str, on_read: OnRead) -> tuple[int, int]:
     """H, W as decoded: what info.json says is of the recording's first file and can be stale."""
-    readers = CameraReaders()
+    readers = CameraReaders(on_read)
     try:
         frame = next(iter(_first_frame(source, key, readers)))
     finally:

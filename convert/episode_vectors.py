@@ -6,6 +6,7 @@ import numpy as np
 
 from convert import quaternion
 from convert.findings import refuse
+from convert.lerobot.file import OnRead
 from convert.lerobot.table import check_row_count, read_episode
 from convert.plan import Dims, Plan
 from convert.sources import Source
@@ -15,7 +16,7 @@ from job.errors import DatasetError
 logger = logging.getLogger("act")
 
 
-def read_vectors(plan: Plan, source: Source) -> dict[str, FloatArray]:
+def read_vectors(plan: Plan, source: Source, on_read: OnRead) -> dict[str, FloatArray]:
     """Action, qpos, qvel and maybe effort of an episode, each (T, dims), by their name in the file.
 
     Raises DatasetError where rows or widths are not as planned.
@@ -23,7 +24,7 @@ def read_vectors(plan: Plan, source: Source) -> dict[str, FloatArray]:
     optional = {"qvel": plan.velocity_key, "effort": plan.effort_key}
     keys = [plan.qpos.key, plan.action.key, *(key for key in optional.values() if key)]
     episode = source.episode
-    read = read_episode(episode.table_path, episode.index, keys)
+    read = read_episode(episode.table_path, episode.index, keys, on_read)
     for dims in (plan.qpos, plan.action):
         _check_shape(source, dims, read[dims.key])
         read[dims.key] = _orientations(plan, source, dims, read[dims.key])

@@ -20,7 +20,6 @@ from convert.episode_folder import FINGERPRINT, drop_stale, is_done, refuse_fore
 from convert.episode_vectors import read_vectors
 from convert.findings import refuse
 from convert.flags import ConversionFlags, DataFlags, RecordingFlags
-from convert.lerobot.file import tell_opened
 from convert.plan import Digests, Plan, make_plan, plan_fingerprint
 from convert.room import check_disk, check_memory, needed_bytes
 from convert.sources import NOTHING, LeftOut, Source
@@ -82,8 +81,10 @@ def plan_conversion(config: DataFlags, folder: Path, left_out: LeftOut = NOTHING
 
 
 def _make_plan(task: tuple[DataFlags, Path, LeftOut], send: workers.Send) -> None:
-    tell_opened(lambda path: send(workers.At(str(path))))
-    send(make_plan(*task))
+    def on_read(path: Path) -> None:
+        send(workers.At(str(path)))
+
+    send(make_plan(*task, on_read=on_read))
 
 
 def prepare_folder(config: ConversionFlags, planned: Planned, shard: Shard = WHOLE) -> list[int]:
@@ -177,8 +178,11 @@ def _task_name(task: tuple[Plan, list[int]]) -> str:
 def convert_episodes(task: tuple[Plan, list[int]], send: workers.Send) -> None:
     """Write some episodes of a plan, reading each file forward; what a worker does."""
     plan, numbers = task
-    tell_opened(lambda _: send(0))  # no frame is done, but it reads
-    readers = CameraReaders()
+
+    def on_read(_: Path) -> None:
+        send(0)  # no frame is done, but it reads
+
+    readers = CameraReaders(on_read)
     try:
         for number in numbers:
             _convert_episode(plan, number, readers, send)
@@ -189,7 +193,7 @@ def convert_episodes(task: tuple[Plan, list[int]], send: workers.Send) -> None:
 def _convert_episode(plan: Plan, number: int, readers: CameraReaders, send: workers.Send) -> None:
     source = plan.sources[number]
     send(workers.At(f"{source} ({source.episode.table_path})"))
-    vectors = read_vectors(plan, source)
+    vectors = read_vectors(plan, source, readers.on_read)
     images = {c.name: (source.episode.length, c.height, c.width) for c in plan.cameras}
     path, attributes = episode_path(plan.folder, number), _attributes(plan, number)
     with (

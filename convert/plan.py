@@ -15,7 +15,7 @@ from convert.features import check_datasets_match, choose_optional, choose_vecto
 from convert.findings import ERROR, Add, Finding, refuse, warning
 from convert.flags import DataFlags
 from convert.lerobot.dataset import Dataset, choose_cameras
-from convert.lerobot.file import check_file
+from convert.lerobot.file import OnRead, check_file, ignore
 from convert.lerobot.table import read_episode
 from convert.quaternion import Quaternion, find_quaternions
 from convert.sources import NOTHING, LeftOut, Source, read_sources
@@ -136,14 +136,19 @@ class Plan:
 
 
 def make_plan(
-    flags: DataFlags, folder: Path, left_out: LeftOut = NOTHING, add: Add = refuse
+    flags: DataFlags,
+    folder: Path,
+    left_out: LeftOut = NOTHING,
+    add: Add = refuse,
+    on_read: OnRead = ignore,
 ) -> Plan:
     """Decide; raises DatasetError or UsageError for what cannot be converted.
 
     add: receives what is wrong or will be lost; by default an error is raised
+    on_read: called with each file that is read
     """
-    datasets, sources = read_sources(flags, left_out)
-    plan = plan_for(flags, folder, datasets, sources, left_out, add)
+    datasets, sources = read_sources(flags, left_out, on_read)
+    plan = plan_for(flags, folder, datasets, sources, left_out, add, on_read)
     assert plan is not None, "what is wrong was refused"
     return plan
 
@@ -155,6 +160,7 @@ def plan_for(
     sources: Sequence[Source],
     left_out: LeftOut,
     add: Add,
+    on_read: OnRead = ignore,
 ) -> Plan | None:
     """The plan for these episodes; None when an error was added and not raised."""
     errors = []
@@ -170,8 +176,10 @@ def plan_for(
     if state_key is None or action_key is None or errors:
         return None
     check_datasets_match(datasets, [*keys, state_key, action_key], note)
-    cameras = _plan_cameras(flags, keys, source, note)
-    vectors = read_episode(source.episode.table_path, source.episode.index, [state_key, action_key])
+    cameras = _plan_cameras(flags, keys, source, note, on_read)
+    vectors = read_episode(
+        source.episode.table_path, source.episode.index, [state_key, action_key], on_read
+    )
     if errors:
         return None
     return Plan(
@@ -191,11 +199,11 @@ def plan_for(
 
 
 def _plan_cameras(
-    flags: DataFlags, keys: Sequence[str], source: Source, add: Add
+    flags: DataFlags, keys: Sequence[str], source: Source, add: Add, on_read: OnRead
 ) -> tuple[Camera, ...]:
     root, wanted = source.dataset.root, flags.image_height_width
     names = name_cameras(keys, flags.camera_names, root, add)
-    sizes = {key: recorded_size(source, key) for key in keys}
+    sizes = {key: recorded_size(source, key, on_read) for key in keys}
     check_sizes(sizes, wanted, root, add)
     return tuple(
         Camera(key, name, sizes[key], *(wanted or sizes[key]), any_size=wanted is not None)

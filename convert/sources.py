@@ -9,6 +9,7 @@ from pathlib import Path
 from convert.findings import Add, Finding, refuse
 from convert.flags import RecordingFlags
 from convert.lerobot.dataset import Dataset, Episode, is_dataset, read_dataset
+from convert.lerobot.file import OnRead, ignore
 from episodes.input_folder import list_input
 from job.errors import DatasetError, UsageError
 
@@ -52,12 +53,12 @@ def _datasets_in(folder: Path) -> list[Path]:
     children = sorted(path for path in list_input(folder) if path.is_dir())
     if is_dataset(folder):
         return [folder]
-    # none is let through as it is: reading it says what is missing
+    # none is let through as it is: reading it reports what is missing
     return [path for path in children if is_dataset(path)] or [folder]
 
 
 def read_sources(
-    config: RecordingFlags, left_out: LeftOut = NOTHING
+    config: RecordingFlags, left_out: LeftOut = NOTHING, on_read: OnRead = ignore
 ) -> tuple[list[Dataset], list[Source]]:
     """Every dataset of the input, and the episodes asked for, numbered on from one to the next.
 
@@ -65,7 +66,7 @@ def read_sources(
     check has then looked which those are.
     """
     add: Add = _pass_over if config.only_whole_episodes else refuse
-    datasets = [read_dataset(root, add) for root in find_datasets(config.input)]
+    datasets = [read_dataset(root, add, on_read) for root in find_datasets(config.input)]
     wanted = [
         source
         for number, source in _numbered(datasets)
@@ -91,7 +92,7 @@ def _any_frames(datasets: Sequence[Dataset]) -> bool:
 
 
 def _pass_over(finding: Finding) -> None:
-    """The check says it, and leaves out the episodes that it concerns."""
+    """The check reports it, and leaves out the episodes that it concerns."""
 
 
 def _numbered(datasets: Sequence[Dataset]) -> Iterator[tuple[int, Source]]:

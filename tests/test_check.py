@@ -26,6 +26,7 @@ from convert.episodes import convert
 from convert.findings import Report
 from convert.flags import DataFlags
 from convert.lerobot.dataset import read_dataset
+from convert.lerobot.episode_list import files_of
 from convert.lerobot.video import VideoReader
 from convert.notes import input_digest, noted_left_out
 from convert.plan import make_plan
@@ -52,7 +53,7 @@ from tests.support.paths import ROOT, SAMPLES, SMALL
 Job = Callable[..., Ended]
 FLAGS = DataFlags(chunk_size=5)
 GOOD = [*sorted(path for path in SMALL.iterdir() if path.is_dir()), *SAMPLES]
-# What is peculiar about them, and said.
+# What is peculiar about them, and reported.
 KNOWN = {
     "v21_av1": {"tasks"},
     "v30_av1": {"tasks"},
@@ -398,6 +399,24 @@ def test_a_crash_in_a_decoder_is_a_finding_with_its_file(
     assert "SIGSEGV" in report.text()
 
 
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("name", ["v21_h264", "v30_multifile", "v30_image"])
+def test_every_file_is_reported_when_it_is_opened(name: str, deep: bool) -> None:
+    """Else a crash is put down to the file before."""
+    root, read = SMALL / name, list[Path]()
+    check(root, FLAGS, deep=deep, threads=1, on_read=read.append)
+    used = {path for path in root.rglob("*") if path.suffix in (".parquet", ".mp4")}
+    assert used - {root / "meta/tasks.parquet"} <= set(read)  # which nothing reads
+
+
+@pytest.mark.parametrize("name", ["v21_h264", "v30_image"])
+def test_every_file_of_a_plan_is_reported_when_it_is_opened(name: str, tmp_path: Path) -> None:
+    read: list[Path] = []
+    flags = replace(FLAGS, input=(SMALL / name,))
+    plan = make_plan(flags, tmp_path, on_read=read.append)
+    assert set(files_of(plan.sources[0].episode)) <= set(read)
+
+
 def test_a_job_survives_a_crash_in_a_decoder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -480,7 +499,7 @@ def test_only_whole_episodes_leaves_out_what_one_file_breaks(tmp_path: Path) -> 
 
 
 def test_what_was_left_out_before_is_not_decoded_again(tmp_path: Path, job: Job) -> None:
-    """Neither by a check that is told, nor by a run that is finished."""
+    """Neither by a check that knows, nor by a run that is finished."""
     root = tmp_path / "dataset"
     shutil.copytree(SMALL / "v21_av1", root)
     damaged_in_the_middle(root)

@@ -14,7 +14,6 @@ from typing import Any
 from convert.check.dataset import check
 from convert.findings import Finding, Report, error, finding_of
 from convert.flags import CheckFlags, DataFlags
-from convert.lerobot.file import tell_opened
 from convert.plan import plan_for
 from convert.room import check_disk
 from convert.sources import NOTHING, LeftOut, read_sources
@@ -79,16 +78,15 @@ def _check(task: _Task) -> Report:
 
 def _work(task: _Task, send: workers.Send) -> None:
     root, flags, left_out, options = task
-    tell_opened(send)
     nothing_chosen = None
     if left_out or flags.selects_episodes:
         try:
-            sources = read_sources(flags, left_out)[1]
+            sources = read_sources(flags, left_out, send)[1]
         except DatasetError as problem:  # others than this one are found by the check too
             nothing_chosen = problem if problem.code == "episodes-missing" else None
         else:
             options["only"] = frozenset(s.episode.index for s in sources if s.dataset.root == root)
-    report = check(root, flags, **options)
+    report = check(root, flags, **options, on_read=send)
     if nothing_chosen and not report.errors:
         report.catch(nothing_chosen, root)
     send(report.finish())

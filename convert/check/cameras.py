@@ -1,4 +1,4 @@
-"""What a check says of a dataset's cameras: their files, formats and sizes.
+"""What a check reports of a dataset's cameras: their files, formats and sizes.
 
 Each video file is opened once, by `convert/check/probe.py`; threads do it, as FFmpeg works without
 Python's lock.
@@ -15,6 +15,7 @@ from convert.check.probe import Probe, probe
 from convert.check.spans import check_spans
 from convert.findings import Report, warning
 from convert.lerobot.dataset import Dataset
+from convert.lerobot.file import OnRead
 from convert.lerobot.image import ImageReader
 from job import signals
 from job.errors import DatasetError
@@ -24,7 +25,12 @@ _BITS = 8
 
 
 def check_cameras(
-    dataset: Dataset, keys: Sequence[str], wanted: Size | None, report: Report, pool: Executor
+    dataset: Dataset,
+    keys: Sequence[str],
+    wanted: Size | None,
+    report: Report,
+    pool: Executor,
+    on_read: OnRead,
 ) -> dict[str, Size]:
     """Check every file of the cameras `keys`; gives the size that each camera has in most files.
 
@@ -33,7 +39,8 @@ def check_cameras(
     sizes: dict[str, list[tuple[CameraFile, Size]]] = {key: [] for key in keys}
     videos = camera_files(dataset, keys, "video")
     probes = []
-    for file, seen in zip(videos, pool.map(partial(_probe, dataset, report), videos), strict=True):
+    probed = pool.map(partial(_probe, dataset, report, on_read), videos)
+    for file, seen in zip(videos, probed, strict=True):
         if seen is not None:
             _check_probe(file, seen, report)
             check_spans(dataset, file, seen, report)
@@ -41,16 +48,17 @@ def check_cameras(
             sizes[file.key].append((file, (seen.height, seen.width)))
     _check_codecs(probes, report)
     images = camera_files(dataset, keys, "image")
-    for file, size in zip(images, pool.map(partial(_first_image, report), images), strict=True):
+    first_sizes = pool.map(partial(_first_image, report, on_read), images)
+    for file, size in zip(images, first_sizes, strict=True):
         if size is not None:
             sizes[file.key].append((file, size))
     return _check_sizes(dataset, sizes, wanted, report)
 
 
-def _probe(dataset: Dataset, report: Report, file: CameraFile) -> Probe | None:
+def _probe(dataset: Dataset, report: Report, on_read: OnRead, file: CameraFile) -> Probe | None:
     signals.check()
     try:
-        return probe(file.path, dataset.fps, dataset.file_firsts[file.path])
+        return probe(file.path, dataset.fps, dataset.file_firsts[file.path], on_read)
     except DatasetError as problem:
         report.add(file.finding_of(problem, file.episode))
         return None
@@ -80,9 +88,10 @@ def _check_probe(file: CameraFile, seen: Probe, report: Report) -> None:
         report.add(file.warning("video-blank", "its first frame is of one colour; look at it"))
 
 
-def _first_image(report: Report, file: CameraFile) -> Size | None:
+def _first_image(report: Report, on_read: OnRead, file: CameraFile) -> Size | None:
     try:
-        frame = next(iter(ImageReader(file.path, file.key).frames(file.first_episode, 1)))
+        reader = ImageReader(file.path, file.key, on_read)
+        frame = next(iter(reader.frames(file.first_episode, 1)))
     except DatasetError as problem:
         report.add(file.finding_of(problem, file.episode))
         return None
@@ -124,9 +133,9 @@ def _check_sizes(
                     f"out, or bring all to one size with --image_size"
                 )
                 report.add(file.error("video-size", what, file.episode))
-        said = dataset.features[key].size
-        if said is not None and said != usual:
-            what = f"the shape is {by(said)}, but its images are {by(usual)}, which counts"
+        stated = dataset.features[key].size
+        if stated is not None and stated != usual:
+            what = f"the shape is {by(stated)}, but its images are {by(usual)}, which counts"
             report.add(warning("camera-shape", info_path, what, camera=key))
     check_sizes(sizes, wanted, dataset.root, report.add)
     return sizes

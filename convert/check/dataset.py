@@ -22,6 +22,7 @@ from convert.findings import Report, error, warning
 from convert.flags import DataFlags
 from convert.lerobot.dataset import Dataset, choose_cameras, read_dataset
 from convert.lerobot.episode_list import Episode, files_of
+from convert.lerobot.file import OnRead, ignore
 from convert.plan import plan_for
 from convert.sources import NOTHING, Source
 from job import machine
@@ -41,6 +42,7 @@ def check(
     only: frozenset[int] | None = None,
     unread: frozenset[Path] = frozenset(),
     threads: int = 0,
+    on_read: OnRead = ignore,
 ) -> Report:
     """Look at the dataset in `root` and report everything that is wrong with it.
 
@@ -49,13 +51,14 @@ def check(
     only: the episodes to be used (None = all); the others are checked in the metadata alone
     unread: files that must not be opened, which leaves out the episodes in them
     threads: 0 = by cores
+    on_read: called with each file before it is opened, and again while a long one is read
     """
     report = Report(root)
     try:
-        dataset = read_dataset(root, report.add)
+        dataset = read_dataset(root, report.add, on_read)
     except DatasetError as problem:
         report.catch(problem, root / "meta/info.json")
-        check_all_files(root, report)
+        check_all_files(root, report, on_read)
         return report.finish()
     check_unlisted(dataset, report)
     listed = {episode.index for episode in dataset.episodes}
@@ -70,16 +73,18 @@ def check(
     # threads wait on files and on FFmpeg, so a few more than cores
     with ThreadPoolExecutor(threads or 2 * machine.cpu_count()) as pool:
         keys = [key for key in dict.fromkeys([*required.values(), *optional]) if key]
-        rows = check_tables(dataset, keys, listed, report, pool)
-        sizes = check_cameras(dataset, cameras, flags.image_height_width, report, pool)
+        rows = check_tables(dataset, keys, listed, report, pool, on_read)
+        wanted_size = flags.image_height_width
+        sizes = check_cameras(dataset, cameras, wanted_size, report, pool, on_read)
         if deep:
-            report.facts["decoded"] = f"{check_deep(dataset, cameras, report, pool)} frames"
+            decoded = check_deep(dataset, cameras, report, pool, on_read)
+            report.facts["decoded"] = f"{decoded} frames"
     check_leftovers(dataset, report)
     report.facts["cameras"] = {key: f"{h}x{w}" for key, (h, w) in sizes.items()}
     _check_values(dataset, rows, required, flags, report)
     check_padding(dataset, flags.chunk_size, report)
     if not report.errors:
-        _check_plan(dataset, flags, output, report)
+        _check_plan(dataset, flags, output, report, on_read)
     return report.finish()
 
 
@@ -94,14 +99,16 @@ def _vector_keys(
     return {"state": state, "action": action}, optional
 
 
-def _check_plan(dataset: Dataset, flags: DataFlags, output: Path | None, report: Report) -> None:
+def _check_plan(
+    dataset: Dataset, flags: DataFlags, output: Path | None, report: Report, on_read: OnRead
+) -> None:
     """Make the plan that a conversion of this dataset would make, and see whether it has room."""
     sources = [Source(dataset, episode) for episode in dataset.episodes if episode.length > 0]
     if not sources:
         return
     folder = output or dataset.root
     try:
-        plan = plan_for(flags, folder, [dataset], sources, NOTHING, report.add)
+        plan = plan_for(flags, folder, [dataset], sources, NOTHING, report.add, on_read)
     except JobError as problem:
         report.catch(problem, dataset.root)
         return

@@ -9,6 +9,7 @@ import numpy as np
 from convert.check.camera_file import CameraFile, camera_files
 from convert.findings import Report
 from convert.lerobot.dataset import Dataset, Episode
+from convert.lerobot.file import OnRead
 from convert.lerobot.image import ImageReader
 from convert.lerobot.video import VideoReader
 from episodes.reader import Frame
@@ -18,30 +19,32 @@ from job.errors import DatasetError
 _NOISE = 8  # levels by which a codec may make copies of one picture differ
 
 
-def check_deep(dataset: Dataset, keys: Sequence[str], report: Report, pool: Executor) -> int:
+def check_deep(
+    dataset: Dataset, keys: Sequence[str], report: Report, pool: Executor, on_read: OnRead
+) -> int:
     """Decode everything but what is known to be broken; gives the number of frames decoded."""
     broken = {finding.where for finding in report.errors}
     videos, images = (
         [file for file in camera_files(dataset, keys, dtype) if str(file.path) not in broken]
         for dtype in ("video", "image")
     )
-    counts = pool.map(partial(_decode_video, dataset, report), videos)
-    return sum(counts) + sum(pool.map(partial(_decode_images, report), images))
+    counts = pool.map(partial(_decode_video, dataset, report, on_read), videos)
+    return sum(counts) + sum(pool.map(partial(_decode_images, report, on_read), images))
 
 
-def _decode_video(dataset: Dataset, report: Report, file: CameraFile) -> int:
+def _decode_video(dataset: Dataset, report: Report, on_read: OnRead, file: CameraFile) -> int:
     def decode() -> Iterator[tuple[Episode, Iterable[Frame]]]:
         first = dataset.file_firsts[file.path]
-        with VideoReader(file.path, dataset.fps, first) as reader:
+        with VideoReader(file.path, dataset.fps, first, on_read) as reader:
             for episode, span in file.uses:
                 yield episode, reader.frames(span.first, episode.length)
 
     return _count(file, decode(), report)
 
 
-def _decode_images(report: Report, file: CameraFile) -> int:
+def _decode_images(report: Report, on_read: OnRead, file: CameraFile) -> int:
     def decode() -> Iterator[tuple[Episode, Iterable[Frame]]]:
-        reader = ImageReader(file.path, file.key)
+        reader = ImageReader(file.path, file.key, on_read)
         for episode, _ in file.uses:
             yield episode, reader.frames(episode.index, episode.length)
 

@@ -16,7 +16,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from convert.lerobot.file import check_file, tell
+from convert.lerobot.file import OnRead, check_file
 from convert.lerobot.video import (
     MAX_OFF_GRID,
     counts_from_zero,
@@ -26,13 +26,13 @@ from convert.lerobot.video import (
 )
 from job.errors import DatasetError
 
-_TELL_EVERY = 1024  # packets
+_REPORT_EVERY = 1024  # packets
 _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What a video file holds, as far as its container and first frame tell."""
+    """What a video file holds, as far as its container and first frame show."""
 
     path: Path
     first: int  # ordinal of the first frame, as the dataset counts
@@ -55,11 +55,13 @@ class Probe:
         return self.colorspace not in (0, _UNSPECIFIED)
 
 
-def probe(path: Path, fps: Fraction, file_first: int = 0) -> Probe:
+def probe(path: Path, fps: Fraction, file_first: int, on_read: OnRead) -> Probe:
     """Look at a video; raises DatasetError for one that cannot be read, is cut off or off the grid.
 
     file_first: the lowest ordinal that the dataset has in this file (see VideoReader)
+    on_read: called with the file before it is opened, and while many packets are read
     """
+    on_read(path)
     check_file(path)
     try:
         container = open_video(path)
@@ -73,16 +75,21 @@ def probe(path: Path, fps: Fraction, file_first: int = 0) -> Probe:
     with container:
         if not container.streams.video:
             raise _refusal(path, "video-none", "no video stream, expected one; copy it again")
-        return _look(container, container.streams.video[0], path, fps, file_first)
+        return _look(container, container.streams.video[0], path, fps, file_first, on_read)
 
 
 def _look(
-    container: InputContainer, stream: VideoStream, path: Path, fps: Fraction, file_first: int
+    container: InputContainer,
+    stream: VideoStream,
+    path: Path,
+    fps: Fraction,
+    file_first: int,
+    on_read: OnRead,
 ) -> Probe:
     frame = _first_frame(container, stream, path)
     time_base = stream.time_base or Fraction(1)
     start = stream.start_time or 0
-    shown, listed = _places(container, stream, path)
+    shown, listed = _places(container, stream, path, on_read)
     places = shown * float(time_base * fps)
     ordinals = _on_grid(places - places.min(), stream, path, fps)
     first = file_first if counts_from_zero(start * time_base, fps, file_first) else 0
@@ -137,7 +144,7 @@ def _no_decoder(path: Path, codec: str) -> DatasetError:
 
 
 def _places(
-    container: InputContainer, stream: VideoStream, path: Path
+    container: InputContainer, stream: VideoStream, path: Path, on_read: OnRead
 ) -> tuple[NDArray[np.float64], int]:
     """Where each frame is shown, in time base units, ascending, up to a constant; and how many
     the header lists, which are more where the file is cut off.
@@ -153,12 +160,12 @@ def _places(
         steps = np.diff(decoded_at)
         if not len(steps) or steps.min() == steps.max():
             return decoded_at, len(kept)  # regular: shown at the same times, but for a constant
-    shown = _packet_places(container, stream, path)
+    shown = _packet_places(container, stream, path, on_read)
     return shown, len(shown)
 
 
 def _packet_places(
-    container: InputContainer, stream: VideoStream, path: Path
+    container: InputContainer, stream: VideoStream, path: Path, on_read: OnRead
 ) -> NDArray[np.float64]:
     """The same from the packets, for what is irregular, edited or has no index."""
     shown, seen = [], 0
@@ -166,8 +173,8 @@ def _packet_places(
         container.seek(0, backward=True, any_frame=False)
         for packet in container.demux(stream):
             seen += packet.size > 0
-            if seen % _TELL_EVERY == 0:
-                tell(path)
+            if seen % _REPORT_EVERY == 0:
+                on_read(path)
             if packet.size and packet.pts is not None and not packet.is_discard:
                 shown.append(packet.pts)
     except (av.error.FFmpegError, ValueError, OSError) as problem:

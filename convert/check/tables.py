@@ -1,4 +1,4 @@
-"""What a check says of the data files: rows against metadata, values, timestamps against fps.
+"""What a check reports of the data files: rows against metadata, values, timestamps against fps.
 
 Each file is read once, all its episodes together; threads do it.
 """
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from convert.findings import Report, warning
 from convert.lerobot.dataset import Dataset, Episode
 from convert.lerobot.episode_list import NOT_FOUND
+from convert.lerobot.file import OnRead
 from convert.lerobot.table import check_row_count, episode_vectors, read_columns, split_episodes
 from job import signals
 from job.errors import DatasetError
@@ -33,7 +34,12 @@ class Rows:
 
 
 def check_tables(
-    dataset: Dataset, keys: Sequence[str], listed: set[int], report: Report, pool: Executor
+    dataset: Dataset,
+    keys: Sequence[str],
+    listed: set[int],
+    report: Report,
+    pool: Executor,
+    on_read: OnRead,
 ) -> list[Rows]:
     """Check every data file; gives the rows of the episodes, in the dataset's order.
 
@@ -44,7 +50,7 @@ def check_tables(
     for episode in dataset.episodes:
         if episode.length > 0 and episode.index not in lost:
             by_path.setdefault(episode.table_path, []).append(episode)
-    check = partial(_check_table, dataset, keys, listed, report)
+    check = partial(_check_table, dataset, keys, listed, report, on_read)
     rows = [row for part in pool.map(check, by_path.items()) for row in part]
     return sorted(rows, key=lambda row: row.episode.index)
 
@@ -54,13 +60,14 @@ def _check_table(
     keys: Sequence[str],
     known: set[int],
     report: Report,
+    on_read: OnRead,
     item: tuple[Path, list[Episode]],
 ) -> list[Rows]:
     signals.check()
     path, episodes = item
     columns = ["episode_index", "frame_index", *keys]
     try:
-        table = read_columns(path, columns, ["timestamp"])
+        table = read_columns(path, columns, on_read, ["timestamp"])
     except DatasetError as problem:
         report.catch(problem, path, episode=episodes[0].index if len(episodes) == 1 else None)
         return []
@@ -69,7 +76,7 @@ def _check_table(
     if strangers:
         what = f"has rows of episodes {strangers[:5]}, which the metadata does not list; not used"
         report.add(warning("table-extra", path, what))
-    if not by_index and table.num_rows:  # why has been said
+    if not by_index and table.num_rows:  # why has been reported
         return []
     rows = []
     for episode in episodes:
@@ -97,7 +104,7 @@ def _check_rows(
 def _check_times(
     dataset: Dataset, path: Path, episode: Episode, table: pa.Table, report: Report
 ) -> float:
-    """Frames are matched by order; a timestamp elsewhere tells of hardware clocks or lost rows."""
+    """Frames are matched by order; a timestamp elsewhere hints at hardware clocks or lost rows."""
     if not pa.types.is_floating(table["timestamp"].type):
         return 0.0
     order = np.argsort(table["frame_index"].to_numpy(), kind="stable")

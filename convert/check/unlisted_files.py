@@ -1,25 +1,26 @@
-"""What a check says of files that no metadata names, or whose metadata cannot be read."""
+"""What a check reports of files that no metadata names, or whose metadata cannot be read."""
 
 from pathlib import Path
 
 from convert.check.camera_file import leftover_folder
 from convert.findings import Report, error, warning
 from convert.lerobot.dataset import Dataset
-from convert.lerobot.file import check_file
+from convert.lerobot.file import OnRead, check_file
 from job.errors import DatasetError
 
 _SUFFIXES = {".parquet", ".mp4", ".json", ".jsonl"}
 
 
-def check_all_files(root: Path, report: Report) -> None:
+def check_all_files(root: Path, report: Report, on_read: OnRead) -> None:
     """Look at every file of a dataset whose metadata cannot be read."""
     try:
         paths = sorted(path for path in root.rglob("*") if path.suffix in _SUFFIXES)
     except OSError as problem:
         report.add(error("file-permission", root, f"not readable ({problem}); chmod -R a+rX it"))
         return
-    told = {finding.where for finding in report.findings}
-    for path in (path for path in paths if str(path) not in told):
+    reported = {finding.where for finding in report.findings}
+    for path in (path for path in paths if str(path) not in reported):
+        on_read(path)
         try:
             check_file(path)
         except DatasetError as problem:
@@ -30,10 +31,10 @@ def check_unlisted(dataset: Dataset, report: Report) -> None:
     """Tables and videos that no episode uses: nothing reads them, but somebody recorded them."""
     used = {episode.table_path for episode in dataset.episodes}
     used |= {span.path for episode in dataset.episodes for span in episode.videos.values()}
-    told = {finding.where for finding in report.findings}
+    reported = {finding.where for finding in report.findings}
     for folder, suffix in (("data", "*.parquet"), ("videos", "*.mp4")):
         for path in sorted((dataset.root / folder).rglob(suffix)):
-            if path not in used and str(path) not in told:
+            if path not in used and str(path) not in reported:
                 what = "no episode of the metadata is in this file; it is not used"
                 report.add(warning("file-unlisted", path, what))
 

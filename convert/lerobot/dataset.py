@@ -15,6 +15,7 @@ from pathlib import Path
 
 from convert.findings import ERROR, Add, Finding, error, refuse, warning
 from convert.lerobot.episode_list import Episode, VideoSpan, read_v2, read_v3
+from convert.lerobot.file import OnRead, ignore
 from convert.lerobot.info import VERSIONS, Feature, Info
 
 __all__ = [
@@ -71,7 +72,7 @@ def is_dataset(folder: Path) -> bool:
 
 
 def read_features(root: Path) -> Dataset:
-    """What info.json alone tells of the dataset in `root`, without any episode.
+    """What info.json alone has of the dataset in `root`, without any episode.
 
     Opens no table and no video, so nothing in it can crash the process; raises DatasetError.
     """
@@ -81,12 +82,13 @@ def read_features(root: Path) -> Dataset:
     return Dataset(root, info.version(), info.fps(), info.robot_type(), info.features(), (), 0, {})
 
 
-def read_dataset(root: Path, add: Add = refuse) -> Dataset:
+def read_dataset(root: Path, add: Add = refuse, on_read: OnRead = ignore) -> Dataset:
     """Read the metadata in `root`; raises DatasetError with the file that is at fault.
 
     add: receives each problem after which reading continues; by default an error is raised
+    on_read: called with each file that is read
     """
-    info = Info(root)
+    info = Info(root, on_read)
     findings: list[Finding] = []
 
     def note(finding: Finding) -> None:
@@ -185,13 +187,13 @@ def _check_totals(info: Info, episodes: list[Episode], add: Add) -> None:
         ("episode-count", "total_episodes", len(episodes)),
         ("frame-count", "total_frames", sum(episode.length for episode in episodes)),
     ):
-        said = info.total(key)
-        if said is not None and said != number:
+        stated = info.total(key)
+        if stated is not None and stated != number:
             add(
                 error(
                     code,
                     info.path,
-                    f"{key} is {said}, but the episode list has {number}; "
+                    f"{key} is {stated}, but the episode list has {number}; "
                     f"expected the same number; the recording was not finished, or the copy is "
                     f"not whole",
                 )

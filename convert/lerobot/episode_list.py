@@ -1,6 +1,6 @@
 """A dataset's episodes, v2 or v3: which rows of which table, which frames of which video.
 
-Each reader gives what it can and says what it cannot; `refuse` makes the first error the end.
+Each reader gives what it can and reports what it cannot; `refuse` makes the first error the end.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from convert.findings import Add, error, finding_of, warning
+from convert.lerobot.file import OnRead
 from convert.lerobot.info import Info, read_jsonl
 from convert.lerobot.table import parquet_errors, read_columns, row_counts
 from job.errors import DatasetError
@@ -60,7 +61,8 @@ def read_v2(info: Info, video_keys: Sequence[str], add: Add) -> Iterator[Episode
         )
         return
     chunks_size = info.chunks_size()
-    for number, row in enumerate(_attempt(add, path, partial(read_jsonl, path)) or [], start=1):
+    rows = _attempt(add, path, partial(read_jsonl, path, info.on_read))
+    for number, row in enumerate(rows or [], start=1):
         try:
             index, length = _number(row["episode_index"]), _number(row["length"])
             tasks = tuple(str(task) for task in row.get("tasks") or ())
@@ -90,11 +92,11 @@ def read_v3(info: Info, video_keys: Sequence[str], add: Add) -> Iterator[Episode
             )
         )
         return
-    tables = _Tables(info.root / "data", add)
+    tables = _Tables(info, add)
     rows = [
         (path, row)
         for path in paths
-        for row in _attempt(add, path, partial(_episode_rows, path, video_keys)) or []
+        for row in _attempt(add, path, partial(_episode_rows, path, video_keys, info.on_read)) or []
     ]
     for path, row in rows:
         episode = _episode_v3(info, path, row, video_keys, add)
@@ -118,12 +120,12 @@ def _attempt(add: Add, path: Path, read: Callable[[], _T]) -> _T | None:
         return None
 
 
-def _episode_rows(path: Path, video_keys: Sequence[str]) -> list[dict[str, Any]]:
+def _episode_rows(path: Path, video_keys: Sequence[str], on_read: OnRead) -> list[dict[str, Any]]:
     columns = ["episode_index", "length", "data/chunk_index", "data/file_index"]
     for key in video_keys:
         names = ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
         columns += [f"videos/{key}/{name}" for name in names]
-    table = read_columns(path, columns, ["tasks", *_RANGE])
+    table = read_columns(path, columns, on_read, ["tasks", *_RANGE])
     with parquet_errors(path):  # a text that is not UTF-8 shows only now
         return table.to_pylist()
 
@@ -166,12 +168,12 @@ def _span_v3(info: Info, row: dict[str, Any], key: str) -> VideoSpan:
 class _Tables:
     """Which data files hold an episode: `data/file_index` can be stale (lerobot #2401)."""
 
-    def __init__(self, folder: Path, add: Add) -> None:
+    def __init__(self, info: Info, add: Add) -> None:
         self._add = add
         self._unreadable: set[Path] = set()
         self._holders: dict[int, list[Path]] = {}
-        for path in sorted(folder.glob("*/*.parquet")):
-            counts = _attempt(add, path, partial(row_counts, path))
+        for path in sorted((info.root / "data").glob("*/*.parquet")):
+            counts = _attempt(add, path, partial(row_counts, path, info.on_read))
             if counts is None:
                 self._unreadable.add(path)
             for index in counts or {}:

@@ -1,6 +1,7 @@
-"""A file of the input, before it is opened: refused when it cannot be whole, and known by name.
+"""A file of the input, before it is opened: refused when it cannot be whole.
 
-A crash inside a native decoder leaves no trace but which file was opened last (`tell_opened`).
+A crash inside a native decoder leaves no trace but which file was opened last, so those who open
+files take a function that is called with each of them (`OnRead`).
 """
 
 import os
@@ -15,21 +16,12 @@ _KINDS = {".parquet": "table", ".mp4": "video"}
 _PARQUET = b"PAR1"  # at both ends; the one at the end is written last
 _MP4_BOXES = {b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide"}
 
-_listeners: list[Callable[[Path], None]] = []
+# Called with each file before it is opened, and again while a long one is read; by any thread.
+OnRead = Callable[[Path], None]
 
 
-def tell_opened(listener: Callable[[Path], None]) -> None:
-    """From now on tell `listener`, and no other, of each file of the input that is opened or read.
-
-    Before this process opens it, and again while it reads on in a long one.
-    """
-    _listeners[:] = [listener]
-
-
-def tell(path: Path) -> None:
-    """Add that a file is about to be opened, or still read."""
-    for listener in _listeners:
-        listener(path)
+def ignore(path: Path) -> None:
+    """The `OnRead` of a process whose crash or silence nobody has to explain."""
 
 
 def check_file(path: Path) -> None:
@@ -37,7 +29,6 @@ def check_file(path: Path) -> None:
 
     What is not a regular file is not opened: reading a pipe would wait for ever.
     """
-    tell(path)
     kind = _KINDS.get(path.suffix, "file")
     try:
         status = path.stat()

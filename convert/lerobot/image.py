@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from convert.lerobot.file import check_file, tell
+from convert.lerobot.file import OnRead, check_file, ignore
 from convert.lerobot.table import parquet_errors, read_columns
 from episodes.reader import Frame
 from job.errors import DatasetError
@@ -65,11 +65,15 @@ def _column_bytes(group: pq.RowGroupMetaData, key: str) -> int:
 class ImageReader:
     """The images of one column of a data file, read forward; going back opens the group again."""
 
-    def __init__(self, path: Path, key: str) -> None:
-        """Open a data file; raises DatasetError when its column `key` holds no images."""
+    def __init__(self, path: Path, key: str, on_read: OnRead = ignore) -> None:
+        """Open a data file; raises DatasetError when its column `key` holds no images.
+
+        on_read: called with the file, again for each of its rows, and with images in other files
+        """
         self.path = path
         self.key = key
-        index = read_columns(path, ["episode_index", "frame_index"])
+        self._on_read = on_read
+        index = read_columns(path, ["episode_index", "frame_index"], on_read)
         self._episodes, self._frames = (self._numbers(index, name) for name in index.column_names)
         with parquet_errors(path):
             # without these two, pyarrow holds whole columns in memory
@@ -124,7 +128,7 @@ class ImageReader:
         kind = schema.field(self.key).type
         fields = {field.name: field.type for field in kind} if pa.types.is_struct(kind) else {}
         if fields and len(fields) < kind.num_fields:
-            fields, kind = {}, pa.null()  # two of one name: neither can be told from the other
+            fields, kind = {}, pa.null()  # two of one name cannot be distinguished
         if not _is_binary(kind) and not _is_binary(fields.get("bytes", kind)):
             raise DatasetError(
                 f"{self.path}: column {self.key!r} holds {kind}, expected image files as binary or "
@@ -157,6 +161,7 @@ class ImageReader:
             self._open(group)
         while row >= self._first + len(self._batch):
             self._advance()
+        self._on_read(self.path)  # an image in a file of its own may have been read since
         with parquet_errors(self.path):  # texts are decoded only now
             cell = self._batch[row - self._first].as_py()
         if row + 1 == self._starts[group + 1]:
@@ -181,7 +186,7 @@ class ImageReader:
         return max(1, min(_MAX_BATCH_ROWS, _BATCH_BYTES * rows.num_rows // max(1, size_bytes)))
 
     def _advance(self) -> None:
-        tell(self.path)
+        self._on_read(self.path)
         self._first += len(self._batch)
         self._batch = _NO_ROWS
         with parquet_errors(self.path):
@@ -205,6 +210,7 @@ class ImageReader:
         if data:
             return self._to_rgb(io.BytesIO(data), where)
         path = self._find(name if isinstance(name, str) else "", episode, where)
+        self._on_read(path)
         check_file(path)
         with path.open("rb") as file:
             return self._to_rgb(file, f"{where} ({path})")

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from convert.findings import Finding, finding_of
-from convert.lerobot.file import check_file
+from convert.lerobot.file import OnRead, check_file, ignore
 from job.errors import DatasetError
 
 VERSIONS = ("v2.0", "v2.1", "v3.0")
@@ -27,7 +27,7 @@ class Feature:
     shape: tuple[int, ...]
     names: tuple[str, ...] | None  # of a vector's dims, when there is one for each
     is_depth: bool
-    video_fps: float | None = None  # what the encoder was told, for file 0 of the recording
+    video_fps: float | None = None  # what the encoder was given, for file 0 of the recording
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -41,9 +41,14 @@ class Feature:
 class Info:
     """info.json, with every access checked."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, on_read: OnRead = ignore) -> None:
+        """Read the file; raises DatasetError.
+
+        on_read: called with this file, and with those that are found by it
+        """
         self.root = root
         self.path = root / "meta/info.json"
+        self.on_read = on_read
         self._values = self._load()
 
     def _load(self) -> dict[str, Any]:
@@ -61,7 +66,7 @@ class Info:
                 code="info-missing",
                 where=self.path,
             )
-        values = _read_json(self.path)
+        values = _read_json(self.path, self.on_read)
         if not isinstance(values, dict):
             raise self.error("the file", "a JSON object", values, "info-unreadable")
         return values
@@ -245,8 +250,9 @@ def _is_depth(key: str, entry: Mapping[str, Any]) -> bool:
     return bool(marked or grey or one_channel or re.split(r"[._/-]", key)[-1] in _DEPTH_TOKENS)
 
 
-def _read_json(path: Path) -> Any:
+def _read_json(path: Path, on_read: OnRead) -> Any:
     """A JSON file; raises DatasetError."""
+    on_read(path)
     check_file(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -258,8 +264,9 @@ def _read_json(path: Path) -> Any:
         ) from problem
 
 
-def read_jsonl(path: Path) -> list[Any]:
+def read_jsonl(path: Path, on_read: OnRead) -> list[Any]:
     """A file with one JSON value per line; raises DatasetError."""
+    on_read(path)
     check_file(path)
     try:
         lines = path.read_text(encoding="utf-8").split("\n")  # not at every kind of line end

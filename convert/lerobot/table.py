@@ -14,14 +14,15 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from convert.findings import Add, Finding, error, refuse
-from convert.lerobot.file import check_file
+from convert.lerobot.file import OnRead, check_file
 from job.errors import DatasetError
 
 
 def read_columns(
-    path: Path, columns: Sequence[str], optional: Sequence[str] = (), code: str = "column-missing"
+    path: Path, columns: Sequence[str], on_read: OnRead, optional: Sequence[str] = ()
 ) -> pa.Table:
     """Some columns of a parquet file, `optional` ones if they are there; raises DatasetError."""
+    on_read(path)
     with parquet_errors(path), pq.ParquetFile(path, pre_buffer=True) as file:
         present = file.schema_arrow.names
         _require(path, present, columns)
@@ -30,23 +31,26 @@ def read_columns(
         return file.read(columns=names, use_threads=False).select(names)
 
 
-def row_counts(path: Path) -> dict[int, int]:
+def row_counts(path: Path, on_read: OnRead) -> dict[int, int]:
     """How many rows of which episode a data file holds; raises DatasetError."""
-    column = read_columns(path, ["episode_index"])["episode_index"]
+    column = read_columns(path, ["episode_index"], on_read)["episode_index"]
     if not _has_numbers(column):
         refuse(_no_numbers(path, "episode_index", column))
     counts = pc.value_counts(column)
     return {entry["values"]: entry["counts"] for entry in counts.to_pylist()}
 
 
-def read_episode(path: Path, episode: int, keys: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+def read_episode(
+    path: Path, episode: int, keys: Sequence[str], on_read: OnRead
+) -> dict[str, NDArray[np.float32]]:
     """The vectors `keys` of one episode, each (T, D) float32, in the order of `frame_index`.
 
     Raises DatasetError when rows are missing, a value is not a finite number, or widths differ.
     """
+    on_read(path)
     table = _episode_table(path, episode, keys)
-    if not table.num_rows:
-        row_counts(path)  # raises when its episodes are no numbers, so that none could be found
+    if not table.num_rows:  # none can be found where the episodes are no numbers: raises then
+        row_counts(path, on_read)
     return episode_vectors(path, episode, table, keys, refuse)
 
 
@@ -94,7 +98,7 @@ def split_episodes(path: Path, table: pa.Table, add: Add) -> Iterator[tuple[int,
 def episode_vectors(
     path: Path, episode: int, table: pa.Table, keys: Sequence[str], add: Add
 ) -> dict[str, NDArray[np.float32]]:
-    """The vectors `keys` in an episode's rows; those with a problem are said and left out."""
+    """The vectors `keys` in an episode's rows; those with a problem are reported and left out."""
     if not _has_numbers(table["frame_index"]):
         add(_no_numbers(path, "frame_index", table["frame_index"], episode))
         return {}
@@ -140,7 +144,7 @@ def _vectors(
         what = f"column {key!r} holds {values.type}, expected numbers; choose another column"
         add(error("column-type", path, what, episode=episode))
         return None
-    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, and is said below
+    with np.errstate(over="ignore"):  # beyond float32 a float64 becomes inf, an error below
         flat = values.to_numpy(zero_copy_only=False).astype(np.float32)
     if ragged or len(flat) == 0 or len(flat) % rows:
         what = f"column {key!r} has {len(flat)} values in {rows} rows, expected equal widths"

@@ -18,7 +18,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from convert.lerobot.file import check_file, tell
+from convert.lerobot.file import OnRead, check_file, ignore
 from job.errors import DatasetError
 from job.machine import memory_bytes
 
@@ -28,14 +28,14 @@ Frame = NDArray[np.uint8]
 MAX_OFF_GRID = 0.25  # frames; exact in binary, so that Fractions compare with it exactly
 # HEVC may not be able to start at the very frame: its leading pictures need the group before.
 _PREROLL_S = 1
-_TELL_EVERY = 64  # frames
+_REPORT_EVERY = 64  # frames
 # What a decoder takes for each pixel: 16 reference pictures of 1.5 bytes, RGB, and a copy of it.
 _PIXEL_BYTES = 32
 _LARGEST_SHARE = 8  # of the memory, for one video
 _LARGEST_PIXELS = 1 << 26
 _BT709, _BT601, _FULL_RANGE = 1, 5, 2  # AVCOL_SPC_BT709, AVCOL_SPC_BT470BG, AVCOL_RANGE_JPEG
-# From PyAV 17 on, colours are converted by a thread for each core unless told otherwise: among
-# workers that already use every core, 0.80 ms a frame instead of 0.52 (480x640, decoding included).
+# From PyAV 17 on, colours are by default converted by a thread for each core: among workers that
+# already use every core, 0.80 ms a frame instead of 0.52 (480x640, decoding included).
 _ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 
 _ONLY_A_FILE = {
@@ -49,14 +49,19 @@ logger = logging.getLogger("act")
 class VideoReader:
     """One open video file, read forward; consecutive spans never decode a frame twice."""
 
-    def __init__(self, path: Path, fps: Fraction, file_first: int = 0) -> None:
+    def __init__(
+        self, path: Path, fps: Fraction, file_first: int = 0, on_read: OnRead = ignore
+    ) -> None:
         """Open the first video stream of `path`; raises DatasetError when there is none.
 
-        file_first: the lowest ordinal that the dataset has in this file, which tells whether it
+        file_first: the lowest ordinal that the dataset has in this file, which shows whether it
         counts from 0 or from where the container starts
+        on_read: called with the file before it is opened, and while it is decoded
         """
         self.path = path
         self._fps = fps
+        self._on_read = on_read
+        on_read(path)
         check_file(path)
         with video_errors(path, "its header", "video-unreadable"):
             self._container = open_video(path)
@@ -182,8 +187,8 @@ class VideoReader:
             if frame is None:
                 return
             ordinal = self._ordinal(frame)
-            if ordinal % _TELL_EVERY == 0:  # also where a seek has to decode from afar
-                tell(self.path)
+            if ordinal % _REPORT_EVERY == 0:  # also where a seek has to decode from afar
+                self._on_read(self.path)
             reached = f"a frame after {ordinal}"
             yield ordinal, frame
 

@@ -51,7 +51,7 @@ def _hint(config: ConversionFlags, reports: list[Report]) -> None:
         for finding in report.errors
     )
     if broken and excusable:
-        logger.warning("--only_whole_episodes would go on without the %d broken episodes", broken)
+        logger.warning("--only_whole_episodes would leave out the %d broken episodes", broken)
 
 
 def _check(config: ConversionFlags, root: Path, left_out: LeftOut, deep: bool) -> Report:

@@ -160,7 +160,7 @@ def plan_for(
     sources: Sequence[Source],
     left_out: LeftOut,
     add: Add,
-    on_read: OnRead = ignore,
+    on_read: OnRead,
 ) -> Plan | None:
     """The plan for these episodes; None when an error was added and not raised."""
     errors = []

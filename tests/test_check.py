@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from convert.check.__main__ import main
-from convert.check.apart import check_apart
+from convert.check.apart import check_apart, check_together
 from convert.check.budget import check_room
 from convert.check.dataset import check
 from convert.check.gate import check_input
@@ -397,6 +397,18 @@ def test_a_crash_in_a_decoder_is_a_finding_with_its_file(
     assert ("file-crash", "episode_000002.mp4") in found
     assert ("table-unreadable", Path(TABLE).name) in found  # the rest is looked at all the same
     assert "SIGSEGV" in report.text()
+
+
+def test_a_crash_in_the_plan_of_several_datasets_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(_CRASH)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("CRASHES", ".mp4")
+    roots = (SMALL / "v21_h264", SMALL / "v30_h264")
+    reports = [Report(root) for root in roots]
+    with pytest.raises(DatasetError, match=r"episode_000000\.mp4: the worker crashed"):
+        check_together(replace(FLAGS, input=roots), reports)
 
 
 @pytest.mark.parametrize("deep", [False, True])

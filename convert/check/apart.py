@@ -109,9 +109,13 @@ def check_together(flags: DataFlags, reports: Sequence[Report]) -> None:
 def _plan_all(task: tuple[DataFlags, Path], send: workers.Send) -> None:
     flags, folder = task
     findings: list[Finding] = []
+
+    def on_read(path: Path) -> None:
+        send(workers.At(str(path)))
+
     try:
-        datasets, sources = read_sources(flags)
-        plan = plan_for(flags, folder, datasets, sources, NOTHING, findings.append)
+        datasets, sources = read_sources(flags, on_read=on_read)
+        plan = plan_for(flags, folder, datasets, sources, NOTHING, findings.append, on_read)
         if plan is not None and isinstance(flags, CheckFlags) and flags.output is not None:
             plan = replace(plan, folder=flags.output)
             check_disk(plan, range(len(sources)), findings.append)

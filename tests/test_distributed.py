@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 import pytest
 
 from episodes.writer import write_episode
-from tests.support.commands import Ended, arguments, command_environment, ended, start_job
+from tests.support.commands import HANGS_S, Ended, arguments, command_environment, ended, start_job
 from tests.support.jobs import Job
 from tests.support.paths import ROOT, SAMPLES, SIGNALLED, SMALL
 from tests.support.processes import wait_for
@@ -161,7 +160,7 @@ def test_processes_find_each_other_without_a_network(tmp_path: Path) -> None:
         env=command_environment() | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANGS_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -228,7 +227,10 @@ def test_a_rank_that_is_killed_ends_the_run_and_another_number_goes_on(
     assert end.code == 75, end.out
     assert end.manifest["status"] == "interrupted"
     assert end.manifest["exit_code"] == 75
-    assert "lost" in end.manifest["reason"] or "killed" in end.manifest["reason"]
+    assert end.manifest["code"] in (
+        "process-lost",
+        "interrupted",
+    )  # by torchrun, which passes it on
     on = job(output=tmp_path, processes=processes, **flags)
     assert on.code == 0, on.err
     assert on.manifest["training"]["continued_from_step"] > 0
@@ -245,13 +247,11 @@ def test_a_rank_that_is_killed_while_another_converts_ends_the_run(
         "num_epochs": 1,
         "convert_workers": 1,
     }
-    process = launch(tmp_path, dist_timeout_s=20, **flags)
+    process = launch(tmp_path, dist_timeout_s=2 * HANGS_S, **flags)  # it is not what ends them
     converted = tmp_path / "converted_hdf5"
     wait_while_running(process, lambda: bool(list(converted.glob(".*.partial"))))
     os.kill(rank(1, tmp_path), signal.SIGKILL)
-    killed = time.monotonic()
     end = ended(process, tmp_path)
-    assert time.monotonic() - killed < 20
     assert end.code == 75, end.out
     assert (end.manifest["status"], end.manifest["exit_code"]) == ("interrupted", 75)
     assert "Traceback" not in end.out
@@ -269,9 +269,9 @@ try:
     with joined_group(torch.device("cpu"), 5) as group:
         group.each(lambda: None)
         print("ready", flush=True)
-        group.each(lambda: time.sleep(3 * group.rank))
+        group.each(lambda: time.sleep(600 * group.rank))
 except Interrupted as error:
-    print(error)
+    print(error.code)
     sys.exit(75)
 """
 
@@ -300,23 +300,22 @@ def test_a_process_of_another_machine_that_is_lost_at_its_work_is_noticed(
         assert working.stdout is not None
         assert working.stdout.readline() == "ready\n"
         working.send_signal(number)
-        out, _ = waiting.communicate(timeout=15)
+        out, _ = waiting.communicate(timeout=HANGS_S)
     finally:
         for process in (waiting, working):
             process.kill()
             process.communicate()
     assert waiting.returncode == 75, out
-    assert "a process of this run was lost, or did not answer for 5 s" in out
+    assert out.splitlines()[-1] == "process-lost"
 
 
-def test_a_rank_that_stalls_ends_the_run_within_the_time_out(tmp_path: Path) -> None:
+def test_a_rank_that_stalls_ends_the_run_by_the_time_out(tmp_path: Path) -> None:
+    """A default of half an hour would be longer than `ended` waits."""
     process = start(tmp_path, dist_timeout_s=5)
     stalled = rank(1, tmp_path)
     os.kill(stalled, signal.SIGSTOP)
-    started = time.monotonic()
     end = ended(process, tmp_path)
     assert end.code == 75, end.out
-    assert time.monotonic() - started < 60
     assert end.manifest["status"] == "interrupted"
     assert not Path(f"/proc/{stalled}/environ").exists()
 
@@ -373,9 +372,6 @@ def test_processes_end_with_a_launcher_that_is_killed(tmp_path: Path) -> None:
     ranks = [rank(0, tmp_path), rank(1, tmp_path)]
     process.kill()
     process.communicate()
-    deadline = time.monotonic() + 20
-    while any(Path(f"/proc/{pid}").exists() for pid in ranks):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in ranks))
     assert (tmp_path / "checkpoints/test/state.ckpt").exists()
     assert json.loads((tmp_path / "manifest.json").read_text())["status"] == "interrupted"

@@ -25,7 +25,7 @@ from job.lock import only_job
 from job.whole_files import is_recorded, sha256
 from tests.support.backbone import backbone_file
 from tests.support.bomb import Bomb
-from tests.support.commands import Ended, run_job, start_job
+from tests.support.commands import HANGS_S, Ended, run_job, start_job
 from tests.support.errors import raises_code
 from tests.support.files import snapshot
 from tests.support.paths import ROOT, SAMPLES, SIGNALLED, SMALL
@@ -51,17 +51,17 @@ def test_signals_at_any_moment_leave_the_bytes_of_an_undisturbed_run(
     tmp_path: Path, undisturbed: Path, number: signal.Signals
 ) -> None:
     folder, seen = tmp_path / "checkpoints/test", set()
+
+    def rows() -> int:
+        return len(losses(folder)) if (folder / "metrics.jsonl").exists() else 0
+
     for attempt in range(30):
         process = start_job(tmp_path, streams=(subprocess.DEVNULL, None), **FLAGS)
-        rows = len(losses(folder)) if (folder / "metrics.jsonl").exists() else 0
-        deadline = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < deadline:
-            if (folder / "metrics.jsonl").exists() and len(losses(folder)) > rows:
-                break
-            time.sleep(0.01)
+        before = rows()
+        wait_for(lambda: process.poll() is not None or rows() > before)  # noqa: B023  at once
         time.sleep(0.03 * attempt)  # another step of the epoch each time
         process.send_signal(number)
-        code = process.wait(timeout=20)
+        code = process.wait(timeout=HANGS_S)
         assert code in (0, 75)
         if code == 0:
             break
@@ -96,28 +96,26 @@ def test_a_finished_run_is_not_run_again(job: Job, tmp_path: Path) -> None:
     assert snapshot(first.output) == before
 
 
-def test_max_hours_ends_a_run_that_can_be_continued(
+def test_max_hours_end_a_run_that_is_then_resumed(
     job: Job, tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They end within its third step, however long a machine takes to get there."""
-    stuck = tmp_path / "stuck"
-    for seconds in (8, 16, 32, 64):
-        with monkeypatch.context() as patch:
-            patch.setenv("PYTHONPATH", str(SIGNALLED))
-            patch.setenv("SIGNAL_AT", "act.training.step:update")
-            patch.setenv("SIGNAL_CALL", "3")
-            patch.setenv("SIGNAL_RANK", "0")
-            patch.setenv("SIGNAL_SENT", str(stuck))
-            patch.setenv("SIGNAL_STUCK_S", str(seconds))
-            ended = job(**FLAGS, max_hours=seconds / 3600)
+    """At once where they are a millisecond, and in its third step."""
+    early = job(**FLAGS, max_hours=1e-3 / 3600)
+    with monkeypatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(SIGNALLED))
+        patch.setenv("SIGNAL_AT", "act.training.step:update")
+        patch.setenv("SIGNAL_CALL", "3")
+        patch.setenv("SIGNAL_RANK", "0")
+        patch.setenv("SIGNAL_NUMBER", "MAX_HOURS")
+        patch.setenv("SIGNAL_SENT", str(tmp_path / "over"))
+        late = job(**FLAGS, max_hours=99)
+    for ended in (early, late):
         assert ended.code == 75, ended.err
-        assert ended.manifest["reason"].startswith("--max_hours are over")
-        assert ended.manifest["status"] == "interrupted"
-        if stuck.exists():  # else they were over before
-            break
-    on = job(**FLAGS, max_hours=1)
+        assert ended.errors[0].startswith("error: --max_hours are over")
+    assert late.manifest["status"] == "interrupted"
+    on = job(**FLAGS, max_hours=99)
     assert on.code == 0, on.err
-    assert on.manifest["training"]["continued_from_step"] >= 2
+    assert on.manifest["training"]["continued_from_step"] == 3
     assert_same(on.output / "checkpoints/test", undisturbed)
 
 
@@ -352,7 +350,7 @@ def test_a_second_job_in_the_same_output_leaves_the_first_alone(tmp_path: Path) 
     with only_job(tmp_path):
         second = run_job(tmp_path, **FLAGS)
     assert second.code == 75
-    assert "another job is writing here" in second.err
+    assert str(tmp_path) in second.errors[0]
     assert (tmp_path / "manifest.json").read_text() == "{}"
 
 
@@ -369,7 +367,7 @@ with signals.last_action(lambda in_time: Path(sys.argv[1]).write_text(str(in_tim
 
 
 @pytest.mark.parametrize("signals", [1, 2])
-def test_a_job_that_is_stuck_ends_within_20_seconds(tmp_path: Path, signals: int) -> None:
+def test_a_job_that_is_stuck_is_ended(tmp_path: Path, signals: int) -> None:
     """One signal: in time to save; a second one: at once."""
     word = tmp_path / "word"
     with subprocess.Popen(
@@ -377,14 +375,12 @@ def test_a_job_that_is_stuck_ends_within_20_seconds(tmp_path: Path, signals: int
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
-        started = time.monotonic()
         process.send_signal(signal.SIGUSR1)
         if signals == 2:
-            time.sleep(1.5)
+            time.sleep(1.5)  # within a second they are one
             process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=20) == 75
+        assert process.wait(timeout=HANGS_S) == 75
     assert word.read_text() == str(signals == 1)
-    assert (time.monotonic() - started > 8) == (signals == 1)  # the first one leaves time
 
 
 def test_the_last_word_of_a_long_step_is_the_state_before_it(

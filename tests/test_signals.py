@@ -11,7 +11,7 @@ import pytest
 
 from act.training.state import parse_state, read_state
 from tests.chaos.small_job import check_files, check_result, finish, start
-from tests.support.commands import Ended, run_job
+from tests.support.commands import HANGS_S, Ended, run_job
 from tests.support.jobs import Process
 from tests.support.paths import SIGNALLED, SMALL
 from tests.support.processes import wait_for
@@ -39,7 +39,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_signalled(
     output: Path, flags: dict[str, Any], at: str, number: signal.Signals, rank: int = 0
 ) -> Ended:
-    """Run the job with a signal where `at` is called; it must end within 20 s of that."""
+    """Run the job with a signal where `at` is called, to its end."""
     sent = output.with_name("signal_sent")
     sent.unlink(missing_ok=True)
     environment = {
@@ -51,7 +51,6 @@ def run_signalled(
     }
     ended = run_job(output, environment=environment, **flags)
     assert sent.exists(), ended.err
-    assert time.time() - sent.stat().st_mtime < 20
     assert "Traceback" not in ended.err
     return ended
 
@@ -160,8 +159,8 @@ def test_a_signal_in_each_phase_on_each_process(
     assert_same(output / "checkpoints/test", undisturbed_pair)
 
 
-def stuck(output: Path, **flags: Any) -> Process:
-    """A job that is stuck in its fifth step, for a minute."""
+def stuck(output: Path) -> Process:
+    """A job that is stuck in its fifth step, and has saved no state before."""
     at = output.with_name("stuck")
     environment = {
         "PYTHONPATH": str(SIGNALLED),
@@ -169,10 +168,11 @@ def stuck(output: Path, **flags: Any) -> Process:
         "SIGNAL_CALL": "5",
         "SIGNAL_RANK": "0",
         "SIGNAL_SENT": str(at),
-        "SIGNAL_STUCK_S": "60",
+        "SIGNAL_STUCK_S": str(2 * HANGS_S),
     }
-    process = start(output, environment, **flags)
+    process = start(output, environment, state_interval_minutes=30)
     wait_for(at.exists)
+    assert read_state(output / "checkpoints/test") is None
     return process
 
 
@@ -180,12 +180,11 @@ def test_a_second_signal_ends_a_job_that_is_stuck_at_once(tmp_path: Path) -> Non
     output = tmp_path / "output"
     process = stuck(output)
     process.send_signal(TERM)
-    time.sleep(1.5)
+    time.sleep(1.5)  # within a second they are one
     process.send_signal(INT)
-    sent = time.monotonic()
     finish(process, (75,), "a second signal")
-    assert time.monotonic() - sent < 8
     assert_ended_at_once(output)
+    assert read_state(output / "checkpoints/test") is None  # there was no time for it
     finish(start(output), (0,), "after a second signal")
     check_result(output)
 
@@ -193,16 +192,13 @@ def test_a_second_signal_ends_a_job_that_is_stuck_at_once(tmp_path: Path) -> Non
 def test_a_job_that_is_stuck_in_a_step_saves_the_one_before(tmp_path: Path) -> None:
     """No state was due before: there is the listener's, or none."""
     output = tmp_path / "output"
-    process = stuck(output, state_interval_minutes=30)
+    process = stuck(output)
     folder = output / "checkpoints/test"
-    assert read_state(folder) is None
     process.send_signal(TERM)
-    sent = time.monotonic()
-    finish(process, (75,), "a step that takes a minute")
-    assert time.monotonic() - sent < 20
+    finish(process, (75,), "a step that never ends")
     assert_ended_at_once(output)
     assert parse_state(read_state(folder) or b"", folder)["progress"]["step"] == 4
-    finish(start(output), (0,), "after a step that took a minute")
+    finish(start(output), (0,), "after a step that never ended")
     check_result(output)
 
 

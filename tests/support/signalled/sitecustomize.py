@@ -2,10 +2,12 @@
 
 SIGNAL_AT=module:function is where the process of rank SIGNAL_RANK sends itself SIGNAL_NUMBER, if
 that is given, and is then stuck for SIGNAL_STUCK_S, at its call number SIGNAL_CALL, by default the
-first. SIGNAL_SENT is a file that then shows when that was. SIGNAL_EACH_S makes every call slow.
+first. SIGNAL_NUMBER=MAX_HOURS is no signal: the time of --max_hours is over there. SIGNAL_SENT is a
+file that is then there. SIGNAL_EACH_S makes every call slow.
 """
 
 import functools
+import importlib
 import importlib.util
 import itertools
 import os
@@ -63,9 +65,20 @@ def _disturb() -> None:
     if sent.exists():  # by another process
         return
     sent.touch()
-    if "SIGNAL_NUMBER" in os.environ:
-        os.kill(os.getpid(), signal.Signals[os.environ["SIGNAL_NUMBER"]])
+    match os.environ.get("SIGNAL_NUMBER"):
+        case "MAX_HOURS":
+            _end_hours()
+        case str(name):
+            os.kill(os.getpid(), signal.Signals[name])
     time.sleep(float(os.environ.get("SIGNAL_STUCK_S", "0")))
+
+
+def _end_hours() -> None:
+    """Return when the job has noticed it."""
+    signals = importlib.import_module("job.signals")
+    signals.end_after(0)
+    while signals.reason() is None:
+        time.sleep(0.01)
 
 
 if "SIGNAL_AT" in os.environ and os.environ.get("RANK", "0") == os.environ["SIGNAL_RANK"]:

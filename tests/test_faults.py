@@ -240,7 +240,7 @@ def test_an_episode_that_is_cut_off_while_training_is_3(tmp_path: Path) -> None:
 
 def test_episodes_that_are_deleted_while_training_are_still_read(tmp_path: Path) -> None:
     """They are open: the run goes on to its end."""
-    episodes, process = training_on(tmp_path, num_epochs=40)
+    episodes, process = training_on(tmp_path, num_epochs=6)
     shutil.rmtree(episodes)
     assert finish(process, (0,), "the episodes are deleted") == 0
 

@@ -160,7 +160,7 @@ def _epoch(run: TrainingRun, epoch: int) -> None:
         run.progress.next_epoch()
     if not run.group.is_first:
         return
-    if epoch % CURVES_EPOCHS == 0:
+    if epoch and epoch % CURVES_EPOCHS == 0:  # one point is no curve
         draw_curves(run.folder, run.metrics.rows, run.policy.loss_titles, run.config.seed)
     if (epoch + 1) % run.config.save_interval == 0:
         list_artifacts(run)

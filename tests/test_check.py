@@ -13,8 +13,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from convert.check.__main__ import main
@@ -35,7 +33,6 @@ from job.errors import DatasetError
 from job.flags import names_of
 from tests.support.broken import (
     BROKEN,
-    FRONT,
     ODD,
     TABLE,
     VIDEO,
@@ -46,8 +43,9 @@ from tests.support.broken import (
     edit_info,
     encode,
 )
-from tests.support.commands import Ended, command_environment, make_config
+from tests.support.commands import HANGS_S, Ended, command_environment, make_config
 from tests.support.errors import raises_code
+from tests.support.many_episodes import write_many
 from tests.support.paths import ROOT, SAMPLES, SMALL
 
 Job = Callable[..., Ended]
@@ -187,8 +185,8 @@ def test_repeated_findings_are_one_line(tmp_path: Path) -> None:
 
 def test_a_snapshot_says_to_mount_the_cache(tmp_path: Path) -> None:
     report = look(tmp_path, BROKEN["v21_h264-snapshot_without_its_cache"])
-    assert "mount the cache root" in report.errors[0].message
-    assert "cp -rL" in report.errors[0].message
+    assert [finding.code for finding in report.errors] == ["link-dangling"]
+    assert "cp -rL" in report.errors[0].message  # a command to do instead
 
 
 def test_links_that_stay_readable_are_followed(tmp_path: Path) -> None:
@@ -217,42 +215,12 @@ def test_sizes_may_differ_when_they_are_changed(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_thousand_episodes_take_seconds(tmp_path: Path) -> None:
-    """v2.1: 1,000 tables and 2,000 videos; 4 s on two cores."""
-    many(tmp_path, 1000)
+def test_a_thousand_episodes_are_within_the_limits_of_a_process(tmp_path: Path) -> None:
+    """v2.1: 1,000 tables and 2,000 videos; Docker's soft limit can be 1,024 open files."""
+    write_many(tmp_path, 1000)
     report = check(tmp_path, FLAGS)
     assert not report.findings
     assert report.facts["episodes"] == 1000
-    assert report.seconds < 30
-
-
-def many(root: Path, count: int) -> None:
-    """The four episodes of v21_h264 again and again, the videos as links."""
-    source = SMALL / "v21_h264"
-    rows = [json.loads(x) for x in (source / "meta/episodes.jsonl").read_text().splitlines()]
-    tables = [pq.read_table(path) for path in sorted((source / "data").rglob("*.parquet"))]
-    place = tables[0].column_names.index("episode_index")
-    for folder in (
-        "meta",
-        "data/chunk-000",
-        *(f"videos/chunk-000/{key}" for key in (FRONT, WRIST)),
-    ):
-        (root / folder).mkdir(parents=True)
-    shutil.copy(source / "meta/info.json", root / "meta")
-    frames = 0
-    with (root / "meta/episodes.jsonl").open("w") as file:
-        for index in range(count):
-            row, table = rows[index % 4], tables[index % 4]
-            file.write(json.dumps(row | {"episode_index": index}) + "\n")
-            frames += row["length"]
-            column = pa.array([index] * len(table))
-            table = table.set_column(place, "episode_index", column)
-            pq.write_table(table, root / f"data/chunk-000/episode_{index:06d}.parquet")
-            for key in (FRONT, WRIST):
-                video = f"videos/chunk-000/{key}/episode_"
-                link = root / f"{video}{index:06d}.mp4"
-                link.symlink_to(source / f"{video}{index % 4:06d}.mp4")
-    edit_info(root, total_episodes=count, total_frames=frames, chunks_size=count)
 
 
 def test_too_little_room_is_an_error_and_a_warning(tmp_path: Path) -> None:
@@ -305,7 +273,7 @@ def run(*words: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
         env=command_environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANGS_S,
         check=False,
         **options,
     )
@@ -444,9 +412,9 @@ def test_a_job_survives_a_crash_in_a_decoder(
     )
     assert ended.returncode == 3, ended.stderr
     assert "Traceback" not in ended.stderr
-    assert "file-000.mp4: reading it crashed the process" in ended.stderr
     manifest = json.loads((tmp_path / "out/manifest.json").read_text())
-    assert manifest["status"] == "failed"
+    assert (manifest["status"], manifest["code"]) == ("failed", "file-crash")
+    assert "file-000.mp4" in manifest["reason"]
 
 
 def test_frames_that_the_memory_does_not_bear_are_not_decoded(
@@ -557,16 +525,11 @@ def test_a_problem_of_a_shared_file_is_of_all_its_episodes(tmp_path: Path) -> No
     path.write_bytes(path.read_bytes()[:40] + bytes(5000))
     (found,) = check(root, FLAGS).errors
     assert (found.where, found.episode) == (str(path), None)
-    left_out = check_input_leaves_out(tmp_path, root)
-    assert left_out == {0, 1, 2, 3}
-
-
-def check_input_leaves_out(tmp_path: Path, root: Path) -> set[int]:
     config = make_config(tmp_path, input=root, only_whole_episodes=True)
-    try:
-        return {index for _, index in check_input(config)}
-    except DatasetError:
-        return set(range(4))
+    left_out = check_input(config)
+    assert left_out == {(root, index) for index in range(4)}
+    with raises_code(DatasetError, "episodes-missing"):
+        make_plan(config, tmp_path, left_out)
 
 
 def test_a_cut_video_costs_only_the_episodes_that_are_cut(tmp_path: Path) -> None:
@@ -580,7 +543,8 @@ def test_a_cut_video_costs_only_the_episodes_that_are_cut(tmp_path: Path) -> Non
     lost = {finding.episode for finding in report.errors if finding.code == "video-truncated"}
     assert lost
     assert lost < {0, 1, 2, 3}
-    assert check_input_leaves_out(tmp_path, root) == lost
+    config = make_config(tmp_path, input=root, only_whole_episodes=True)
+    assert check_input(config) == {(root, index) for index in lost}
 
 
 def test_numbers_of_episodes_do_not_move_when_some_are_lost(tmp_path: Path) -> None:

@@ -435,6 +435,13 @@ def test_a_broken_dataset_is_one_line(
     assert snapshot(root) == before
 
 
+def test_the_id_of_a_dataset_on_the_hub_gets_the_command_that_downloads_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = job_here(capsys, tmp_path / "output", input="lerobot/pusht")
+    assert_refused(ended, 3, "input-missing", ["hf download lerobot/pusht --repo-type dataset"])
+
+
 def assert_refused(ended: Ended, exit_code: int, code: str, values: Sequence[str] = ()) -> None:
     """It ended with one line, which the manifest repeats; `values` is what that names."""
     assert ended.code == exit_code, ended.err

@@ -264,8 +264,11 @@ def test_cnnmlp(tmp_path: Path, job: Job) -> None:
 
 
 def test_one_episode_trains_loudly(job: Job) -> None:
-    ended = job(input=SMALL / "v30_h264", max_episodes=1, num_epochs=1)
+    """And without weights, with norms of its own frames."""
+    ended = job(input=SMALL / "v30_h264", max_episodes=1, num_epochs=1, backbone_weights="none")
     assert ended.code == 0, ended.err
+    network = ended.manifest["policy"]["network"]
+    assert (network["backbone_weights"], network["batch_norm"]) == ("none", "frames")
     assert "ONE EPISODE" in ended.err
     assert checked(ended)["split"] == {"train": [0], "val": [0]}
     assert any("ONE EPISODE" in warning for warning in ended.manifest["warnings"])

@@ -83,7 +83,7 @@ def test_a_finished_run_is_not_run_again(job: Job, tmp_path: Path) -> None:
     before = snapshot(first.output)
     again = job(**flags, num_workers=1, max_hours=1)
     assert again.code == 0, again.err
-    assert "holds the policy of this very run" in again.out
+    assert str(first.output / "checkpoints/test") in again.out.splitlines()[-1]
     assert snapshot(first.output) == before
     more = Path(shutil.copytree(SMALL / "v21_h264", tmp_path / "more"))
     line = json.loads((more / "meta/episodes.jsonl").read_text().splitlines()[0])
@@ -92,7 +92,7 @@ def test_a_finished_run_is_not_run_again(job: Job, tmp_path: Path) -> None:
     (more / "meta/episodes.jsonl").write_text("\n".join(text) + "\n")
     other = job(**flags | {"input": more})
     assert other.code == 2
-    assert "started on another dataset (4 episodes with" in other.errors[0]
+    assert "4 episodes" in other.errors[0]
     assert snapshot(first.output) == before
 
 
@@ -248,7 +248,7 @@ def test_what_is_no_manifest_is_left_alone(job: Job, tmp_path: Path, content: st
         path.write_text(content)
     ended = job(**FLAGS)
     assert ended.code == 2
-    assert "a file that no job wrote is in the manifest's place" in ended.errors[0]
+    assert str(path) in ended.errors[0]
     assert path.is_fifo() if content == "pipe" else path.read_text() == content
 
 
@@ -417,6 +417,7 @@ def test_the_last_word_of_a_long_step_is_the_state_before_it(
         {"early_stopping": 1, "learning_rate": 1e-9, "num_epochs": 9},
         {"accumulate": 2, "batch_size": 2, "lr_schedule": "cosine", "lr_warmup": 2, "kl_warmup": 4},
         {"jitter_hue": 0.1, "random_shift": 2, "camera_dropout": 0.3, "decoder_output": "last"},
+        {"backbone_weights": "none"},
     ],
 )
 def test_every_kind_of_run_goes_on_to_the_same_bytes(

@@ -25,6 +25,7 @@ from job.departures import DEPARTURES
 from job.errors import AlreadyDone, UsageError
 from job.machine import end_with_parent, limit_threads
 from job.manifest import Manifest
+from job.output_names import MANIFEST
 from job.ranks import in_group, leave_exit_code, leave_interrupted, processes_to_start, rank
 from job.version import shown_version
 from job.whole_files import refuse_inside
@@ -97,7 +98,7 @@ def _train(argv: list[str]) -> int:
     try:
         flags = parse(argv)
     except UsageError as error:
-        return refuse(error, given_output(argv, JobFlags.output) / "manifest.json")
+        return refuse(error, given_output(argv, JobFlags.output) / MANIFEST)
     try:
         refuse_inside(flags.output, flags.input)
     except UsageError as error:
@@ -113,7 +114,7 @@ def _train(argv: list[str]) -> int:
         end_with_parent(signal.SIGTERM)
     if flags.max_hours:
         signals.end_after(flags.max_hours)
-    manifest = Manifest(flags.output / "manifest.json", flags.resolved(), shown=rank() == 0)
+    manifest = Manifest(flags.output / MANIFEST, flags.resolved(), shown=rank() == 0)
     with signals.last_action(lambda _: leave_interrupted()):
         return leave_exit_code(run_recorded(manifest, partial(do_job, flags)))
 

@@ -25,6 +25,7 @@ from job.errors import AlreadyDone, DatasetError, UsageError
 from job.flags import flag, required
 from job.machine import limit_threads
 from job.manifest import Manifest
+from job.output_names import MANIFEST
 from job.ranks import rank
 from job.run_flags import OutputFlags, TaskFlags
 from job.whole_files import refuse_inside
@@ -63,7 +64,7 @@ def main() -> int:
     except UsageError as error:
         return report_error(error)
     limit_threads()
-    manifest = Manifest(flags.output / "manifest.json", flags.resolved(), shown=rank() == 0)
+    manifest = Manifest(flags.output / MANIFEST, flags.resolved(), shown=rank() == 0)
     return run_recorded(manifest, partial(train_here, flags))
 
 

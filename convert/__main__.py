@@ -19,6 +19,7 @@ from job.command_line import OneLineParser, add_flags, make
 from job.errors import JobError, UsageError
 from job.lock import only_job
 from job.manifest import Manifest
+from job.output_names import MANIFEST
 from job.ranks import rank
 from job.whole_files import refuse_inside
 
@@ -110,7 +111,7 @@ def _alone(output: Path, shard: Shard) -> AbstractContextManager[None]:
 
 
 def _manifest_name(shard: Shard) -> str:
-    return "manifest.json" if shard == WHOLE else f"manifest_{shard.index}_of_{shard.count}.json"
+    return MANIFEST if shard == WHOLE else f"manifest_{shard.index}_of_{shard.count}.json"
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from job import workers
 from job.errors import DatasetError, OutputError, UsageError
 from job.machine import cpu_count
 from job.manifest import Manifest
+from job.output_names import CONVERTED
 from job.ranks import local_rank
 from job.sections.data import Dataset
 from job.whole_files import refuse_inside
@@ -163,7 +164,7 @@ def remove_converted(config: RunConversionFlags) -> None:
 
 
 def _folder(config: RunConversionFlags) -> Path:
-    return config.output / "converted_hdf5"
+    return config.output / CONVERTED
 
 
 def _check_apart(config: RunConversionFlags, converting: bool) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from convert.flags import DataFlags, RunConversionFlags
 from convert.sources import LeftOut, find_datasets
 from job import signals
+from job.output_names import CHECKPOINTS
 from job.run_flags import OutputFlags, RunFlags
 from job.whole_files import output_errors, read_json, sampled_sha256, write_json
 
@@ -44,7 +45,7 @@ def forget_temporary(config: RunFlags) -> None:
 def keep(config: OutputFlags, names: Iterable[str]) -> None:
     """Episodes are kept on purpose from now on, whichever run wrote them."""
     names = set(names)
-    for path in (config.output / "checkpoints").glob(f"*/{_TEMPORARY}"):
+    for path in (config.output / CHECKPOINTS).glob(f"*/{_TEMPORARY}"):
         noted = _read(path)
         if names & set(noted):
             write_json(path, {name: noted[name] for name in noted if name not in names})

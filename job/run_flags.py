@@ -5,6 +5,7 @@ from pathlib import Path
 
 from job.bounds import at_least, file_name, some_text
 from job.flags import Flags, flag, required
+from job.output_names import CHECKPOINTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,4 +53,4 @@ class RunFlags(TaskFlags, OutputFlags):
     @property
     def run_folder(self) -> Path:
         """The folder of the run."""
-        return self.output / "checkpoints" / self.run_name
+        return self.output / CHECKPOINTS / self.run_name

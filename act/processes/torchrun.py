@@ -22,6 +22,7 @@ from job import signals
 from job.errors import EXIT_BUG, EXIT_DONE, Interrupted, JobError, OutputError, first_line
 from job.machine import limit_threads
 from job.manifest import ended
+from job.output_names import MANIFEST
 from job.ranks import ATTEMPT, EXIT_FOLDER, on_several_machines
 from job.sections.whole import Whole
 from job.signals import SIGNALS
@@ -81,7 +82,7 @@ def _exit_code(output: Path, code: int, left: dict[int, int], count: int, attemp
         )
         logger.error("%s", reason)
         if lost == 0:
-            _end_manifest(output / "manifest.json", reason, attempt)
+            _end_manifest(output / MANIFEST, reason, attempt)
     return Interrupted.exit_code
 
 

@@ -15,6 +15,7 @@ from act.training.flags import ResumeFlags
 from act.training.state import STATE
 from job.errors import OutputError, UsageError
 from job.flags import Flags
+from job.output_names import MANIFEST
 from job.sections.data import Dataset
 from job.whole_files import output_errors, read_json, write_json
 
@@ -30,7 +31,7 @@ def check_folder(config: ResumeFlags, folder: Path) -> bool:
 
     Raises UsageError when the folder holds another run, or one that must not be resumed.
     """
-    names = sorted(path.name for path in folder.glob("[!.]*") if path.name != "manifest.json")
+    names = sorted(path.name for path in folder.glob("[!.]*") if path.name != MANIFEST)
     if config.resume == "never" and names:
         raise UsageError(
             f"--resume never: {folder} holds {names[0]}{' and more' * (len(names) > 1)}, expected "

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import threading
@@ -219,7 +220,7 @@ def test_quaternions_are_warned_of_and_fixed(
     column = pa.array(values.tolist(), pa.list_(pa.float64()))
     root = with_column(tmp_path, "observation.state", column, [6], names)
     warned = run(tmp_path, root, max_episodes=1, convert_workers=1)
-    assert "changes its sign 1 times and is not of unit length in 1 rows" in caplog.text
+    assert re.search(r"1 times .* 1 rows", caplog.text)
     with h5py.File(warned.paths[0]) as file:
         assert np.array_equal(file["observations/qpos"], values[:12].astype(np.float32))
     fixed = run(tmp_path, root, max_episodes=1, fix_quaternions=True)

@@ -271,7 +271,7 @@ try:
         print("ready", flush=True)
         group.each(lambda: time.sleep(600 * group.rank))
 except Interrupted as error:
-    print(error.code)
+    print(error)
     sys.exit(75)
 """
 
@@ -306,7 +306,7 @@ def test_a_process_of_another_machine_that_is_lost_at_its_work_is_noticed(
             process.kill()
             process.communicate()
     assert waiting.returncode == 75, out
-    assert out.splitlines()[-1] == "process-lost"
+    assert " 5 s" in out.splitlines()[-1]  # the time out, which it names
 
 
 def test_a_rank_that_stalls_ends_the_run_by_the_time_out(tmp_path: Path) -> None:

@@ -184,7 +184,7 @@ def test_other_modes_become_rgb_with_one_warning(
     with caplog.at_level(logging.WARNING, "act"):
         frames = read(write([cell(data)] * 3), 0, 3)
     assert np.array_equal(frames[2], np.asarray(image.convert("RGBA").convert("RGB")))
-    assert [f"mode {mode!r}, converted to RGB" in text for text in caplog.messages] == [True]
+    assert [repr(mode) in text for text in caplog.messages] == [True]
 
 
 @pytest.mark.parametrize(

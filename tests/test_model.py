@@ -218,7 +218,7 @@ def test_compiles_to_one_graph_with_constant_positions() -> None:
 
 @pytest.mark.parametrize(("hidden_dim", "num_heads"), [(20, 8), (6, 2)])
 def test_hidden_dim_that_cannot_be_split(hidden_dim: int, num_heads: int) -> None:
-    with pytest.raises(ValueError, match=f"hidden_dim is {hidden_dim}, expected a multiple"):
+    with pytest.raises(ValueError, match=f"hidden_dim is {hidden_dim}, .*{num_heads}"):
         small_act(hidden_dim=hidden_dim, num_heads=num_heads)
 
 
@@ -238,20 +238,20 @@ def test_load_backbone_takes_torchvisions_state_dict() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "values"),
     [
-        ({"layer4.1.conv2.weight": None}, "'layer4.1.conv2.weight' missing"),
-        ({"layer1.2.conv1.weight": torch.zeros(64, 64, 3, 3)}, "'layer1.2.conv1.weight' unknown"),
-        ({"conv1.weight": torch.zeros(64, 1, 7, 7)}, r"\(64, 1, 7, 7\), expected \(64, 3, 7, 7\)"),
-        ({"conv1.weight": "a string"}, r"'conv1.weight' has the shape None"),
+        ({"layer4.1.conv2.weight": None}, "'layer4.1.conv2.weight'"),
+        ({"layer1.2.conv1.weight": torch.zeros(64, 64, 3, 3)}, "'layer1.2.conv1.weight'"),
+        ({"conv1.weight": torch.zeros(64, 1, 7, 7)}, r"\(64, 1, 7, 7\), .*\(64, 3, 7, 7\)"),
+        ({"conv1.weight": "a string"}, "'conv1.weight' .*None"),
     ],
 )
-def test_load_backbone_refuses_another_network(change: dict[str, Any], message: str) -> None:
+def test_load_backbone_refuses_another_network(change: dict[str, Any], values: str) -> None:
     model = small_act()
     before = model.backbones[0].state_dict()["0.body.bn1.weight"].clone()
     state_dict = resnet18(weights=None).state_dict() | {"bn1.weight": torch.full((64,), 7.0)}
     state_dict = {k: v for k, v in (state_dict | change).items() if v is not None}
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=values):
         load_backbones(model, state_dict)
     assert torch.equal(model.backbones[0].state_dict()["0.body.bn1.weight"], before)
 
@@ -291,5 +291,5 @@ def test_cnnmlp_has_a_backbone_per_camera() -> None:
 
 def test_cnnmlp_refuses_small_images() -> None:
     CNNMLP(qpos_dim=5, action_dim=3, num_cameras=1, image_size=(385, 385))
-    with pytest.raises(ValueError, match=r"images are 240x640 .* at least 385x385"):
+    with pytest.raises(ValueError, match=r"240x640 .*385x385"):
         CNNMLP(qpos_dim=5, action_dim=3, num_cameras=1, image_size=(240, 640))

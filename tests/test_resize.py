@@ -50,5 +50,5 @@ def test_one_colour_stays(value: int) -> None:
 
 @pytest.mark.parametrize("size", [(13, 16), (12, 17), (24, 8), (0, 4), (4, -1)])
 def test_no_detail_is_invented(size: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match="cannot resize 12x16 to"):
+    with pytest.raises(ValueError, match="12x16"):
         resize_area(picture(12, 16), *size)

@@ -268,7 +268,7 @@ def test_no_link_leads_writing_out_of_the_output(
     (short.folder / "files.jsonl").rename(other)
     (short.folder / "files.jsonl").symlink_to(other)
     before = other.read_bytes()
-    with raises_code(OutputError, "output-unwritable", r"files\.jsonl"):
+    with raises_code(OutputError, "output-unwritable"):
         short.run()
     assert other.read_bytes() == before
 

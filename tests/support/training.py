@@ -8,7 +8,7 @@ import pytest
 
 from act.processes.group import Group
 from act.training.data import open_data
-from act.training.loop import train
+from act.training.loop import train, validate
 from act.training.setup import prepare
 from act.training.training_run import TrainingRun
 from job.errors import OutputError
@@ -79,13 +79,17 @@ class Short:
         )
 
     def interrupted(self, monkeypatch: pytest.MonkeyPatch, **flags: Any) -> None:
-        """Run until a full disk ends it, at the curves of the first epoch: a state is there."""
+        """Run until a full disk ends it, as the second epoch begins: a state is there."""
+        begun: list[object] = []
 
-        def full(*_: Any) -> None:
-            raise OutputError("the disk is full", code="output-unwritable")
+        def full(*arguments: Any) -> dict[str, float]:
+            begun.append(arguments)
+            if len(begun) == 2:
+                raise OutputError("the disk is full", code="output-unwritable")
+            return validate(*arguments)
 
         with monkeypatch.context() as patch:
-            patch.setattr("act.training.loop.draw_curves", full)
+            patch.setattr("act.training.loop.validate", full)
             with raises_code(OutputError, "output-unwritable"):
                 self.run(**{"state_interval_minutes": 0} | flags)
         assert (self.folder / "state.ckpt").exists()

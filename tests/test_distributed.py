@@ -49,7 +49,7 @@ def ten_episodes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_one_two_and_four_processes_follow_the_same_losses(
     job: RunJob, tmp_path: Path, ten_episodes: Path
 ) -> None:
-    """20 steps, of 5 samples and of 3 by turns: two processes have 3 and 2 of them, then 2 and 1.
+    """8 steps, of 5 samples and of 3 by turns: two processes have 3 and 2 of them, then 2 and 1.
 
     Four have 2, 1, 1, 1, then 1, 1, 1 and none. Two add the gradients of two parts of each share.
     """
@@ -59,7 +59,7 @@ def test_one_two_and_four_processes_follow_the_same_losses(
             output=tmp_path / str(count),
             input=ten_episodes,
             processes=count,
-            num_epochs=10,
+            num_epochs=4,
             batch_size=5,
             accumulate=accumulate,
             dropout=0,
@@ -67,7 +67,7 @@ def test_one_two_and_four_processes_follow_the_same_losses(
         )
         assert found[count].code == 0, found[count].err
         last = rows(found[count])[-1]
-        assert (last["step"], last["samples"]) == (20, 80)
+        assert (last["step"], last["samples"]) == (8, 32)
         manifest = found[count].manifest
         assert manifest["flags"]["processes"] == count
         assert manifest["training"]["effective_batch"] == 5
@@ -179,6 +179,17 @@ def start(output: Path, **flags: Any) -> Job:
     return process
 
 
+def slow_steps(rank: int) -> dict[str, str]:
+    """An environment in which each step of a process takes a second more."""
+    return {
+        "PYTHONPATH": str(SIGNALLED),
+        "SIGNAL_AT": "act.training.step:add_gradient",
+        "SIGNAL_CALL": "0",
+        "SIGNAL_RANK": str(rank),
+        "SIGNAL_EACH_S": "1",
+    }
+
+
 def wait_while_running(process: Job, condition: Callable[[], bool]) -> None:
     def is_met() -> bool:
         assert process.poll() is None, process.communicate()[0]
@@ -203,16 +214,11 @@ def rank(number: int, output: Path) -> int:
 
 @pytest.mark.parametrize(("number", "processes"), [(0, 1), (1, 3)])
 def test_a_rank_that_is_killed_ends_the_run_and_another_number_goes_on(
-    job: RunJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, processes: int
+    job: RunJob, tmp_path: Path, number: int, processes: int
 ) -> None:
-    flags: dict[str, Any] = {"input": SMALL / "v30_h264", "num_epochs": 8}
-    with monkeypatch.context() as patch:  # so slow that it does not end meanwhile
-        patch.setenv("PYTHONPATH", str(SIGNALLED))
-        patch.setenv("SIGNAL_AT", "act.training.step:add_gradient")
-        patch.setenv("SIGNAL_CALL", "0")
-        patch.setenv("SIGNAL_RANK", str(number))
-        patch.setenv("SIGNAL_EACH_S", "1")
-        process = launch(tmp_path, state_interval_minutes=1e-4, **flags)
+    flags: dict[str, Any] = {"input": SMALL / "v30_h264", "num_epochs": 4}
+    slow = slow_steps(rank=number)  # so that it does not end meanwhile
+    process = launch(tmp_path, environment=slow, state_interval_minutes=1e-4, **flags)
     state, written = tmp_path / "checkpoints/test/state.ckpt", set[int]()
 
     def is_in_training() -> bool:
@@ -234,8 +240,8 @@ def test_a_rank_that_is_killed_ends_the_run_and_another_number_goes_on(
     on = job(output=tmp_path, processes=processes, **flags)
     assert on.code == 0, on.err
     assert on.manifest["training"]["continued_from_step"] > 0
-    assert [row["epoch"] for row in rows(on)] == list(range(8))
-    assert rows(on)[-1]["step"] == 16
+    assert [row["epoch"] for row in rows(on)] == list(range(4))
+    assert rows(on)[-1]["step"] == 8
 
 
 def test_a_rank_that_is_killed_while_another_converts_ends_the_run(
@@ -343,11 +349,11 @@ def test_a_run_goes_on_with_another_number_of_processes(job: RunJob, tmp_path: P
     """What two processes began, one ends, to the losses of one alone but for rounding."""
     flags: dict[str, Any] = {
         "input": SMALL / "v30_h264",
-        "num_epochs": 40,
+        "num_epochs": 8,
         "dropout": 0,
         "batch_size": 2,
     }
-    process = start(tmp_path / "two", **flags)
+    process = start(tmp_path / "two", environment=slow_steps(rank=0), **flags)
     metrics = tmp_path / "two/checkpoints/test/metrics.jsonl"
     process.send_signal(signal.SIGTERM)
     end = ended(process, tmp_path / "two")
@@ -361,8 +367,8 @@ def test_a_run_goes_on_with_another_number_of_processes(job: RunJob, tmp_path: P
         [json.loads(line)["train"]["loss"] for line in path.read_text().splitlines()]
         for path in (metrics, tmp_path / "one/checkpoints/test/metrics.jsonl")
     ]
-    assert 0 <= done < 39
-    assert len(pairs[0]) == len(pairs[1]) == 40
+    assert 0 <= done < 7
+    assert len(pairs[0]) == len(pairs[1]) == 8
     assert pairs[0][: done + 5] == pytest.approx(pairs[1][: done + 5], rel=1e-4)
 
 

@@ -3,7 +3,6 @@
 from act.policies.weights import copy_weights, save_weights
 from act.processes.group import Ask
 from act.training.checkpoints import LAST, epoch_path, run_files
-from act.training.curves import draw_curves
 from act.training.losses import LossRecord, are_finite, mean_norm
 from act.training.plan import training_section
 from act.training.run_folder import mark_finished, remove_state
@@ -54,6 +53,13 @@ def list_artifacts(run: TrainingRun) -> None:
     run.manifest.set("training", training_section(run))
 
 
+def draw_losses(run: TrainingRun) -> None:
+    """Draw the curves so far."""
+    from act.training.curves import draw_curves  # matplotlib takes a second to import
+
+    draw_curves(run.folder, run.metrics.rows, run.policy.loss_titles, run.config.seed)
+
+
 def write_results(run: TrainingRun) -> None:
     """What upstream leaves at the end: the best weights twice, the curves, the last weights."""
     if not run.group.is_first:
@@ -61,7 +67,7 @@ def write_results(run: TrainingRun) -> None:
     assert run.best.epoch is not None
     run.metrics.flush()
     run.best.copy_to(epoch_path(run.folder, run.best.epoch, run.config.seed))
-    draw_curves(run.folder, run.metrics.rows, run.policy.loss_titles, run.config.seed)
+    draw_losses(run)
     save_weights(run.folder / LAST, copy_weights(run.policy.state_dict()))
     # A kill before the mark leaves a run that is resumed from its last state, to its end at once.
     run.manifest.afterwards(lambda: mark_finished(run.folder))

@@ -20,9 +20,9 @@ from act.processes.device import choose_device
 from act.processes.group import Group
 from act.processes.precision import resolved_precision, warn_if_emulated
 from act.training.checkpoints import epoch_path
-from act.training.curves import draw_curves
 from act.training.data import open_data
 from act.training.ending import (
+    draw_losses,
     list_artifacts,
     save_last_step,
     save_or_stop,
@@ -161,7 +161,7 @@ def _epoch(run: TrainingRun, epoch: int) -> None:
     if not run.group.is_first:
         return
     if epoch and epoch % CURVES_EPOCHS == 0:  # one point is no curve
-        draw_curves(run.folder, run.metrics.rows, run.policy.loss_titles, run.config.seed)
+        draw_losses(run)
     if (epoch + 1) % run.config.save_interval == 0:
         list_artifacts(run)
         run.manifest.write()

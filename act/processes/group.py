@@ -162,7 +162,7 @@ def joined_group(device: torch.device, timeout_s: int) -> Iterator[Group]:
         raise Interrupted(
             f"a process of this run was lost, or did not answer for {timeout_s} s "
             f"({first_line(error)}); the same command resumes it",
-            code="interrupted",
+            code="process-lost",
         ) from error
 
 

@@ -11,7 +11,7 @@ from typing import Self
 import torch
 
 from act.batches.loader import Pass
-from act.processes.computation import computation
+from act.processes.data_parallel import computation
 from act.processes.group import Group
 from act.training.setup import make_policy
 from benchmarks.plain import make_plain, plain_loader

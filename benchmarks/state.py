@@ -17,7 +17,7 @@ import torch
 
 from act.batches.loader import Pass
 from act.policies.weights import copy_weights
-from act.processes.computation import computation
+from act.processes.data_parallel import computation
 from act.processes.device import choose_device, device_section
 from act.processes.group import Group
 from act.training.best import Best

@@ -32,7 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from act.batches.batch import Batch
 from act.batches.loader import Pass
-from act.processes.computation import computation
+from act.processes.data_parallel import computation
 from act.processes.device import choose_device, device_section
 from act.processes.group import Group
 from act.training.setup import make_policy

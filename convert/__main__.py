@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from convert.choice import WHOLE, Shard, parse_shard
+from convert.episode_choice import WHOLE, Shard, parse_shard
 from convert.flags import ConvertFlags
 from job import signals
 from job.command import log_to_terminal, report_error, run_recorded

@@ -10,7 +10,7 @@ from convert.lerobot.image import ImageReader
 from convert.lerobot.video import VideoReader
 from convert.resize import resize_area
 from convert.sources import Source
-from convert.windows import check_window
+from convert.video_window import check_window
 from episodes.reader import Frame
 from job.errors import DatasetError
 

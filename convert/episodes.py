@@ -15,13 +15,13 @@ import numpy as np
 
 from convert.camera_frames import CameraReaders, file_of
 from convert.cameras import Camera
-from convert.choice import WHOLE, Shard
+from convert.disk_and_memory import check_disk, check_memory, needed_bytes
+from convert.episode_choice import WHOLE, Shard
 from convert.episode_folder import FINGERPRINT, drop_stale, is_done, refuse_foreign
 from convert.episode_vectors import read_vectors
 from convert.findings import refuse
 from convert.flags import ConversionFlags, DataFlags, RecordingFlags
 from convert.plan import Digests, Plan, make_plan, plan_fingerprint
-from convert.room import check_disk, check_memory, needed_bytes
 from convert.sources import NOTHING, LeftOut, Source
 from episodes.reader import episode_path
 from episodes.writer import FrameWriter, write_episode

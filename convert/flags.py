@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from convert.choice import chosen, parse_ranges
+from convert.episode_choice import chosen, parse_ranges
 from episodes.flags import ChunkFlags, EpisodeFlags
 from job.bounds import at_least, distinct, percent, some_text
 from job.errors import UsageError

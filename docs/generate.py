@@ -8,16 +8,16 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from docs import codes, flags, manifest
+from docs import codes_page, flags_page, manifest_page
 
 ROOT = Path(__file__).parent.parent
 
 # The path of a page, from the root of the repository: the function that returns its text.
 PAGES: dict[str, Callable[[], str]] = {
-    "manifest.schema.json": manifest.schema_text,
-    "docs/check.md": codes.page,
-    "docs/flags.md": flags.page,
-    "docs/manifest.md": manifest.page,
+    "manifest.schema.json": manifest_page.schema_text,
+    "docs/check.md": codes_page.page,
+    "docs/flags.md": flags_page.page,
+    "docs/manifest.md": manifest_page.page,
 }
 
 

@@ -127,7 +127,7 @@ DIVERGED = {"diverged": "A loss or a gradient is not finite."}  # DivergedError,
 INTERRUPTED = {
     "interrupted": "A signal or a time limit ended the job.",
     "run-in-use": "Another job is writing to the output or the run folder.",
-    "process-lost": "A process of the run was killed, most likely for its memory, or did not answer.",
+    "process-lost": "A process of the run was killed, most likely for memory, or did not answer.",
 }
 BUG = {"bug": "An error of this project, with a traceback; please report it."}  # exit code 1
 DONE = {"already-done": "The run that was asked for is complete."}  # AlreadyDone, 0

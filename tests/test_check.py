@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from convert.check.__main__ import main
-from convert.check.apart import check_apart, check_together
 from convert.check.budget import check_room
 from convert.check.dataset import check
 from convert.check.gate import check_input
+from convert.check.own_process import check_apart, check_together
 from convert.episodes import convert
 from convert.findings import Report
 from convert.flags import DataFlags

@@ -11,11 +11,11 @@ import pytest
 
 from convert.check.__main__ import main as check_command
 from convert.check.dataset import check
+from convert.disk_and_memory import check_disk
 from convert.episodes import convert_episodes
 from convert.findings import refuse
 from convert.flags import DataFlags
 from convert.plan import make_plan
-from convert.room import check_disk
 from job.errors import JobError
 from tests.support import broken
 from tests.support.broken import BROKEN, ODD, edit_info

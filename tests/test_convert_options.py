@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from convert.check.dataset import check
+from convert.disk_and_memory import WORKER_BYTES, worker_bytes
 from convert.episodes import (
     Converted,
     check_whole,
@@ -27,7 +28,6 @@ from convert.episodes import (
 from convert.flags import DataFlags
 from convert.lerobot.video import VideoReader
 from convert.plan import make_plan
-from convert.room import WORKER_BYTES, worker_bytes
 from episodes.jpeg import decode_jpeg
 from job import workers
 from job.errors import DatasetError, JobError, OutputError, UsageError

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from act.policies.contract import dataset_section_of_files
-from act.training.ending import save_last_step
+from act.training.results import save_last_step
 from act.training.run_folder import check_folder, claim_folder
 from act.training.state import parse_state, read_state
 from act.training.step import add_gradient

@@ -84,7 +84,7 @@ def test_a_signal_in_each_phase(tmp_path: Path, undisturbed: Path) -> None:
 def test_a_signal_while_the_last_files_are_written(tmp_path: Path, undisturbed: Path) -> None:
     """Nothing is left to interrupt: they are finished."""
     for at, number in (
-        ("act.training.ending:write_results", TERM),
+        ("act.training.results:write_results", TERM),
         ("job.manifest:Manifest.complete", USR2),
     ):
         output = tmp_path / at.split(":")[1]

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from act.training.best import Best
-from act.training.ending import save_or_stop
 from act.training.losses import LossRecord
 from act.training.metrics import Metrics
 from act.training.progress import Progress
+from act.training.results import save_or_stop
 from act.training.state import Stateful, copied, load_state, parse_state, state_of, tensor_bytes
 from job.errors import DivergedError, OutputError
 from tests.support.errors import raises_code

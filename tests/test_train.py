@@ -12,7 +12,7 @@ import torch
 from act.batches.batch import Batch, Samples
 from act.batches.loader import Pass
 from act.policies.act import ACTPolicy
-from act.processes.computation import computation
+from act.processes.data_parallel import computation
 from act.processes.group import Group
 from act.training.data import open_data
 from act.training.loop import train

@@ -21,7 +21,12 @@ from act.processes.group import Group
 from act.processes.precision import resolved_precision, warn_if_emulated
 from act.training.checkpoints import epoch_path
 from act.training.data import open_data
-from act.training.ending import (
+from act.training.flags import TrainingFlags
+from act.training.losses import LossRecord, mean_norm
+from act.training.memory import out_of_memory_errors
+from act.training.metrics import Row
+from act.training.plan import report_plan
+from act.training.results import (
     draw_losses,
     list_artifacts,
     save_last_step,
@@ -29,11 +34,6 @@ from act.training.ending import (
     save_state,
     write_results,
 )
-from act.training.flags import TrainingFlags
-from act.training.losses import LossRecord, mean_norm
-from act.training.memory import out_of_memory_errors
-from act.training.metrics import Row
-from act.training.plan import report_plan
 from act.training.run_folder import check_folder
 from act.training.setup import prepare
 from act.training.step import add_gradient, begin_step, update

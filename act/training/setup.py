@@ -15,7 +15,7 @@ from act.policies.policy import Policy
 from act.policies.registry import Shapes, build_policy
 from act.policies.statistics import save_stats
 from act.policies.weights import read_backbone
-from act.processes.computation import computation, resolved_flags
+from act.processes.data_parallel import computation, resolved_flags
 from act.processes.device import choose_device, device_section
 from act.processes.group import Group
 from act.training.best import Best

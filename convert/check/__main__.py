@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         flags = parse(argv)
         # these take a second to import, which a mistyped flag does not wait for
-        from convert.check.apart import check_apart, check_together
+        from convert.check.own_process import check_apart, check_together
         from convert.sources import find_datasets
 
         roots = find_datasets(flags.input)

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from convert.disk_and_memory import check_disk, check_memory, free_bytes, needed_bytes
 from convert.findings import Report, warning
 from convert.lerobot.dataset import Dataset
 from convert.plan import Plan
-from convert.room import check_disk, check_memory, free_bytes, needed_bytes
 from episodes.padding import padding_share
 from job import machine
 

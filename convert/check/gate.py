@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from convert.check.apart import check_apart
+from convert.check.own_process import check_apart
 from convert.findings import WARNING, Finding, Report, refuse
 from convert.flags import ConversionFlags
 from convert.sources import NOTHING, LeftOut, find_datasets

@@ -4,7 +4,7 @@ from convert.check.camera_file import CameraFile, leftover_folder
 from convert.check.probe import Probe
 from convert.findings import Report
 from convert.lerobot.dataset import Dataset, Episode, VideoSpan
-from convert.windows import check_window
+from convert.video_window import check_window
 
 
 def check_spans(dataset: Dataset, file: CameraFile, seen: Probe, report: Report) -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from convert.check.dataset import check
+from convert.disk_and_memory import check_disk
 from convert.findings import Finding, Report, error, finding_of
 from convert.flags import CheckFlags, DataFlags
 from convert.plan import plan_for
-from convert.room import check_disk
 from convert.sources import NOTHING, LeftOut, read_sources
 from job import signals, workers
 from job.errors import DatasetError, JobError

@@ -22,7 +22,7 @@ from job import signals
 from job.command import close_terminal, log_to_terminal, refuse, report_error, run_recorded
 from job.command_line import OneLineParser, add_flags, given_output, make, nearest
 from job.departures import DEPARTURES
-from job.errors import AlreadyDone, UsageError
+from job.errors import UsageError
 from job.machine import end_with_parent, limit_threads
 from job.manifest import Manifest
 from job.output_names import MANIFEST
@@ -133,11 +133,11 @@ def do_job(flags: JobFlags, manifest: Manifest) -> None:
     from act.processes.device import choose_device
     from act.processes.group import joined_group
     from act.training.loop import check_ready, train
-    from act.training.run_folder import claim_folder, remove_state
+    from act.training.run_folder import already_done, claim_folder, remove_state
     from convert.input import (
         convert_in_turn,
         describe_input,
-        official_episodes,
+        episode_files,
         remove_converted,
     )
 
@@ -145,20 +145,16 @@ def do_job(flags: JobFlags, manifest: Manifest) -> None:
     with joined_group(choose_device(flags.device), flags.dist_timeout_s) as group:
         if group.from_first(finished):
             if group.is_first:
-                official = official_episodes(conversion)
-                section = (
-                    dataset_section_of_files(flags, official)
-                    if official
-                    else describe_input(conversion)
+                files = episode_files(conversion)
+                dataset = (
+                    dataset_section_of_files(flags, files) if files else describe_input(conversion)
                 )
-                claim_folder(flags, flags.run_folder, section)
+                claim_folder(flags, flags.run_folder, dataset)
                 remove_state(flags.run_folder)
             remove_converted(conversion)  # a kill may have come before it was done
-            raise AlreadyDone(
-                f"{flags.run_folder} holds the policy of this very run", code="already-done"
-            )
+            raise already_done(flags.run_folder)
         manifest.write()
-        work = partial(_episode_files, flags, conversion, manifest, group.is_first)
+        work = partial(_converted, flags, conversion, manifest, group.is_first)
         episodes = convert_in_turn(group, work)
         train(flags, episodes.paths, flags.run_folder, manifest, group, episodes.dataset)
         group.wait()
@@ -166,7 +162,7 @@ def do_job(flags: JobFlags, manifest: Manifest) -> None:
         manifest.afterwards(partial(remove_converted, conversion))
 
 
-def _episode_files(
+def _converted(
     flags: JobFlags, conversion: RunConversionFlags, manifest: Manifest, is_first: bool
 ) -> "InputEpisodes":
     """The episode files of the input: as they are, or planned, claimed and converted.
@@ -174,9 +170,9 @@ def _episode_files(
     is_first: whether this process claims the run's folder
     """
     from act.training.run_folder import claim_folder
-    from convert.input import InputEpisodes, convert_input, official_episodes, plan_input
+    from convert.input import InputEpisodes, convert_input, episode_files, plan_input
 
-    if files := official_episodes(conversion):
+    if files := episode_files(conversion):
         return InputEpisodes(files)
     plan = plan_input(conversion)
     if is_first:

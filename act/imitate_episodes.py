@@ -4,24 +4,21 @@ Flags and meanings are upstream's; `--dataset_dir` stands in place of its consta
 """
 
 import argparse
-import multiprocessing
-import signal
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from act.policies.flags import PolicyFlags
 from act.training.flags import OptimizationFlags, TrainingFlags
-from episodes.reader import find_episodes, try_episode
+from episodes.own_process import open_apart
+from episodes.reader import find_episodes
 from job import signals
 from job.bounds import some_text
 from job.command import log_to_terminal, report_error, run_recorded
 from job.command_line import OneLineParser, add_flags, make
-from job.errors import AlreadyDone, DatasetError, UsageError
+from job.errors import DatasetError, UsageError
 from job.flags import flag, required
 from job.machine import limit_threads
 from job.manifest import Manifest
@@ -37,12 +34,15 @@ _SHARED = (
     *("chunk_size", "hidden_dim", "dim_feedforward"),
     *("device", "backbone_weights", "camera_names"),  # not upstream's
 )
-OPTIONS = _RENAMED | {name: name for name in _SHARED}  # upstream's names of our flags
+# Upstream's names of our flags
+OPTIONS = _RENAMED | {name: name for name in _SHARED}
 
 
 @dataclass(frozen=True, kw_only=True)
 class UpstreamFlags(TaskFlags, OutputFlags, TrainingFlags):
     """Upstream's command, which insists on these."""
+
+    options = OPTIONS | {"run_name": "ckpt_dir"}  # the run's folder is all that it writes to
 
     input: tuple[Path, ...] = flag("Folder of the episode_*.hdf5 files.", same_run=True)
     output: Path = required(OutputFlags, "output")
@@ -60,7 +60,7 @@ def main() -> int:
     log_to_terminal()
     try:
         flags = parse(sys.argv[1:])
-        refuse_inside(flags.output, flags.input)
+        refuse_inside(flags.output, flags.input, (flags.option("output"), flags.option("input")))
     except UsageError as error:
         return report_error(error)
     limit_threads()
@@ -72,7 +72,7 @@ def train_here(flags: UpstreamFlags, manifest: Manifest) -> None:
     """Train on all episode files in `--dataset_dir`; everything lands in `--ckpt_dir`."""
     from act.policies.contract import dataset_section_of_files
     from act.training.loop import check_ready, train
-    from act.training.run_folder import claim_folder, remove_state
+    from act.training.run_folder import already_done, claim_folder, remove_state
 
     finished = check_ready(flags, flags.output)
     folder = flags.input[0]
@@ -83,37 +83,13 @@ def train_here(flags: UpstreamFlags, manifest: Manifest) -> None:
             f"--dataset_dir",
             code="episodes-none",
         )
-    _open_apart(paths)
+    open_apart(paths)
     if finished:
         claim_folder(flags, flags.output, dataset_section_of_files(flags, paths))
         remove_state(flags.output)
-        raise AlreadyDone(f"{flags.output} holds the policy of this very run", code="already-done")
+        raise already_done(flags.output)
     manifest.write()
     train(flags, paths, flags.output, manifest)
-
-
-def _open_apart(paths: Sequence[Path]) -> None:
-    """Open each file in another process first: HDF5 may crash on a broken one, which is named.
-
-    `job.workers` would do it too, but what trains does without what converts.
-    """
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, spawn, initializer=_leave_signals) as apart:
-        for path in paths:
-            signals.check()
-            try:
-                apart.submit(try_episode, path).result()
-            except BrokenProcessPool as crash:
-                raise DatasetError(
-                    f"{path}: reading it crashed the process that did, expected a whole ALOHA "
-                    f"episode; leave this episode out or record it again",
-                    code="file-crash",
-                ) from crash
-
-
-def _leave_signals() -> None:
-    for number in signals.SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
 
 
 def parse(argv: Sequence[str]) -> UpstreamFlags:

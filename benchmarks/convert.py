@@ -38,16 +38,16 @@ Times = dict[str, list[float]]
 def main() -> None:
     """Print the table; with --json also write it."""
     arguments = _arguments()
-    flags = ["--input", str(arguments.dataset), "--max_episodes", str(arguments.max_episodes)]
-    config = parse(["--run_name", "bench", "--task_name", "sim_bench", *flags], {})
+    words = ["--input", str(arguments.dataset), "--max_episodes", str(arguments.max_episodes)]
+    flags = parse(["--run_name", "bench", "--task_name", "sim_bench", *words], {})
     logging.getLogger("act").setLevel(logging.ERROR)
-    plan = make_plan(config, arguments.output)
+    plan = make_plan(flags, arguments.output)
     count = min(cpu_count(), len(plan.sources))
     runs: dict[str, Callable[[], float]] = {
         "bare": lambda: _spread(_decode, plan, count),
         "read": lambda: _spread(_read, plan, count),
         "disk": lambda: _spread(_write, plan, count),
-        "convert": lambda: _convert(config, arguments.output),
+        "convert": lambda: _convert(flags, arguments.output),
     }
     times: Times = {name: [] for name in runs}
     for _ in range(arguments.rounds):
@@ -123,17 +123,24 @@ def _write(plan: Plan, numbers: list[int]) -> None:
     path.unlink()
 
 
-def _convert(config: JobFlags, folder: Path) -> float:
+def _convert(flags: JobFlags, folder: Path) -> float:
     """Seconds of the whole conversion, with what its workers take to start."""
     shutil.rmtree(folder, ignore_errors=True)
-    converted = convert(config, folder)
+    converted = convert(flags, folder)
     assert converted.frames_per_second is not None
     shutil.rmtree(folder)
-    return converted.plan.frame_count / converted.frames_per_second
+    return _frames(converted.plan) / converted.frames_per_second
+
+
+def _frames(plan: Plan) -> int:
+    return plan.frame_count(range(len(plan.sources)))
 
 
 def _report(plan: Plan, count: int, times: Times, json_path: Path | None) -> None:
-    frames, medians = plan.frame_count, {n: statistics.median(t) for n, t in times.items()}
+    frames, medians = (
+        _frames(plan),
+        {n: statistics.median(t) for n, t in times.items()},
+    )
     print(f"{platform.machine()}, {cpu_count()} cores, {count} processes, PyAV {av.__version__}")
     size = f"{plan.cameras[0].height}x{plan.cameras[0].width}"
     print(f"{frames} frames of {size}, {plan.datasets[0].root.name}")

@@ -24,12 +24,12 @@ class PlainProcess:
     """Takes plain steps when asked to."""
 
     def __init__(
-        self, config: JobFlags, paths: list[Path], batch: int, device: torch.device
+        self, flags: JobFlags, paths: list[Path], batch: int, device: torch.device
     ) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         # not a daemon: those may not have children, and a loader is one
-        self._process = context.Process(target=_serve, args=(theirs, config, paths, batch, device))
+        self._process = context.Process(target=_serve, args=(theirs, flags, paths, batch, device))
         self._process.start()
         theirs.close()
 
@@ -56,11 +56,11 @@ class PlainProcess:
 
 
 def _serve(
-    pipe: Connection, config: JobFlags, paths: list[Path], size: int, device: torch.device
+    pipe: Connection, flags: JobFlags, paths: list[Path], size: int, device: torch.device
 ) -> None:
     episodes = open_episodes(paths)
-    policy = make_plain(make_policy(config, episodes)[0]).to(device)
-    network = computation(config, policy, device, Group())
+    policy = make_plain(make_policy(flags, episodes)[0]).to(device)
+    network = computation(flags, policy, device, Group())
     optimizer = torch.optim.AdamW(
         [p.requires_grad_(True) for p in policy.parameters()],
         1e-5,
@@ -74,7 +74,7 @@ def _serve(
 
     def both(count: int) -> float:
         pinned = device.type == "cuda"
-        loader = plain_loader(episodes, size, count, config.chunk_size, pinned=pinned)
+        loader = plain_loader(episodes, size, count, flags.chunk_size, pinned=pinned)
         started = time.perf_counter()
         for batch in loader:
             image, qpos, action, is_pad = (one.to(device) for one in batch)

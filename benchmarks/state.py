@@ -39,9 +39,9 @@ def main() -> None:
         keep_freed_memory()  # as training does
     with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
         episodes = write_episodes(Path(folder), asked.cameras, asked)
-        config = make_config(asked, "auto")
-        policy = make_policy(config, episodes)[0].to(device)
-        network = computation(config, policy, device, Group())
+        flags = make_config(asked, "auto")
+        policy = make_policy(flags, episodes)[0].to(device)
+        network = computation(flags, policy, device, Group())
         optimizer = torch.optim.AdamW(policy.parameter_groups(1e-5, 1e-5), fused=True)
         best, metrics, progress = Best(None), Metrics(None), Progress(device)
         best.weights = copy_weights(policy.state_dict())

@@ -176,9 +176,9 @@ def _measure_steps(case: Case, paths: list[Path], asked: argparse.Namespace) -> 
     device, episodes = choose_device(asked.device), open_episodes(paths)
     if device.type == "cpu":
         keep_freed_memory()  # as training does
-    policy, _ = make_policy(config := make_config(asked, case.precision), episodes)
+    policy, _ = make_policy(flags := make_config(asked, case.precision), episodes)
     policy.to(device)
-    network = computation(config, policy, device, Group())
+    network = computation(flags, policy, device, Group())
     optimizer = torch.optim.AdamW(
         policy.parameter_groups(1e-5, 1e-5), weight_decay=1e-4, fused=True
     )

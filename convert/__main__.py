@@ -104,7 +104,7 @@ def parser() -> OneLineParser:
 
 
 def _alone(output: Path, shard: Shard) -> AbstractContextManager[None]:
-    """Hold a shard against itself: shards share the output, and one twice would write one file."""
+    """Lock one shard, so that it is not converted twice at once; shards share the output."""
     if shard == WHOLE:
         return nullcontext()  # `run_recorded` holds the whole output
     return only_job(output / f".shard_{shard.index}_of_{shard.count}")

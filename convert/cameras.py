@@ -59,21 +59,19 @@ def check_sizes(sizes: Mapping[str, Size], wanted: Size | None, root: Path, add:
         check_reduction(key, size, wanted, root, add)
 
 
-def check_reduction(key: str, recorded: Size, wanted: Size | None, where: Path, add: Add) -> bool:
-    """Whether frames can be reduced from `recorded` to --image_size; warns where that distorts."""
+def check_reduction(key: str, recorded: Size, wanted: Size | None, where: Path, add: Add) -> None:
+    """An error where --image_size would enlarge the frames, a warning where it distorts them."""
     if wanted is None:
-        return True
+        return
     if wanted[0] > recorded[0] or wanted[1] > recorded[1]:
         message = (
             f"is {by(recorded)}, which --image_size {by(wanted)} would enlarge; expected a size "
             f"that is not larger, as enlarging adds nothing"
         )
         add(error("image-enlarged", where, message, camera=key))
-        return False
-    if abs(wanted[0] * recorded[1] - wanted[1] * recorded[0]) > max(recorded):
+    elif abs(wanted[0] * recorded[1] - wanted[1] * recorded[0]) > max(recorded):
         message = f"is {by(recorded)}, and --image_size {by(wanted)} distorts its images"
         add(warning("image-distorted", where, message, camera=key))
-    return True
 
 
 def by(size: Size) -> str:

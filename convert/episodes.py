@@ -59,24 +59,24 @@ class Converted(Planned):
 
 
 def convert(
-    config: ConversionFlags, folder: Path, shard: Shard = WHOLE, left_out: LeftOut = NOTHING
+    flags: ConversionFlags, folder: Path, shard: Shard = WHOLE, left_out: LeftOut = NOTHING
 ) -> Converted:
-    """Convert the datasets in `config.input`, but for `left_out`, to episode files in `folder`.
+    """Convert the datasets in `flags.input`, but for `left_out`, to episode files in `folder`.
 
     Episodes already there from the same source and options are kept. Raises DatasetError for the
     input, OutputError for the disk, Interrupted on a signal.
     """
-    planned = plan_conversion(config, folder, left_out)
-    return write_episodes(config, planned, prepare_folder(config, planned, shard))
+    planned = plan_conversion(flags, folder, left_out)
+    return write_episodes(flags, planned, prepare_folder(flags, planned, shard))
 
 
-def plan_conversion(config: DataFlags, folder: Path, left_out: LeftOut = NOTHING) -> Planned:
+def plan_conversion(flags: DataFlags, folder: Path, left_out: LeftOut = NOTHING) -> Planned:
     """What a conversion would be of; nothing is written.
 
     The plan is made in another process: it decodes frames that the check may not have read.
     """
-    task = (config, folder, left_out)
-    (plan,) = workers.run_tasks(_make_plan, [task], 1, lambda _: f"{config.input[0]}: its plan")
+    task = (flags, folder, left_out)
+    (plan,) = workers.run_tasks(_make_plan, [task], 1, lambda _: f"{flags.input[0]}: its plan")
     return Planned(plan, plan_fingerprint(plan))
 
 
@@ -87,7 +87,7 @@ def _make_plan(task: tuple[DataFlags, Path, LeftOut], send: workers.Send) -> Non
     send(make_plan(*task, on_read=on_read))
 
 
-def prepare_folder(config: ConversionFlags, planned: Planned, shard: Shard = WHOLE) -> list[int]:
+def prepare_folder(flags: ConversionFlags, planned: Planned, shard: Shard = WHOLE) -> list[int]:
     """Remove stale episodes; gives the numbers of those to write, for which there is room."""
     plan, paths = planned.plan, planned.paths
     with output_errors(plan.folder):
@@ -98,16 +98,16 @@ def prepare_folder(config: ConversionFlags, planned: Planned, shard: Shard = WHO
     if shard == WHOLE:  # other shards may be writing theirs
         drop_stale(plan.folder, paths)
     _log_plan(plan, mine, todo)
-    _warn_of_shift(config)
+    _warn_of_shift(flags)
     check_disk(plan, todo, refuse)
     return todo
 
 
-def write_episodes(config: ConversionFlags, planned: Planned, todo: list[int]) -> Converted:
+def write_episodes(flags: ConversionFlags, planned: Planned, todo: list[int]) -> Converted:
     """Write the episodes of the numbers `todo` of a plan."""
     plan, rate = planned.plan, None
     if todo:
-        rate = _convert_all(plan, todo, worker_count(config, plan, len(todo)))
+        rate = _convert_all(plan, todo, worker_count(flags, plan, len(todo)))
         _refuse_changed(planned)
     return Converted(plan, planned.fingerprint, rate)
 
@@ -124,9 +124,9 @@ def _refuse_changed(planned: Planned) -> None:
         )
 
 
-def check_whole(config: DataFlags, folder: Path, left_out: LeftOut = NOTHING) -> Converted:
+def check_whole(flags: DataFlags, folder: Path, left_out: LeftOut = NOTHING) -> Converted:
     """Convert nothing, but raise OutputError unless every episode is in `folder`, whole."""
-    planned = plan_conversion(config, folder, left_out)
+    planned = plan_conversion(flags, folder, left_out)
     plan, paths = planned.plan, planned.paths
     missing = [number for number, path in enumerate(paths) if not is_done(plan, number, path)]
     if missing:
@@ -153,7 +153,7 @@ def worker_count(flags: ConversionFlags, plan: Plan, episodes: int) -> int:
 
 def _convert_all(plan: Plan, todo: list[int], count: int) -> float:
     tasks = [(plan, numbers) for numbers in split_tasks(todo, count)]
-    frames = sum(plan.sources[number].episode.length for number in todo) * len(plan.cameras)
+    frames = plan.frame_count(todo)
     started = time.monotonic()
     with progress_bar(frames, "convert", "frame") as bar:
         for done in workers.run_tasks(convert_episodes, tasks, count, _task_name):
@@ -161,9 +161,9 @@ def _convert_all(plan: Plan, todo: list[int], count: int) -> float:
     return frames / (time.monotonic() - started)
 
 
-def split_tasks(todo: list[int], workers: int) -> list[list[int]]:
+def split_tasks(todo: list[int], count: int) -> list[list[int]]:
     """Neighbouring episodes together, as they share a video file; enough parts to even out."""
-    parts = min(len(todo), workers * _TASKS_PER_WORKER)
+    parts = min(len(todo), count * _TASKS_PER_WORKER)
     return [part.tolist() for part in np.array_split(np.array(todo, dtype=int), parts)]
 
 

@@ -1,7 +1,7 @@
 """The input as episode files: LeRobot datasets are converted, episodes are taken as they are."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -13,17 +13,15 @@ from convert.episodes import (
     Planned,
     plan_conversion,
     prepare_folder,
-    split_tasks,
     write_episodes,
 )
 from convert.flags import RunConversionFlags, conversion_only
 from convert.lerobot.dataset import choose_cameras, is_dataset, read_features
 from convert.sections import describe_conversion, describe_dataset
 from convert.sources import NOTHING, LeftOut, find_datasets
-from episodes.reader import find_episodes, read_info, try_episode
-from job import workers
+from episodes.own_process import open_apart
+from episodes.reader import find_episodes, read_info
 from job.errors import DatasetError, OutputError, UsageError
-from job.machine import cpu_count
 from job.manifest import Manifest
 from job.output_names import CONVERTED
 from job.ranks import local_rank
@@ -70,25 +68,25 @@ class InputPlan:
         return describe_dataset(self.planned)
 
 
-def plan_input(config: RunConversionFlags) -> InputPlan:
+def plan_input(flags: RunConversionFlags) -> InputPlan:
     """Check an input of LeRobot datasets and plan its conversion; nothing is written."""
-    digest = notes.input_digest(config) if config.only_whole_episodes else ""
-    left_out = check_input(config, notes.noted_left_out(config, digest))
-    return InputPlan(plan_conversion(config, _folder(config), left_out), digest)
+    digest = notes.input_digest(flags) if flags.only_whole_episodes else ""
+    left_out = check_input(flags, notes.noted_left_out(flags, digest))
+    return InputPlan(plan_conversion(flags, _folder(flags), left_out), digest)
 
 
-def convert_input(config: RunConversionFlags, plan: InputPlan, manifest: Manifest) -> InputEpisodes:
+def convert_input(flags: RunConversionFlags, plan: InputPlan, manifest: Manifest) -> InputEpisodes:
     """Convert as planned; fills the manifest's dataset and conversion."""
-    planned, kept = plan.planned, config.keep_converted_hdf5
+    planned, kept = plan.planned, flags.keep_converted_hdf5
     if kept:
-        notes.keep(config, [path.name for path in planned.paths])
-    if config.only_whole_episodes:
-        notes.note_left_out(config, plan.digest, planned.plan.left_out)
-    todo = prepare_folder(config, planned)
+        notes.keep(flags, [path.name for path in planned.paths])
+    if flags.only_whole_episodes:
+        notes.note_left_out(flags, plan.digest, planned.plan.left_out)
+    todo = prepare_folder(flags, planned)
     if todo and not kept:
         fingerprints = {planned.paths[n].name: planned.plan.fingerprint(n) for n in todo}
-        notes.note_temporary(config, fingerprints)
-    done = write_episodes(config, planned, todo)
+        notes.note_temporary(flags, fingerprints)
+    done = write_episodes(flags, planned, todo)
     dataset = describe_dataset(done)
     manifest.set("dataset", dataset)
     manifest.set("conversion", describe_conversion(done))
@@ -96,38 +94,38 @@ def convert_input(config: RunConversionFlags, plan: InputPlan, manifest: Manifes
     return InputEpisodes(done.paths, dataset)
 
 
-def look_at_input(config: RunConversionFlags) -> None:
+def look_at_input(flags: RunConversionFlags) -> None:
     """Refuse an input that info.json alone shows to be wrong: missing, or without a chosen camera.
 
     Takes a moment and opens no table or video: native code reads those in processes of its own.
     Where something is wrong the whole check runs, so that the report is complete.
     Raises DatasetError.
     """
-    if _official(config.input):
+    if _episode_files_in(flags.input):
         return
     try:
-        for root in find_datasets(config.input):
-            choose_cameras(read_features(root), config.camera_keys)
+        for root in find_datasets(flags.input):
+            choose_cameras(read_features(root), flags.camera_keys)
     except DatasetError:
-        check_input(config)
+        check_input(flags)
         raise
 
 
-def official_episodes(config: RunConversionFlags) -> tuple[Path, ...]:
+def episode_files(flags: RunConversionFlags) -> tuple[Path, ...]:
     """The episode files of an input that needs no conversion; none where it does."""
-    official = _official(config.input)
-    _check_apart(config, converting=not official)
-    return _take(config, official) if official else ()
+    found = _episode_files_in(flags.input)
+    _check_apart(flags, converting=not found)
+    return _take(flags, found) if found else ()
 
 
-def describe_input(config: RunConversionFlags) -> Dataset:
+def describe_input(flags: RunConversionFlags) -> Dataset:
     """The manifest's dataset section of an input that needs conversion; nothing is converted."""
     left_out: LeftOut | None = NOTHING
-    if config.only_whole_episodes:
-        left_out = notes.noted_left_out(config, notes.input_digest(config))
+    if flags.only_whole_episodes:
+        left_out = notes.noted_left_out(flags, notes.input_digest(flags))
     if left_out is None:
-        left_out = check_input(config)
-    return describe_dataset(plan_conversion(config, _folder(config), left_out))
+        left_out = check_input(flags)
+    return describe_dataset(plan_conversion(flags, _folder(flags), left_out))
 
 
 def convert_in_turn(group: Turns, work: Callable[[], InputEpisodes]) -> InputEpisodes:
@@ -148,30 +146,30 @@ def convert_in_turn(group: Turns, work: Callable[[], InputEpisodes]) -> InputEpi
     return found
 
 
-def remove_converted(config: RunConversionFlags) -> None:
+def remove_converted(flags: RunConversionFlags) -> None:
     """Remove the episodes that a completed run wrote for itself, unless they are to be kept.
 
     A run that is found finished does so too: a kill may have come between its end and this.
     """
-    temporary = notes.temporary(config)
-    if local_rank() or config.keep_converted_hdf5 or not temporary:
+    temporary = notes.temporary(flags)
+    if local_rank() or flags.keep_converted_hdf5 or not temporary:
         return
     try:
-        remove_episodes(_folder(config), temporary)
-        notes.forget_temporary(config)
+        remove_episodes(_folder(flags), temporary)
+        notes.forget_temporary(flags)
     except OutputError as error:  # the run is completed, and its manifest says so
         logger.warning("%s; the run is completed, remove converted_hdf5/ by hand", error)
 
 
-def _folder(config: RunConversionFlags) -> Path:
-    return config.output / CONVERTED
+def _folder(flags: RunConversionFlags) -> Path:
+    return flags.output / CONVERTED
 
 
-def _check_apart(config: RunConversionFlags, converting: bool) -> None:
+def _check_apart(flags: RunConversionFlags, converting: bool) -> None:
     """The input is never written to: refuse an output inside it, or one that holds it."""
-    refuse_inside(config.output, config.input)
-    written = [config.run_folder, *([_folder(config)] if converting else [])]
-    for folder in (path.resolve() for path in config.input):
+    refuse_inside(flags.output, flags.input)
+    written = [flags.run_folder, *([_folder(flags)] if converting else [])]
+    for folder in (path.resolve() for path in flags.input):
         for path in (path.resolve() for path in written):
             if path == folder or path in folder.parents:
                 raise UsageError(
@@ -181,7 +179,7 @@ def _check_apart(config: RunConversionFlags, converting: bool) -> None:
                 )
 
 
-def _official(inputs: tuple[Path, ...]) -> list[Path]:
+def _episode_files_in(inputs: tuple[Path, ...]) -> list[Path]:
     """The episode files of the one input folder that has some and is no LeRobot dataset."""
     folders = [folder for folder in inputs if not is_dataset(folder) and find_episodes(folder)]
     if folders and len(inputs) > 1:
@@ -193,35 +191,22 @@ def _official(inputs: tuple[Path, ...]) -> list[Path]:
     return find_episodes(folders[0]) if folders else []
 
 
-def _open_apart(paths: Sequence[Path]) -> None:
-    """Open each file in another process first: HDF5 may crash on a broken one, which is named."""
-    parts = split_tasks(list(range(len(paths))), cpu_count())
-    tasks = [[paths[number] for number in part] for part in parts]
-    list(workers.run_tasks(_open, tasks, cpu_count(), lambda task: str(task[0])))
-
-
-def _open(paths: Sequence[Path], send: workers.Send) -> None:
-    for path in paths:
-        send(workers.At(str(path)))
-        try_episode(path)
-
-
-def _take(config: RunConversionFlags, paths: list[Path]) -> tuple[Path, ...]:
-    """Official episodes as they are; raises UsageError for a flag that only a conversion obeys."""
-    useless = conversion_only() & config.given
+def _take(flags: RunConversionFlags, paths: list[Path]) -> tuple[Path, ...]:
+    """Episode files as they are; raises UsageError for a flag that only a conversion obeys."""
+    useless = conversion_only() & flags.given
     if useless:
         raise UsageError(
             f"--{min(useless)} cannot apply: {paths[0].parent} holds episode_*.hdf5 files, which "
             f"are not converted; leave it out",
             code="flag-unused",
         )
-    taken = tuple(paths[: config.max_episodes or None])
-    _open_apart(taken)
+    taken = tuple(paths[: flags.max_episodes or None])
+    open_apart(taken)
     info = read_info(taken[0])
     dims = {info.qpos_dim, info.action_dim}
-    if "state_dim" in config.given and config.state_dim and dims != {config.state_dim}:
+    if "state_dim" in flags.given and flags.state_dim and dims != {flags.state_dim}:
         raise UsageError(
-            f"--state_dim {config.state_dim} cannot apply: the episodes in {paths[0].parent} have "
+            f"--state_dim {flags.state_dim} cannot apply: the episodes in {paths[0].parent} have "
             f"{info.qpos_dim} qpos and {info.action_dim} action dims and are not converted; leave "
             f"it out",
             code="flag-unused",

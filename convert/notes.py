@@ -24,37 +24,37 @@ from job.whole_files import output_errors, read_json, sampled_sha256, write_json
 _TEMPORARY, _LEFT_OUT = ".temporary_episodes.json", ".left_out.json"
 
 
-def note_temporary(config: RunFlags, fingerprints: Mapping[str, str]) -> None:
+def note_temporary(flags: RunFlags, fingerprints: Mapping[str, str]) -> None:
     """Note episodes before the run writes them: file name to fingerprint."""
-    path = config.run_folder / _TEMPORARY
+    path = flags.run_folder / _TEMPORARY
     write_json(path, _read(path) | dict(fingerprints))
 
 
-def temporary(config: RunFlags) -> dict[str, str]:
+def temporary(flags: RunFlags) -> dict[str, str]:
     """The episodes that the run wrote for itself: file name to fingerprint."""
-    return _read(config.run_folder / _TEMPORARY)
+    return _read(flags.run_folder / _TEMPORARY)
 
 
-def forget_temporary(config: RunFlags) -> None:
+def forget_temporary(flags: RunFlags) -> None:
     """They are removed."""
-    path = config.run_folder / _TEMPORARY
+    path = flags.run_folder / _TEMPORARY
     with output_errors(path):
         path.unlink(missing_ok=True)
 
 
-def keep(config: OutputFlags, names: Iterable[str]) -> None:
+def keep(flags: OutputFlags, names: Iterable[str]) -> None:
     """Episodes are kept on purpose from now on, whichever run wrote them."""
     names = set(names)
-    for path in (config.output / CHECKPOINTS).glob(f"*/{_TEMPORARY}"):
+    for path in (flags.output / CHECKPOINTS).glob(f"*/{_TEMPORARY}"):
         noted = _read(path)
         if names & set(noted):
             write_json(path, {name: noted[name] for name in noted if name not in names})
 
 
-def input_digest(config: RunConversionFlags) -> str:
+def input_digest(flags: RunConversionFlags) -> str:
     """A digest of every file in the input and of the flags that shape its check."""
-    digest = hashlib.sha256(json.dumps(config.part(DataFlags).shaping()).encode())
-    for number, root in enumerate(find_datasets(config.input)):
+    digest = hashlib.sha256(json.dumps(flags.part(DataFlags).shaping()).encode())
+    for number, root in enumerate(find_datasets(flags.input)):
         for path in _files(root):
             signals.check()
             name = os.fsencode(path.relative_to(root))
@@ -62,18 +62,18 @@ def input_digest(config: RunConversionFlags) -> str:
     return digest.hexdigest()
 
 
-def note_left_out(config: RunConversionFlags, digest: str, left_out: LeftOut) -> None:
+def note_left_out(flags: RunConversionFlags, digest: str, left_out: LeftOut) -> None:
     """Note what a check of the input with that digest left out."""
-    roots = find_datasets(config.input)
+    roots = find_datasets(flags.input)
     pairs = sorted([roots.index(root), index] for root, index in left_out)
-    path, values = config.run_folder / _LEFT_OUT, {"input": digest, "left_out": pairs}
+    path, values = flags.run_folder / _LEFT_OUT, {"input": digest, "left_out": pairs}
     if _read(path) != values:
         write_json(path, values)
 
 
-def noted_left_out(config: RunConversionFlags, digest: str) -> LeftOut | None:
+def noted_left_out(flags: RunConversionFlags, digest: str) -> LeftOut | None:
     """What a check of this very input left out; None when that is not known."""
-    noted, roots = _read(config.run_folder / _LEFT_OUT), find_datasets(config.input)
+    noted, roots = _read(flags.run_folder / _LEFT_OUT), find_datasets(flags.input)
     if noted.get("input") != digest:
         return None
     try:

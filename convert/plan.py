@@ -101,10 +101,9 @@ class Plan:
         """Time steps per second, the same in every dataset."""
         return float(self.datasets[0].fps)
 
-    @property
-    def frame_count(self) -> int:
-        """Frames to decode, all cameras together."""
-        return sum(source.episode.length for source in self.sources) * len(self.cameras)
+    def frame_count(self, numbers: Sequence[int]) -> int:
+        """Frames of these episodes, all cameras together."""
+        return sum(self.sources[number].episode.length for number in numbers) * len(self.cameras)
 
     def size_bytes(self, number: int) -> int:
         """About what an episode file takes on disk."""
@@ -218,7 +217,7 @@ def _dims(dataset: Dataset, key: str, found: int, wanted: int, add: Add) -> Dims
     dims = Dims(key, names, wanted or found)
     if dims.cut:
         message = (
-            f"--state_dim {wanted} CUTS AWAY {len(dims.cut)} of the {found} dims of {key}: "
+            f"--state_dim {wanted} cuts away {len(dims.cut)} of the {found} dims of {key}: "
             f"{', '.join(dims.cut)}; the policy will never see or move them; --state_dim 0 keeps "
             f"all"
         )

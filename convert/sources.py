@@ -8,7 +8,8 @@ from pathlib import Path
 
 from convert.findings import Add, Finding, refuse
 from convert.flags import RecordingFlags
-from convert.lerobot.dataset import Dataset, Episode, is_dataset, read_dataset
+from convert.lerobot.dataset import Dataset, is_dataset, read_dataset
+from convert.lerobot.episode_list import Episode
 from convert.lerobot.file import OnRead, ignore
 from episodes.input_folder import list_input
 from job.errors import DatasetError, UsageError
@@ -58,19 +59,19 @@ def _datasets_in(folder: Path) -> list[Path]:
 
 
 def read_sources(
-    config: RecordingFlags, left_out: LeftOut = NOTHING, on_read: OnRead = ignore
+    flags: RecordingFlags, left_out: LeftOut = NOTHING, on_read: OnRead = ignore
 ) -> tuple[list[Dataset], list[Source]]:
     """Every dataset of the input, and the episodes asked for, numbered on from one to the next.
 
     Raises DatasetError for metadata that is wrong, unless only whole episodes are to be used: the
     check has then looked which those are.
     """
-    add: Add = _pass_over if config.only_whole_episodes else refuse
-    datasets = [read_dataset(root, add, on_read) for root in find_datasets(config.input)]
+    add: Add = _pass_over if flags.only_whole_episodes else refuse
+    datasets = [read_dataset(root, add, on_read) for root in find_datasets(flags.input)]
     wanted = [
         source
         for number, source in _numbered(datasets)
-        if config.wants(number) and (source.dataset.root, source.episode.index) not in left_out
+        if flags.wants(number) and (source.dataset.root, source.episode.index) not in left_out
     ]
     empty = [source for source in wanted if source.episode.length < 1]
     for source in empty:
@@ -84,7 +85,7 @@ def read_sources(
             f"--only_whole_episodes",
             code="episodes-missing" if _any_frames(datasets) else "episodes-empty",
         )
-    return datasets, sources[: config.max_episodes or None]
+    return datasets, sources[: flags.max_episodes or None]
 
 
 def _any_frames(datasets: Sequence[Dataset]) -> bool:

@@ -1,7 +1,7 @@
 """The window of a video file that v3 metadata give an episode, against the rows of its table."""
 
 from convert.findings import Add, error, warning
-from convert.lerobot.dataset import Episode
+from convert.lerobot.episode_list import Episode
 
 
 def check_window(episode: Episode, camera: str, add: Add) -> None:

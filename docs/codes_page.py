@@ -2,7 +2,15 @@
 
 from collections.abc import Mapping
 
-from job.codes import DATASET, DIVERGED, DONE, INTERRUPTED, OUTPUT, USAGE, WARNINGS
+from job.codes import BUG, DATASET, WARNINGS
+from job.errors import (
+    EXIT_BUG,
+    AlreadyDone,
+    DivergedError,
+    Interrupted,
+    OutputError,
+    UsageError,
+)
 
 _START = """# Codes
 
@@ -29,7 +37,8 @@ _OTHERS = """
 
 def page() -> str:
     """docs/check.md: what can be wrong with a dataset, then what else can end a job."""
-    others = [(2, USAGE), (4, OUTPUT), (5, DIVERGED), (75, INTERRUPTED), (0, DONE)]
+    kinds = (UsageError, OutputError, DivergedError, Interrupted, AlreadyDone)
+    others = [*((kind.exit_code, kind.codes) for kind in kinds), (EXIT_BUG, BUG)]
     rows = [
         f"| `{code}` | {exit_code} | {meaning} |\n"
         for exit_code, codes in others

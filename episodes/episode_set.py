@@ -67,8 +67,14 @@ def _check_room(infos: Sequence[EpisodeInfo]) -> None:
 
 
 def _check_like_first(info: EpisodeInfo, first: EpisodeInfo, names: tuple[str, ...]) -> None:
+    if not names:
+        raise DatasetError(
+            f"{info.path}: no camera under /observations/images, expected at least one; record the "
+            f"episode with a camera",
+            code="camera-none",
+        )
     missing = [name for name in names if name not in info.image_sizes]
-    if missing or not names:
+    if missing:
         raise DatasetError(
             f"{info.path}: camera {missing} is not in the file, which has "
             f"{list(info.image_sizes)}; choose among those with --camera_names",

@@ -116,8 +116,9 @@ class FrameStore:
 
     def close(self) -> None:
         """Close the files."""
-        for descriptor in filter(None, self._files):
-            os.close(descriptor)
+        for descriptor in self._files:
+            if descriptor is not None:
+                os.close(descriptor)
         self._files = [None] * len(self._files)
 
 

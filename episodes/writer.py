@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from episodes.jpeg import encode_jpeg
 from episodes.reader import FloatArray, Frame
 
-# Frames start on a page, so that training can map them and a copy of one touches no other page.
+# Frames start on a page, as writing past the page cache (O_DIRECT) needs.
 _PAGE_BYTES = 4096
 _BUFFERS = 4
 
@@ -46,7 +46,10 @@ def write_episode(
     """Lay out an episode file and take its frames; the file is whole when the context ends.
 
     vectors: `action`, and the observations `qpos`, `qvel` and, where there is one, `effort`
+    images: cameras of one size, unless the frames are JPEG
     attributes: of the file, `sim` among them; jpeg_quality: None = raw frames
+
+    Raises OSError when the disk refuses.
     """
     if jpeg_quality is None:
         offsets = _lay_out(

@@ -5,7 +5,7 @@ that inherits the groups it takes. `job/command_line.py` makes the parser of suc
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -64,11 +64,12 @@ class Flags:
     """The flags of a command or a group of them; raises UsageError for values out of bounds."""
 
     title: ClassVar[str] = ""  # of the group in `--help`
+    options: ClassVar[Mapping[str, str]] = {}  # the command's names for flags, where they differ
     given: frozenset[str] = frozenset()  # names of the flags that were on the command line
 
     def __post_init__(self) -> None:
         for entry, declared in flags_of(type(self)):
-            _check_value(entry, declared, getattr(self, entry.name))
+            self._check_value(entry, declared)
         for entry, declared in flags_of(type(self)):
             if entry.name in self.given and declared.only_with:
                 self._check_applies(entry.name, *declared.only_with)
@@ -76,8 +77,26 @@ class Flags:
     def _check_applies(self, name: str, other: str, *values: str) -> None:
         found = getattr(self, other, None)
         if found is not None and found not in values:
-            message = f"--{name} cannot apply to --{other} {found}; leave it out"
+            message = (
+                f"{self.option(name)} cannot apply to {self.option(other)} {found}; leave it out"
+            )
             raise UsageError(message, code="flag-unused")
+
+    def _check_value(self, entry: "dataclasses.Field[Any]", declared: Flag) -> None:
+        value = getattr(self, entry.name)
+        if value == entry.default:
+            return
+        expected = declared.check(value) if declared.check else None
+        if declared.choices and value not in declared.choices:
+            expected = f"one of {', '.join(declared.choices)}"
+        if expected:
+            message = f"{self.option(entry.name)} is {as_json(value)!r}, expected {expected}"
+            raise UsageError(message, code="flag-value")
+
+    @classmethod
+    def option(cls, name: str) -> str:
+        """A flag as the command line has it."""
+        return f"--{cls.options.get(name, name)}"
 
     def resolved(self) -> dict[str, Any]:
         """Every flag and its value, as JSON has it."""
@@ -133,14 +152,3 @@ def as_json(value: Any) -> Any:
     if isinstance(value, tuple):
         return [as_json(item) for item in value] or "auto"
     return str(value) if isinstance(value, Path) else value
-
-
-def _check_value(entry: "dataclasses.Field[Any]", declared: Flag, value: Any) -> None:
-    if value == entry.default:
-        return
-    expected = declared.check(value) if declared.check else None
-    if declared.choices and value not in declared.choices:
-        expected = f"one of {', '.join(declared.choices)}"
-    if expected:
-        message = f"--{entry.name} is {as_json(value)!r}, expected {expected}"
-        raise UsageError(message, code="flag-value")

@@ -29,7 +29,7 @@ def only_job(folder: Path, shared: bool = False) -> Iterator[None]:
         os.close(held)
         raise Interrupted(
             f"{folder}: another job is writing here, expected to be the only one; wait until it "
-            f"has ended, or choose another --output",
+            f"has ended, or choose another folder",
             code="run-in-use",
         ) from error
     except OSError:  # a network file system that cannot: the user has to see to it

@@ -12,8 +12,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from job.codes import BUG
 from job.departures import DEPARTURES
-from job.errors import EXIT_BUG, EXIT_DONE, JobError
+from job.errors import EXIT_BUG, EXIT_DONE, JobError, first_line
 from job.ranks import attempt
 from job.sections.section import Section
 from job.sections.whole import SCHEMA_VERSION, Artifact, Versions, Whole
@@ -130,11 +131,11 @@ class Manifest:
 
     def fail(self, error: BaseException) -> None:
         """Write why the job ended, as the terminal shows it."""
-        reason = str(error) or type(error).__name__
+        reason = first_line(error)
         if isinstance(error, JobError):
             self._end(error.status, error.exit_code, error.code, reason)
         else:
-            self._end("failed", EXIT_BUG, "bug", reason)
+            self._end("failed", EXIT_BUG, next(iter(BUG)), reason)
 
     def _end(self, status: str, exit_code: int, code: str | None, reason: str) -> None:
         with self._writing:
@@ -150,7 +151,7 @@ def ended(content: Whole, status: str, exit_code: int, code: str | None, reason:
         "status": status,
         "exit_code": exit_code,
         "code": code,
-        "reason": reason.strip().splitlines()[0],
+        "reason": reason,
         "ended_at": now(),
     }
     return Whole.model_validate(content.model_dump() | ending)

@@ -86,13 +86,13 @@ def reason() -> str | None:
 def check() -> None:
     """Raise Interrupted when the job was asked to end; called where ending loses nothing."""
     if _listener.reason is not None:
-        raise Interrupted(f"{_listener.reason}; the same command resumes it", code="interrupted")
+        raise Interrupted(f"{_listener.reason}; run the same command again", code="interrupted")
 
 
 def ended_at_once() -> Interrupted:
     """Why the job ended, where the listener ends it."""
     return Interrupted(
-        f"{_listener.reason}, and ended at once; the same command resumes it", code="interrupted"
+        f"{_listener.reason}, and ended at once; run the same command again", code="interrupted"
     )
 
 

@@ -117,14 +117,19 @@ def write_json(path: Path, value: Any, recorded: bool = False) -> None:
         file.write(text.encode())
 
 
-def refuse_inside(output: Path, inputs: Sequence[Path]) -> None:
-    """The input is never written to: raise UsageError for an output that is an input or in one."""
+def refuse_inside(
+    output: Path, inputs: Sequence[Path], names: tuple[str, str] = ("--output", "--input")
+) -> None:
+    """The input is never written to: raise UsageError for an output that is an input or in one.
+
+    names: the flags that named them
+    """
     place = output.resolve()
     for folder in (path.resolve() for path in inputs):
         if place == folder or folder in place.parents:
             raise UsageError(
-                f"--output {output} is inside --input {folder}, expected another folder, as the "
-                f"input is never written to",
+                f"{names[0]} {output} is inside {names[1]} {folder}, expected another folder, as "
+                f"the input is never written to",
                 code="output-inside-input",
             )
 

@@ -51,7 +51,7 @@ def test_split_holds_each_episode_once(count: int) -> None:
 
 def test_one_episode_is_trained_and_validated_on_loudly(caplog: pytest.LogCaptureFixture) -> None:
     assert split_episodes(1) == ([0], [0])
-    assert "ONE EPISODE" in caplog.text
+    assert "There is one episode" in caplog.text
 
 
 def test_statistics_are_upstreams_bit_for_bit() -> None:

@@ -28,7 +28,7 @@ def seen(run: TrainingRun) -> dict[str, Any]:
     run.progress.step = 3
     begin_step(run)  # which sets the rates
     policy = run.policy
-    sampler = make_sampler(run.config, run.data.episodes, policy, run.group)
+    sampler = make_sampler(run.flags, run.data.episodes, policy, run.group)
     assert isinstance(policy, ACTPolicy)
     heads, backbone = run.optimizer.param_groups
     run.loader.close()

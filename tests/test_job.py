@@ -269,9 +269,9 @@ def test_one_episode_trains_loudly(job: Job) -> None:
     assert ended.code == 0, ended.err
     network = ended.manifest["policy"]["network"]
     assert (network["backbone_weights"], network["batch_norm"]) == ("none", "frames")
-    assert "ONE EPISODE" in ended.err
+    assert "There is one episode" in ended.err
     assert checked(ended)["split"] == {"train": [0], "val": [0]}
-    assert any("ONE EPISODE" in warning for warning in ended.manifest["warnings"])
+    assert any("There is one episode" in warning for warning in ended.manifest["warnings"])
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2])

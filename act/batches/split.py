@@ -13,7 +13,7 @@ def split_episodes(count: int) -> tuple[list[int], list[int]]:
     """Episode numbers to train and to validate on, as upstream shuffles and cuts them."""
     if count == 1:
         logger.warning(
-            "ONE EPISODE: it is trained on and validated on, so the validation loss says nothing "
+            "There is one episode: it is trained on and validated on, so the validation loss says nothing "
             "about new situations; record at least two"
         )
         return [0], [0]

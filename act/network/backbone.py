@@ -21,7 +21,7 @@ _UNUSED_SUFFIX = ".num_batches_tracked"  # a counter of the trained batch norm
 
 
 class FrozenNorm(FrozenBatchNorm2d):  # type: ignore[misc]  # torchvision has no types
-    """Batch norm that never changes: a factor and a sum per channel, computed once."""
+    """Batch norm that never changes: a scale and a shift per channel, computed once."""
 
     scale: Tensor
     shift: Tensor
@@ -32,7 +32,7 @@ class FrozenNorm(FrozenBatchNorm2d):  # type: ignore[misc]  # torchvision has no
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Compute them, after whatever changed the statistics."""
+        """Compute scale and shift, after whatever changed the statistics."""
         scale = self.weight * (self.running_var + self.eps).rsqrt()
         self.register_buffer("scale", scale, persistent=False)
         self.register_buffer("shift", self.bias - self.running_mean * scale, persistent=False)

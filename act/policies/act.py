@@ -67,7 +67,7 @@ class ACTPolicy(Policy):
         return {"l1": l1, "kl": kl, "loss": l1 + self.kl_weight * kl}
 
     def set_step(self, step: int | None) -> None:
-        """Bring the KL weight to where it is; whole in validation, else a loss would be best."""
+        """Set the KL weight of a step; in validation it is the full one, so that losses compare."""
         if self._kl_warmup:
             factor = 1.0 if step is None else warmup_factor(step, self._kl_warmup)
             self.kl_weight.fill_(self._full_kl_weight * factor)
@@ -76,24 +76,24 @@ class ACTPolicy(Policy):
         return self.model.uncomputed_parameters()
 
 
-def build(config: PolicyFlags, shapes: Shapes) -> ACTPolicy:
+def build(flags: PolicyFlags, shapes: Shapes) -> ACTPolicy:
     """ACT as the flags say."""
     model = ACT(
         qpos_dim=shapes.qpos_dim,
         action_dim=shapes.action_dim,
-        chunk_size=config.chunk_size,
-        hidden_dim=config.hidden_dim,
-        dim_feedforward=config.dim_feedforward,
+        chunk_size=flags.chunk_size,
+        hidden_dim=flags.hidden_dim,
+        dim_feedforward=flags.dim_feedforward,
         num_heads=NUM_HEADS,
-        enc_layers=config.enc_layers,
-        dec_layers=config.dec_layers,
-        dropout=config.dropout,
+        enc_layers=flags.enc_layers,
+        dec_layers=flags.dec_layers,
+        dropout=flags.dropout,
         latent_dim=LATENT_DIM,
-        decoder_output="first" if config.decoder_output == "first" else "last",
+        decoder_output="first" if flags.decoder_output == "first" else "last",
     )
     return ACTPolicy(
         model,
-        kl_weight=config.kl_weight,
-        kl_warmup=config.kl_warmup,
-        valid_only=config.loss_norm == "valid",
+        kl_weight=flags.kl_weight,
+        kl_warmup=flags.kl_warmup,
+        valid_only=flags.loss_norm == "valid",
     )

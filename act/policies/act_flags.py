@@ -34,10 +34,10 @@ class ACTFlags(ChunkFlags):
     )
     kl_weight: float = flag("Weight of the KL term in the loss.", 10.0, check=at_least(0))
     kl_warmup: int = flag(
-        "Number of steps over which the KL weight grows from 0.", 0, check=at_least(0)
+        "Number of optimizer steps over which the KL weight grows from 0.", 0, check=at_least(0)
     )
     loss_norm: str = flag(
-        "Steps that the l1 mean is over: upstream counts padded ones too.",
+        "Time steps that the l1 mean is over: upstream counts padded ones too.",
         "upstream",
         choices=("upstream", "valid"),
     )

@@ -41,7 +41,7 @@ class CNNMLPPolicy(Policy):
         return {"mse": mse, "loss": mse}
 
 
-def build(config: PolicyFlags, shapes: Shapes) -> CNNMLPPolicy:
+def build(flags: PolicyFlags, shapes: Shapes) -> CNNMLPPolicy:
     """CNNMLP for those shapes; raises UsageError for images that are too small."""
     try:
         model = CNNMLP(
@@ -52,6 +52,6 @@ def build(config: PolicyFlags, shapes: Shapes) -> CNNMLPPolicy:
         )
     except ValueError as error:
         raise UsageError(
-            f"--policy_class {config.policy_class}: {error}", code="image-too-small"
+            f"--policy_class {flags.policy_class}: {error}", code="image-too-small"
         ) from error
     return CNNMLPPolicy(model)

@@ -17,7 +17,7 @@ from job.whole_files import sampled_sha256
 
 
 def policy_section(
-    config: PolicyFlags,
+    flags: PolicyFlags,
     policy: Policy,
     episodes: Episodes,
     stats: dict[str, FloatArray],
@@ -27,7 +27,7 @@ def policy_section(
     info = episodes.infos[0]
     height, width = episodes.image_size
     return PolicySection(
-        policy_class=config.policy_class,
+        policy_class=flags.policy_class,
         fps=info.fps,
         inputs=Inputs(
             order=["qpos", "image"],
@@ -61,7 +61,7 @@ def policy_section(
             hidden_dim=policy.sizes.get("hidden_dim"),
             dim_feedforward=policy.sizes.get("dim_feedforward"),
             backbone="resnet18",
-            backbone_weights=config.backbone_weights,
+            backbone_weights=flags.backbone_weights,
             backbone_sha256=backbone_sha256,
             batch_norm="frames" if backbone_sha256 is None else "weights",
         ),
@@ -72,9 +72,9 @@ def _list(names: tuple[str, ...] | None) -> list[str] | None:
     return None if names is None else list(names)
 
 
-def dataset_section_of_files(config: EpisodeFlags, paths: Sequence[Path]) -> Dataset:
+def dataset_section_of_files(flags: EpisodeFlags, paths: Sequence[Path]) -> Dataset:
     """`dataset_section` of episode files by their paths."""
-    return dataset_section(open_episodes(paths, config.camera_names))
+    return dataset_section(open_episodes(paths, flags.camera_names))
 
 
 def dataset_section(episodes: Episodes) -> Dataset:

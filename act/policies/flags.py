@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from act.policies.act_flags import ACTFlags
-from act.policies.registry import POLICIES, obeyed_flags, policies_that_obey
+from act.policies.registry import POLICIES, policies_that_obey
 from job.bounds import some_text
 from job.errors import UsageError
 from job.flags import flag
@@ -32,8 +32,3 @@ class PolicyFlags(ACTFlags):
                     f"--{name} cannot apply to --policy_class {self.policy_class}; leave it out",
                     code="flag-unused",
                 )
-
-    @property
-    def actions_at_once(self) -> int:
-        """Actions that the policy predicts: one that obeys no --chunk_size predicts one."""
-        return self.chunk_size if "chunk_size" in obeyed_flags(self.policy_class) else 1

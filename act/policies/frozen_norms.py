@@ -25,9 +25,9 @@ def set_statistics(
     """Set every frozen norm to the mean and variance of what reaches it from FRAMES frames."""
     image = policy.normalised(_frames(episodes, chosen, seed).to(device))
     backbones = [module for module in policy.modules() if isinstance(module, Backbone)]
-    shares = [image] if len(backbones) == 1 else [image[:, [c]] for c in range(len(backbones))]
-    for backbone, share in zip(backbones, shares, strict=True):  # CNNMLP has one for each camera
-        backbone(share.flatten(0, 1), _conv_fitted_norm)  # each norm set before it is used
+    parts = [image] if len(backbones) == 1 else [image[:, [c]] for c in range(len(backbones))]
+    for backbone, part in zip(backbones, parts, strict=True):  # CNNMLP has one for each camera
+        backbone(part.flatten(0, 1), _conv_fitted_norm)  # each norm set before it is used
 
 
 def _frames(episodes: Episodes, chosen: list[int], seed: int) -> Tensor:

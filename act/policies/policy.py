@@ -20,7 +20,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class Policy(nn.Module):
     """A network with its losses; `forward` takes qpos (B, Q) and image (B, C, H, W, 3).
 
-    A policy is a module of this room with `build(config, shapes)`, named in registry.py.
+    A policy is a module of this room with `build(flags, shapes)`, named in registry.py.
     """
 
     chunk_size: int  # actions predicted at once, K

@@ -50,8 +50,8 @@ def policies_that_obey(flag: str) -> tuple[str, ...]:
     return tuple(name for name in POLICIES if flag in obeyed_flags(name))
 
 
-def build_policy(config: "PolicyFlags", shapes: Shapes) -> "Policy":
+def build_policy(flags: "PolicyFlags", shapes: Shapes) -> "Policy":
     """The policy that the flags name, with weights from torch's generator; raises UsageError."""
-    build = import_module(POLICIES[config.policy_class].module).build
-    policy: Policy = build(config, shapes)
+    build = import_module(POLICIES[flags.policy_class].module).build
+    policy: Policy = build(flags, shapes)
     return policy

@@ -12,9 +12,9 @@ from act.processes.flags import MachineFlags
 from job.errors import UsageError
 
 
-def check_compiler(config: MachineFlags, device: torch.device) -> None:
+def check_compiler(flags: MachineFlags, device: torch.device) -> None:
     """Refuse `--compile on` where torch.compile has nothing to work with."""
-    if config.compile != "on":
+    if flags.compile != "on":
         return
     if not any(map(shutil.which, ("g++", "clang++", "c++", "gcc"))):
         raise UsageError(

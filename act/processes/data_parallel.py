@@ -29,18 +29,18 @@ class Computation(nn.Module):
 
 
 def computation(
-    config: MachineFlags, policy: Policy, device: torch.device, group: Group
+    flags: MachineFlags, policy: Policy, device: torch.device, group: Group
 ) -> nn.Module:
     """The policy's losses, computed as the flags say; the policy's own weights are used."""
-    precision = resolved_precision(config, device)
+    precision = resolved_precision(flags, device)
     if device.type == "cuda":
         torch.set_float32_matmul_precision("highest" if precision == "fp32" else "high")
         torch.backends.cudnn.allow_tf32 = precision != "fp32"
     module: nn.Module = Computation(policy, device, precision == "bf16")
-    if config.compile == "on":
+    if flags.compile == "on":
         # CUDA graphs take the launches away, which are what ACT waits for; they do not go with
         # DistributedDataParallel's hooks, nor with gradients that wait for another part
-        graphs = device.type == "cuda" and group.size == 1 and config.accumulate == 1
+        graphs = device.type == "cuda" and group.size == 1 and flags.accumulate == 1
         # the sizes of batches are few: each has code of its own, as graphs must
         module.compile(mode="reduce-overhead" if graphs else None, dynamic=False)
     if group.size > 1:
@@ -53,9 +53,9 @@ def computation(
     return module
 
 
-def resolved_flags(config: MachineFlags, device: torch.device) -> dict[str, Any]:
+def resolved_flags(flags: MachineFlags, device: torch.device) -> dict[str, Any]:
     """What was decided where the flags say `auto`."""
     return {
-        "precision": resolved_precision(config, device),
-        "compile": "on" if config.compile == "on" else "off",
+        "precision": resolved_precision(flags, device),
+        "compile": "on" if flags.compile == "on" else "off",
     }

@@ -71,7 +71,7 @@ class Group:
     def interruption(self) -> Interrupted:
         """Why the processes end, to be raised when the state is saved."""
         why = signals.reason() or "another process got a signal"
-        return Interrupted(f"{why}; the same command resumes it", code="interrupted")
+        return Interrupted(f"{why}; run the same command again", code="interrupted")
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum over the processes, the same everywhere."""
@@ -161,7 +161,7 @@ def joined_group(device: torch.device, timeout_s: int) -> Iterator[Group]:
             raise
         raise Interrupted(
             f"a process of this run was lost, or did not answer for {timeout_s} s "
-            f"({first_line(error)}); the same command resumes it",
+            f"({first_line(error)}); run the same command again",
             code="process-lost",
         ) from error
 

@@ -11,17 +11,17 @@ from job.machine import multiplies_bf16, processor_name
 logger = logging.getLogger("act")
 
 
-def resolved_precision(config: MachineFlags, device: torch.device) -> str:
+def resolved_precision(flags: MachineFlags, device: torch.device) -> str:
     """What `--precision auto` is: TF32 on a GPU; a CPU knows none."""
-    if config.precision == "tf32" and device.type != "cuda":
+    if flags.precision == "tf32" and device.type != "cuda":
         raise UsageError(
             f"--precision tf32 cannot apply: training is on {device}, which has none; choose fp32, "
             f"bf16 or auto",
             code="precision-unsupported",
         )
-    if config.precision == "auto":
+    if flags.precision == "auto":
         return "tf32" if device.type == "cuda" else "fp32"
-    return config.precision
+    return flags.precision
 
 
 def warn_if_emulated(precision: str, device: torch.device) -> None:

@@ -41,13 +41,14 @@ def launch(output: Path, program: Path, argv: Sequence[str], count: int) -> int:
     limit_threads(count)
     os.environ[ATTEMPT] = attempt = uuid.uuid4().hex
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            os.environ[EXIT_FOLDER] = folder
-            code = _run([*flags, str(program), *argv])
-            texts = {int(path.name): path.read_text() for path in Path(folder).iterdir()}
+        left = tempfile.TemporaryDirectory()
     except OSError as error:
         logger.error("%s: cannot be used (%s); make room there", error.filename, error.strerror)
         return OutputError.exit_code
+    with left as folder:
+        os.environ[EXIT_FOLDER] = folder
+        code = _run([*flags, str(program), *argv])
+        texts = {int(path.name): path.read_text() for path in Path(folder).iterdir()}
     codes = {number: int(text) for number, text in texts.items() if text}  # else killed writing
     return _exit_code(output, code, codes, count, attempt)
 
@@ -78,7 +79,7 @@ def _exit_code(output: Path, code: int, left: dict[int, int], count: int, attemp
         lost = codes.index(None)
         reason = (
             f"the process with local rank {lost} was lost: it ended without an exit code, "
-            f"most likely killed for its memory; the same command resumes from its last state"
+            f"most likely killed for its memory; run the same command again"
         )
         logger.error("%s", reason)
         if lost == 0:

@@ -39,7 +39,7 @@ class OptimizationFlags(Flags):
 
     seed: int = flag("Seed of weights, sampling and dropout, but not of the split.", 0, check=seed)
     num_epochs: int = flag(
-        "Number of epochs; an epoch is one random step of each episode.",
+        "Number of epochs; an epoch is one random time step of each episode.",
         12000,
         check=usual_number,
     )
@@ -64,7 +64,7 @@ class OptimizationFlags(Flags):
         choices=("constant", "cosine"),
     )
     lr_warmup: int = flag(
-        "Number of steps over which the learning rates grow from 0.", 0, check=at_least(0)
+        "Number of optimizer steps over which the learning rates grow from 0.", 0, check=at_least(0)
     )
     early_stopping: int = flag(
         "Epochs without a better validation loss that end training; 0 = never.",

@@ -49,19 +49,19 @@ logger = logging.getLogger("act")
 CURVES_EPOCHS = 100
 
 
-def check_ready(config: TrainingFlags, folder: Path) -> bool:
+def check_ready(flags: TrainingFlags, folder: Path) -> bool:
     """Refuse what would stop training, before hours of conversion; True where it has ended."""
-    if check_folder(config, folder):
+    if check_folder(flags, folder):
         return True
-    device = choose_device(config.device)
-    warn_if_emulated(resolved_precision(config, device), device)
-    check_compiler(config, device)
-    read_backbone(config.backbone_weights)
+    device = choose_device(flags.device)
+    warn_if_emulated(resolved_precision(flags, device), device)
+    check_compiler(flags, device)
+    read_backbone(flags.backbone_weights)
     return False
 
 
 def train(
-    config: TrainingFlags,
+    flags: TrainingFlags,
     paths: Sequence[Path],
     folder: Path,
     manifest: Manifest,
@@ -76,10 +76,10 @@ def train(
     Raises DatasetError for the files, OutputError for the folder, DivergedError when a loss is not
     finite, Interrupted on a signal or when another process is lost; what was written before stays.
     """
-    with out_of_memory_errors(config.batch_size):
-        data = open_data(paths, config.camera_names)
-    with out_of_memory_errors(config.batch_size, data.episodes):
-        run = prepare(config, data, folder, manifest, group or Group(), dataset)
+    with out_of_memory_errors(flags.batch_size):
+        data = open_data(paths, flags.camera_names)
+    with out_of_memory_errors(flags.batch_size, data.episodes):
+        run = prepare(flags, data, folder, manifest, group or Group(), dataset)
         report_plan(run)
         _set_norms(run)
         _train(run)
@@ -95,7 +95,7 @@ def _set_norms(run: TrainingRun) -> None:
     """Give the frozen batch norms of a backbone that starts at random their statistics."""
     if run.backbone_sha256 is None and run.resumed_from_step is None:
         data = run.data
-        set_statistics(run.policy, data.episodes, data.train_episodes, run.config.seed, run.device)
+        set_statistics(run.policy, data.episodes, data.train_episodes, run.flags.seed, run.device)
         run.group.share(run.policy.buffers())  # GPUs of another kind round otherwise
 
 
@@ -124,7 +124,7 @@ def _train(run: TrainingRun) -> None:
 
 def _epochs(run: TrainingRun) -> Iterator[int]:
     """The epochs that are left, with a progress bar."""
-    first, epochs = run.progress.epoch, run.config.epochs
+    first, epochs = run.progress.epoch, run.flags.epochs
     with progress_bar(epochs, "train", "epoch", first, shown=run.group.is_first) as bar:
         while run.progress.epoch < epochs and not _is_stuck(run):
             yield run.progress.epoch
@@ -136,7 +136,7 @@ def _epochs(run: TrainingRun) -> Iterator[int]:
 
 def _is_stuck(run: TrainingRun) -> bool:
     """Whether `--early_stopping` ends the run here."""
-    patience, best, done = run.config.early_stopping, run.best.epoch, run.progress.epoch - 1
+    patience, best, done = run.flags.early_stopping, run.best.epoch, run.progress.epoch - 1
     stuck = bool(patience) and best is not None and done - best >= patience
     if stuck:
         logger.info("early stop  no better validation loss in the last %d epochs", patience)
@@ -154,7 +154,7 @@ def _epoch(run: TrainingRun, epoch: int) -> None:
     row = _train_epoch(run, epoch)
     if run.group.is_first and epoch in run.snapshots:
         weights = copy_weights(run.policy.state_dict())
-        save_weights(epoch_path(run.folder, epoch, run.config.seed), weights)
+        save_weights(epoch_path(run.folder, epoch, run.flags.seed), weights)
     with run.saver.whole():
         run.metrics.add(row)
         run.progress.next_epoch()
@@ -162,7 +162,7 @@ def _epoch(run: TrainingRun, epoch: int) -> None:
         return
     if epoch and epoch % CURVES_EPOCHS == 0:  # one point is no curve
         draw_losses(run)
-    if (epoch + 1) % run.config.save_interval == 0:
+    if (epoch + 1) % run.flags.save_interval == 0:
         list_artifacts(run)
         run.manifest.write()
 

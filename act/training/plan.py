@@ -18,7 +18,7 @@ def training_section(run: TrainingRun) -> Training:
     """The training section of the manifest, as it stands."""
     rows = run.metrics.rows
     return Training(
-        epochs=run.config.epochs,
+        epochs=run.flags.epochs,
         epochs_done=len(rows),
         continued_from_step=run.resumed_from_step,
         steps=run.progress.step,
@@ -49,7 +49,7 @@ def report_plan(run: TrainingRun) -> None:
     if run.device.type == "cpu" and needed > there:
         logger.warning(
             "a step takes about %.1f GB of memory, found %.1f GB: the kernel would kill the job; "
-            "under another --run_name, lower --batch_size, --image_size or the number of cameras, "
+            "in another run, lower --batch_size, --image_size or the number of cameras, "
             "or raise --accumulate",
             needed / 1e9,
             there / 1e9,
@@ -57,11 +57,11 @@ def report_plan(run: TrainingRun) -> None:
 
 
 def _plan(run: TrainingRun) -> Iterator[tuple[str, str]]:
-    config, episodes, info = run.config, run.data.episodes, run.data.episodes.infos[0]
+    flags, episodes, info = run.flags, run.data.episodes, run.data.episodes.infos[0]
     lengths, (height, width) = episodes.lengths, episodes.image_size
     shortest, longest, frames = min(lengths), max(lengths), sum(lengths)
     epoch_steps = run.epoch_steps
-    samples = config.epochs * len(run.data.train_episodes)
+    samples = flags.epochs * len(run.data.train_episodes)
     parameters = sum(parameter.numel() for parameter in run.policy.parameters())
     padding = padding_share([lengths[e] for e in run.data.train_episodes], run.policy.chunk_size)
     disk = (3 + len(run.snapshots)) * parameters * 4 / 1e9
@@ -76,11 +76,11 @@ def _plan(run: TrainingRun) -> Iterator[tuple[str, str]]:
     yield "cameras", f"{', '.join(episodes.camera_names)}; {height}x{width}"
     yield "dims", f"qpos {info.qpos_dim}, action {info.action_dim}"
     yield "chunk", f"{run.policy.chunk_size} steps, on average {padding:.0%} of them padding"
-    yield "batch", f"{run.effective_batch} samples a step ({config.batch_mode}, {_processes(run)})"
-    length = f"{config.epochs} epochs of {epoch_steps} steps, {config.epochs * epoch_steps} steps"
+    yield "batch", f"{run.effective_batch} samples a step ({flags.batch_mode}, {_processes(run)})"
+    length = f"{flags.epochs} epochs of {epoch_steps} steps, {flags.epochs * epoch_steps} steps"
     yield "length", f"{length}, {samples} samples"
     yield "", f"one sample is one frame of an episode: {samples / frames:.2g} passes over all"
-    yield "policy", f"{config.policy_class}, {parameters / 1e6:.1f} M parameters"
+    yield "policy", f"{flags.policy_class}, {parameters / 1e6:.1f} M parameters"
     if run.backbone_sha256 is None:
         yield "", "no backbone weights: its frozen batch norm has the statistics of some frames"
     yield "device", f"{run.device}, {device_section(run.device).name}"

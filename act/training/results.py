@@ -57,7 +57,7 @@ def draw_losses(run: TrainingRun) -> None:
     """Draw the curves so far."""
     from act.training.curves import draw_curves  # matplotlib takes a second to import
 
-    draw_curves(run.folder, run.metrics.rows, run.policy.loss_titles, run.config.seed)
+    draw_curves(run.folder, run.metrics.rows, run.policy.loss_titles, run.flags.seed)
 
 
 def write_results(run: TrainingRun) -> None:
@@ -66,7 +66,7 @@ def write_results(run: TrainingRun) -> None:
         return
     assert run.best.epoch is not None
     run.metrics.flush()
-    run.best.copy_to(epoch_path(run.folder, run.best.epoch, run.config.seed))
+    run.best.copy_to(epoch_path(run.folder, run.best.epoch, run.flags.seed))
     draw_losses(run)
     save_weights(run.folder / LAST, copy_weights(run.policy.state_dict()))
     # A kill before the mark leaves a run that is resumed from its last state, to its end at once.

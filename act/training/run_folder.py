@@ -13,7 +13,7 @@ from typing import Any
 from act.training.checkpoints import LAST, run_files
 from act.training.flags import ResumeFlags
 from act.training.state import STATE
-from job.errors import OutputError, UsageError
+from job.errors import AlreadyDone, OutputError, UsageError
 from job.flags import Flags
 from job.output_names import MANIFEST
 from job.sections.data import Dataset
@@ -26,23 +26,24 @@ _FINISHED = "finished"  # the field; runs of version 0.1.0 lack it
 _FORMAT = 1
 
 
-def check_folder(config: ResumeFlags, folder: Path) -> bool:
+def check_folder(flags: ResumeFlags, folder: Path) -> bool:
     """Whether the run that was asked for is finished there.
 
     Raises UsageError when the folder holds another run, or one that must not be resumed.
     """
     names = sorted(path.name for path in folder.glob("[!.]*") if path.name != MANIFEST)
-    if config.resume == "never" and names:
+    if flags.resume == "never" and names:
         raise UsageError(
             f"--resume never: {folder} holds {names[0]}{' and more' * (len(names) > 1)}, expected "
-            f"an empty run folder; choose another --run_name, or resume it with --resume auto",
+            f"an empty run folder; choose another {flags.option('run_name')}, or resume it with "
+            f"--resume auto",
             code="run-differs",
         )
     which = _read(folder)
     if which is None:
-        _refuse_foreign(folder)
+        _refuse_foreign(flags, folder)
         return False
-    _compare(folder, which["flags"], config.shaping())
+    _compare(flags, folder, which["flags"])
     return _is_finished(folder, which)
 
 
@@ -70,7 +71,7 @@ def remove_state(folder: Path) -> None:
         logger.warning("%s; the run is completed, remove it by hand", error)
 
 
-def claim_folder(config: Flags, folder: Path, dataset: Dataset) -> None:
+def claim_folder(flags: Flags, folder: Path, dataset: Dataset) -> None:
     """Record whose the folder is; raises UsageError when its run is of another dataset.
 
     dataset: the manifest's section
@@ -79,7 +80,7 @@ def claim_folder(config: Flags, folder: Path, dataset: Dataset) -> None:
     which = _read(folder)
     if which is None:
         episodes = {"fingerprint": dataset.fingerprint, "lengths": lengths}
-        run = {"format": _FORMAT, "flags": config.shaping(), "dataset": episodes}
+        run = {"format": _FORMAT, "flags": flags.shaping(), "dataset": episodes}
         write_json(folder / _WHICH, run | {_FINISHED: False})
     elif which["dataset"]["fingerprint"] != dataset.fingerprint:
         before, now = which["dataset"]["lengths"], lengths
@@ -87,18 +88,26 @@ def claim_folder(config: Flags, folder: Path, dataset: Dataset) -> None:
         raise UsageError(
             f"{folder}: the run here was started on another dataset ({change}; fingerprint "
             f"{which['dataset']['fingerprint'][:12]}…, now {dataset.fingerprint[:12]}…), "
-            f"expected the same; choose another --run_name",
+            f"expected the same; choose another {flags.option('run_name')}",
             code="run-differs",
         )
 
 
-def _compare(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def already_done(folder: Path) -> AlreadyDone:
+    """What ends a job whose run is finished."""
+    return AlreadyDone(f"{folder} holds the policy of this very run", code="already-done")
+
+
+def _compare(flags: Flags, folder: Path, before: Mapping[str, Any]) -> None:
+    now = flags.shaping()
     changed = [name for name in now if before.get(name, now[name]) != now[name]]
     if changed:
-        named = "; ".join(f"--{name} was {before[name]!r}, now {now[name]!r}" for name in changed)
+        named = "; ".join(
+            f"{flags.option(name)} was {before[name]!r}, now {now[name]!r}" for name in changed
+        )
         raise UsageError(
             f"{folder}: the run here was started with other flags: {named}; expected the same; "
-            f"choose another --run_name",
+            f"choose another {flags.option('run_name')}",
             code="run-differs",
         )
 
@@ -119,18 +128,18 @@ def _read(folder: Path) -> Any:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
-            f"{path}: cannot be understood ({error}), expected what this job wrote; choose another "
-            f"--run_name",
+            f"{path}: cannot be understood ({error}), expected what this job wrote; move the "
+            f"folder away to start the run anew",
             code="run-differs",
         ) from error
     return which
 
 
-def _refuse_foreign(folder: Path) -> None:
+def _refuse_foreign(flags: Flags, folder: Path) -> None:
     foreign = [path for path in (*run_files(folder), folder / STATE) if path.exists()]
     if foreign:
         raise UsageError(
             f"{foreign[0]}: a file of a run that this job did not start, expected none in its "
-            f"folder; choose another --run_name, or move it away",
+            f"folder; choose another {flags.option('run_name')}, or move it away",
             code="run-differs",
         )

@@ -34,10 +34,7 @@ class Saver:
 
     @contextlib.contextmanager
     def whole(self) -> Iterator[None]:
-        """What changes several owners together: no state is of the middle of it.
-
-        Nor is one of a change that did not come to its end.
-        """
+        """Make the changes inside atomic: no state is saved halfway, nor once one has failed."""
         with self._lock:
             self._torn = True
             yield

@@ -38,7 +38,7 @@ _MAX_LOADER_THREADS = 8
 
 
 def prepare(
-    config: TrainingFlags,
+    flags: TrainingFlags,
     data: TrainingData,
     folder: Path,
     manifest: Manifest,
@@ -51,18 +51,18 @@ def prepare(
 
     Raises UsageError when the folder holds another run, OutputError when its state is damaged.
     """
-    device = choose_device(config.device)
+    device = choose_device(flags.device)
     if device.type == "cpu":
         keep_freed_memory()
-    policy, backbone_sha256 = make_policy(config, data.episodes)
+    policy, backbone_sha256 = make_policy(flags, data.episodes)
     policy.to(device)
-    state = _claimed(config, data, folder, manifest, group, dataset)
-    cached = _is_cached(config, data.episodes, device)
-    _fill_manifest(manifest, config, data, policy, backbone_sha256, device)
+    state = _claimed(flags, data, folder, manifest, group, dataset)
+    cached = _is_cached(flags, data.episodes, device)
+    _fill_manifest(manifest, flags, data, policy, backbone_sha256, device)
     manifest.resolve(processes=group.size, data_cache="gpu" if cached else "none")
 
     written = folder if group.is_first else None
-    optimizer, progress = _make_optimizer(config, policy), Progress(device)
+    optimizer, progress = _make_optimizer(flags, policy), Progress(device)
     best, metrics = Best(written and written / BEST), Metrics(written and written / METRICS)
     owners: dict[str, Stateful] = {
         "policy": policy,
@@ -75,9 +75,9 @@ def prepare(
         load_state(state, owners, folder)
         progress.keep_losses(group)
     metrics.rewrite()
-    sampler = make_sampler(config, data.episodes, policy, group)
+    sampler = make_sampler(flags, data.episodes, policy, group)
     return TrainingRun(
-        config=config,
+        flags=flags,
         folder=folder,
         manifest=manifest,
         data=data,
@@ -85,49 +85,47 @@ def prepare(
         device=device,
         policy=policy,
         backbone_sha256=backbone_sha256,
-        network=computation(config, policy, device, group),
+        network=computation(flags, policy, device, group),
         optimizer=optimizer,
-        loader=_make_loader(config, data, sampler, progress, device, cached),
+        loader=_make_loader(flags, data, sampler, progress, device, cached),
         metrics=metrics,
         best=best,
-        saver=Saver(written, config.state_interval_minutes * 60, owners),
+        saver=Saver(written, flags.state_interval_minutes * 60, owners),
         progress=progress,
         resumed_from_step=None if state is None else progress.step,
     )
 
 
-def make_policy(config: TrainingFlags, episodes: Episodes) -> tuple[Policy, str | None]:
+def make_policy(flags: TrainingFlags, episodes: Episodes) -> tuple[Policy, str | None]:
     """The policy for these episodes, seeded, and the SHA-256 of its backbone's weights."""
-    torch.manual_seed(config.seed)
+    torch.manual_seed(flags.seed)
     info = episodes.infos[0]
     shapes = Shapes(info.qpos_dim, info.action_dim, len(episodes.camera_names), episodes.image_size)
-    policy = build_policy(config, shapes)
-    policy.recolours = _augmentation(config, episodes).recolours
-    weights, sha256 = read_backbone(config.backbone_weights)
+    policy = build_policy(flags, shapes)
+    policy.recolours = _augmentation(flags, episodes).recolours
+    weights, sha256 = read_backbone(flags.backbone_weights)
     if weights is not None:
         try:
             policy.load_backbone(weights)
         except (KeyError, ValueError) as error:
             raise UsageError(
-                f"--backbone_weights {config.backbone_weights}: {error}", code="weights-mismatch"
+                f"--backbone_weights {flags.backbone_weights}: {error}", code="weights-mismatch"
             ) from error
     return policy, sha256
 
 
-def make_sampler(
-    config: TrainingFlags, episodes: Episodes, policy: Policy, group: Group
-) -> Sampler:
+def make_sampler(flags: TrainingFlags, episodes: Episodes, policy: Policy, group: Group) -> Sampler:
     """Which samples this process computes."""
     return Sampler(
         episodes,
-        config.seed,
+        flags.seed,
         chunk_size=policy.chunk_size,
         latent_dim=policy.latent_dim,
-        batch_size=global_batch(config, group),
+        batch_size=global_batch(flags, group),
         rank=group.rank,
         processes=group.size,
-        accumulate=config.accumulate,
-        augmentation=_augmentation(config, episodes),
+        accumulate=flags.accumulate,
+        augmentation=_augmentation(flags, episodes),
     )
 
 
@@ -137,7 +135,7 @@ def loader_threads() -> int:
 
 
 def _claimed(
-    config: TrainingFlags,
+    flags: TrainingFlags,
     data: TrainingData,
     folder: Path,
     manifest: Manifest,
@@ -149,7 +147,7 @@ def _claimed(
     if group.is_first:
         section = dataset or dataset_section(data.episodes)
         manifest.set("dataset", section)
-        claim_folder(config, folder, section)
+        claim_folder(flags, folder, section)
         content = read_state(folder)
         save_stats(folder, data.stats)
     content = group.from_first(content)  # the others may have another disk
@@ -158,7 +156,7 @@ def _claimed(
 
 def _fill_manifest(
     manifest: Manifest,
-    config: TrainingFlags,
+    flags: TrainingFlags,
     data: TrainingData,
     policy: Policy,
     backbone_sha256: str | None,
@@ -167,12 +165,12 @@ def _fill_manifest(
     episodes = data.episodes
     manifest.set("device", device_section(device))
     manifest.set("split", {"train": data.train_episodes, "val": data.val_episodes})
-    manifest.set("policy", policy_section(config, policy, episodes, data.stats, backbone_sha256))
+    manifest.set("policy", policy_section(flags, policy, episodes, data.stats, backbone_sha256))
     manifest.resolve(
         device=device.type,
-        num_workers=config.num_workers or loader_threads(),
+        num_workers=flags.num_workers or loader_threads(),
         camera_names=list(episodes.camera_names),
-        **resolved_flags(config, device),
+        **resolved_flags(flags, device),
         **_resolved_dims(episodes),
     )
 
@@ -184,17 +182,17 @@ def _resolved_dims(episodes: Episodes) -> dict[str, Any]:
     return {"state_dim": info.qpos_dim if same else 0, "sim": str(info.sim).lower()}
 
 
-def _make_optimizer(config: TrainingFlags, policy: Policy) -> torch.optim.AdamW:
+def _make_optimizer(flags: TrainingFlags, policy: Policy) -> torch.optim.AdamW:
     return torch.optim.AdamW(
-        policy.parameter_groups(config.learning_rate, config.lr_backbone),
-        lr=config.learning_rate,
-        weight_decay=config.weight_decay,
+        policy.parameter_groups(flags.learning_rate, flags.lr_backbone),
+        lr=flags.learning_rate,
+        weight_decay=flags.weight_decay,
         fused=True,
     )
 
 
 def _make_loader(
-    config: TrainingFlags,
+    flags: TrainingFlags,
     data: TrainingData,
     sampler: Sampler,
     progress: Progress,
@@ -205,43 +203,43 @@ def _make_loader(
 
     def todo() -> Iterator[tuple[Pass, list[int]]]:
         begun = progress.epoch, bool(progress.val), progress.epoch_samples
-        for one in passes(config.epochs, *begun):
+        for one in passes(flags.epochs, *begun):
             yield one, data.train_episodes if one.train else data.val_episodes
 
     return Loader(
         sampler,
         data.stats,
         todo(),
-        threads=config.num_workers or loader_threads(),
+        threads=flags.num_workers or loader_threads(),
         device=device,
         cached=cached,
     )
 
 
-def _augmentation(config: TrainingFlags, episodes: Episodes) -> Augmentation:
-    if config.camera_dropout and len(episodes.camera_names) == 1:
+def _augmentation(flags: TrainingFlags, episodes: Episodes) -> Augmentation:
+    if flags.camera_dropout and len(episodes.camera_names) == 1:
         raise UsageError(
-            f"--camera_dropout {config.camera_dropout} cannot apply: the episodes have one camera, "
+            f"--camera_dropout {flags.camera_dropout} cannot apply: the episodes have one camera, "
             f"{episodes.camera_names[0]!r}, and one is never blanked; leave it out",
             code="flag-unused",
         )
     return Augmentation(
-        brightness=config.jitter_brightness,
-        contrast=config.jitter_contrast,
-        saturation=config.jitter_saturation,
-        hue=config.jitter_hue,
-        shift=config.random_shift,
-        camera_dropout=config.camera_dropout,
+        brightness=flags.jitter_brightness,
+        contrast=flags.jitter_contrast,
+        saturation=flags.jitter_saturation,
+        hue=flags.jitter_hue,
+        shift=flags.random_shift,
+        camera_dropout=flags.camera_dropout,
     )
 
 
-def _is_cached(config: TrainingFlags, episodes: Episodes, device: torch.device) -> bool:
-    if config.data_cache == "gpu" and device.type != "cuda":
+def _is_cached(flags: TrainingFlags, episodes: Episodes, device: torch.device) -> bool:
+    if flags.data_cache == "gpu" and device.type != "cuda":
         raise UsageError(
             f"--data_cache gpu cannot apply: training is on {device}, which needs no copy of the "
             f"frames; leave it out",
             code="flag-unused",
         )
-    if config.data_cache == "auto":
+    if flags.data_cache == "auto":
         return fits_device(episodes, device)
-    return config.data_cache == "gpu"
+    return flags.data_cache == "gpu"

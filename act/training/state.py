@@ -99,7 +99,7 @@ def parse_state(content: bytes, folder: Path) -> State:
     if values["format"] != FORMAT:
         raise OutputError(
             f"{path}: has format {values['format']}, expected {FORMAT}; continue with the version "
-            f"that wrote it, or choose another --run_name",
+            f"that wrote it, or start another run",
             code="checkpoint-unreadable",
         )
     return values
@@ -130,6 +130,6 @@ def _fitting(folder: Path) -> Iterator[None]:
 def _damaged(path: Path, what: str) -> OutputError:
     return OutputError(
         f"{path}: damaged ({what}), expected the state that this run resumes from; move it away "
-        f"to start the run over, or choose another --run_name",
+        f"to start the run anew",
         code="checkpoint-unreadable",
     )

@@ -14,9 +14,9 @@ from act.training.training_run import TrainingRun
 
 def begin_step(run: TrainingRun) -> None:
     """Bring learning rates and weights of the loss to where the schedule has them."""
-    config, step = run.config, run.progress.step
-    factor = lr_factor(config, step, config.epochs * run.epoch_steps)
-    rates = (config.learning_rate, config.lr_backbone)
+    flags, step = run.flags, run.progress.step
+    factor = lr_factor(flags, step, flags.epochs * run.epoch_steps)
+    rates = (flags.learning_rate, flags.lr_backbone)
     for group, rate in zip(run.optimizer.param_groups, rates, strict=True):
         group["lr"] = rate * factor
     run.policy.set_step(step)
@@ -28,7 +28,7 @@ def add_gradient(run: TrainingRun, batch: Batch, part: int) -> dict[str, Tensor]
 
     Dropout is seeded by (seed, step), so a run can resume at any step without a generator's state.
     """
-    entropy = [run.config.seed, run.progress.step, run.group.rank, part]
+    entropy = [run.flags.seed, run.progress.step, run.group.rank, part]
     torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]))
     network, alone = run.network, contextlib.nullcontext()
     spread = isinstance(network, DistributedDataParallel) and not batch.ends_step
@@ -43,9 +43,9 @@ def update(run: TrainingRun, samples: int, losses: Tensor) -> None:
     """One optimizer update, and the progress that it is."""
     parameters = [p for group in run.optimizer.param_groups for p in group["params"]]
     norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-    if run.config.grad_clip:
-        torch.nn.utils.clip_grads_with_norm_(parameters, run.config.grad_clip, norm)
+    if run.flags.grad_clip:
+        torch.nn.utils.clip_grads_with_norm_(parameters, run.flags.grad_clip, norm)
     with run.saver.whole():
         run.optimizer.step()
-        run.policy.decay_uncomputed(run.optimizer.param_groups[0]["lr"], run.config.weight_decay)
+        run.policy.decay_uncomputed(run.optimizer.param_groups[0]["lr"], run.flags.weight_decay)
         run.progress.add_step(samples, losses, norm)

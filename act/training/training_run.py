@@ -23,7 +23,7 @@ from job.manifest import Manifest
 class TrainingRun:
     """What one training run is made of."""
 
-    config: TrainingFlags
+    flags: TrainingFlags
     folder: Path
     manifest: Manifest
     data: TrainingData
@@ -43,12 +43,12 @@ class TrainingRun:
     @property
     def snapshots(self) -> range:
         """The epochs whose weights are kept."""
-        return snapshot_epochs(self.config.epochs, self.config.keep_checkpoints)
+        return snapshot_epochs(self.flags.epochs, self.flags.keep_checkpoints)
 
     @property
     def batch_size(self) -> int:
         """Samples of a step that is full, all processes together."""
-        return global_batch(self.config, self.group)
+        return global_batch(self.flags, self.group)
 
     @property
     def effective_batch(self) -> int:
@@ -61,6 +61,6 @@ class TrainingRun:
         return -(-len(self.data.train_episodes) // self.batch_size)
 
 
-def global_batch(config: TrainingFlags, group: Group) -> int:
+def global_batch(flags: TrainingFlags, group: Group) -> int:
     """`--batch_size` is of all processes together, or of each one, as `--batch_mode` says."""
-    return config.batch_size * (group.size if config.batch_mode == "fixed_per_gpu" else 1)
+    return flags.batch_size * (group.size if flags.batch_mode == "fixed_per_gpu" else 1)

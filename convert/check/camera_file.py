@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convert.findings import Finding, error, finding_of, warning
-from convert.lerobot.dataset import Dataset, Episode, VideoSpan
+from convert.lerobot.dataset import Dataset
+from convert.lerobot.episode_list import Episode, VideoSpan
 from job.errors import DatasetError
 
 

@@ -90,8 +90,8 @@ def _check_probe(file: CameraFile, seen: Probe, report: Report) -> None:
 
 def _first_image(report: Report, on_read: OnRead, file: CameraFile) -> Size | None:
     try:
-        reader = ImageReader(file.path, file.key, on_read)
-        frame = next(iter(reader.frames(file.first_episode, 1)))
+        with ImageReader(file.path, file.key, on_read) as reader:
+            frame = next(iter(reader.frames(file.first_episode, 1)))
     except DatasetError as problem:
         report.add(file.finding_of(problem, file.episode))
         return None

@@ -135,7 +135,7 @@ def _check_list(dataset: Dataset, report: Report) -> None:
     counts = Counter(task for episode in dataset.episodes for task in episode.tasks)
     if len(counts) > 1:
         named = "; ".join(f"{text!r} in {count}" for text, count in counts.most_common(5))
-        what = f"{len(counts)} tasks: {named}; ACT is told none of them and learns one behaviour"
+        what = f"{len(counts)} tasks: {named}; ACT does not see the task and learns one behaviour"
         report.add(warning("tasks", dataset.root / "meta", what))
     info_path = dataset.root / "meta/info.json"
     for key, feature in dataset.features.items():

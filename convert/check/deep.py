@@ -8,7 +8,8 @@ import numpy as np
 
 from convert.check.camera_file import CameraFile, camera_files
 from convert.findings import Report
-from convert.lerobot.dataset import Dataset, Episode
+from convert.lerobot.dataset import Dataset
+from convert.lerobot.episode_list import Episode
 from convert.lerobot.file import OnRead
 from convert.lerobot.image import ImageReader
 from convert.lerobot.video import VideoReader
@@ -44,9 +45,9 @@ def _decode_video(dataset: Dataset, report: Report, on_read: OnRead, file: Camer
 
 def _decode_images(report: Report, on_read: OnRead, file: CameraFile) -> int:
     def decode() -> Iterator[tuple[Episode, Iterable[Frame]]]:
-        reader = ImageReader(file.path, file.key, on_read)
-        for episode, _ in file.uses:
-            yield episode, reader.frames(episode.index, episode.length)
+        with ImageReader(file.path, file.key, on_read) as reader:
+            for episode, _ in file.uses:
+                yield episode, reader.frames(episode.index, episode.length)
 
     return _count(file, decode(), report)
 

@@ -17,17 +17,17 @@ _LISTS = ("episode-count", "frame-count", "episode-row", "episode-twice")
 _LOST = ("data", "videos", "meta/episodes")  # where a file may be broken without harm to others
 
 
-def check_input(config: ConversionFlags, known: LeftOut | None = None) -> LeftOut:
+def check_input(flags: ConversionFlags, known: LeftOut | None = None) -> LeftOut:
     """Check the input; logs the warnings, raises the first error.
 
     With `--only_whole_episodes` what is broken is left out instead, and returned.
     known: what a check before left out of this very input, whose frames need no second look
     """
     # without a deep look a broken frame would end the conversion, where it should be left out
-    left_out, deep = known or NOTHING, config.only_whole_episodes and known is None
-    reports = [_check(config, root, left_out, deep) for root in find_datasets(config.input)]
-    if config.only_whole_episodes:
-        reports, left_out = _leave_out(config, reports, left_out, deep)
+    left_out, deep = known or NOTHING, flags.only_whole_episodes and known is None
+    reports = [check_apart(root, flags, left_out, deep=deep) for root in find_datasets(flags.input)]
+    if flags.only_whole_episodes:
+        reports, left_out = _leave_out(flags, reports, left_out, deep)
     for report in reports:
         for line in report.summary(report.warnings):
             logger.warning("%s", line)
@@ -36,13 +36,13 @@ def check_input(config: ConversionFlags, known: LeftOut | None = None) -> LeftOu
     for line in lines[1:]:
         logger.warning("also broken: %s", line)
     if errors:
-        _hint(config, reports)
+        _hint(flags, reports)
         refuse(errors[0][1])
     return left_out
 
 
-def _hint(config: ConversionFlags, reports: list[Report]) -> None:
-    if config.only_whole_episodes:
+def _hint(flags: ConversionFlags, reports: list[Report]) -> None:
+    if flags.only_whole_episodes:
         return
     broken = sum(len(set(_broken(report))) for report in reports)
     excusable = all(
@@ -54,27 +54,18 @@ def _hint(config: ConversionFlags, reports: list[Report]) -> None:
         logger.warning("--only_whole_episodes would leave out the %d broken episodes", broken)
 
 
-def _check(config: ConversionFlags, root: Path, left_out: LeftOut, deep: bool) -> Report:
-    return check_apart(
-        root,
-        config,
-        left_out,
-        deep=deep,
-    )
-
-
 def _leave_out(
-    config: ConversionFlags, reports: list[Report], left_out: LeftOut, deep: bool
+    flags: ConversionFlags, reports: list[Report], left_out: LeftOut, deep: bool
 ) -> tuple[list[Report], LeftOut]:
     """Leave out what is broken and look again, until nothing is or nothing can be left out."""
     # the first N are the first N whole ones
-    every = replace(config, max_episodes=0)
+    every = replace(flags, max_episodes=0)
     while True:
         found = frozenset((report.root, index) for report in reports for index in _broken(report))
         if found <= left_out:
             break
         left_out |= found
-        reports = [_check(every, report.root, left_out, deep) for report in reports]
+        reports = [check_apart(report.root, every, left_out, deep=deep) for report in reports]
     for root, indices in _by_dataset(left_out):
         logger.warning(
             "--only_whole_episodes leaves out %d episodes of %s: %s",

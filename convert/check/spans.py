@@ -3,7 +3,8 @@
 from convert.check.camera_file import CameraFile, leftover_folder
 from convert.check.probe import Probe
 from convert.findings import Report
-from convert.lerobot.dataset import Dataset, Episode, VideoSpan
+from convert.lerobot.dataset import Dataset
+from convert.lerobot.episode_list import Episode, VideoSpan
 from convert.video_window import check_window
 
 

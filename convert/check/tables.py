@@ -14,8 +14,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from convert.findings import Report, warning
-from convert.lerobot.dataset import Dataset, Episode
-from convert.lerobot.episode_list import NOT_FOUND
+from convert.lerobot.dataset import Dataset
+from convert.lerobot.episode_list import NOT_FOUND, Episode
 from convert.lerobot.file import OnRead
 from convert.lerobot.table import check_row_count, episode_vectors, read_columns, split_episodes
 from job import signals

@@ -14,26 +14,10 @@ from fractions import Fraction
 from pathlib import Path
 
 from convert.findings import ERROR, Add, Finding, error, refuse, warning
-from convert.lerobot.episode_list import Episode, VideoSpan, read_v2, read_v3
+from convert.lerobot.episode_list import Episode, read_v2, read_v3
 from convert.lerobot.file import OnRead, ignore
 from convert.lerobot.info import VERSIONS, Feature, Info
 
-__all__ = [
-    "ACTION_KEY",
-    "EFFORT_KEY",
-    "STATE_KEY",
-    "VELOCITY_KEY",
-    "Dataset",
-    "Episode",
-    "VideoSpan",
-    "camera_name",
-    "choose_cameras",
-    "is_dataset",
-    "read_dataset",
-]
-
-STATE_KEY, ACTION_KEY = "observation.state", "action"
-VELOCITY_KEY, EFFORT_KEY = "observation.velocity", "observation.effort"
 _IMAGE_PREFIXES = ("observation.images.", "observation.image.", "observation.")
 
 

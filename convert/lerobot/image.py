@@ -24,7 +24,7 @@ from PIL import Image, ImageOps
 from convert.lerobot.file import OnRead, check_file, ignore
 from convert.lerobot.table import parquet_errors, read_columns
 from episodes.reader import Frame
-from job.errors import DatasetError
+from job.errors import DatasetError, first_line
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP")
 _TO_RGB = ("L", "LA", "RGBA", "P", "PA", "CMYK", "YCbCr")  # Pillow's modes with 8 bits per channel
@@ -297,8 +297,8 @@ def image_errors(where: str) -> Iterator[None]:
             yield
     # its readers let all kinds out on broken bytes; seen are OSError, SyntaxError and ValueError
     except Exception as error:
-        what = str(error).splitlines()[0] if str(error) else type(error).__name__
-        what = re.sub(r" <_io\.BytesIO object at 0x[0-9a-f]+>", "", what)  # another at each run
+        # the address is another at each run
+        what = re.sub(r" <_io\.BytesIO object at 0x[0-9a-f]+>", "", first_line(error))
         raise DatasetError(
             f"{where} cannot be decoded ({what}); expected a whole image, one of "
             f"{', '.join(_FORMATS)}; leave the episode out or export the dataset again",

@@ -98,17 +98,22 @@ class Info:
             raise self.error("video_path", "a path with {video_key}", template, "template")
 
     def error(self, what: str, expected: str, found: Any, code: str = "info-value") -> DatasetError:
+        """The error of a value that is not what it should be."""
         return DatasetError(
-            f"{self.path}: {what} is {found!r}, expected {expected}", code=code, where=self.path
+            f"{self.path}: {what} is {found!r}, expected {expected}; export the dataset again",
+            code=code,
+            where=self.path,
         )
 
     def get(self, key: str, kind: type | tuple[type, ...], expected: str, code: str = "") -> Any:
+        """The value of a key; raises DatasetError unless it is of that kind."""
         value = self._values.get(key)
         if not isinstance(value, kind) or isinstance(value, bool):
             raise self.error(key, expected, value, code or "info-value")
         return value
 
     def version(self) -> str:
+        """The format, `v2.x` or `v3.x`; raises DatasetError for others and for another's layout."""
         known = f"one of {', '.join(VERSIONS)}"
         version = self.get("codebase_version", str, known, "version")
         if not re.fullmatch(r"v(2\.\d+|3\.\d+)", version):
@@ -132,12 +137,14 @@ class Info:
         return version
 
     def fps(self) -> Fraction:
+        """Frames per second; raises DatasetError."""
         fps = self.get("fps", (int, float), "a number above 0", "fps")
         if not 0.001 <= fps <= 1e6:  # NaN is not, nor is an integer beyond every float
-            raise self.error("fps", "a number above 0", fps, "fps")
+            raise self.error("fps", "a number from 0.001 to 1e6", fps, "fps")
         return Fraction(fps).limit_denominator(1001)
 
     def chunks_size(self) -> int:
+        """Most files in a folder; raises DatasetError."""
         size: int = self.get("chunks_size", int, "a whole number above 0")
         if size < 1:
             raise self.error("chunks_size", "a whole number above 0", size)
@@ -150,14 +157,17 @@ class Info:
         return [k for k, v in entries.items() if isinstance(v, dict) and v.get("dtype") == "video"]
 
     def robot_type(self) -> str | None:
+        """The robot's name, where there is one."""
         value = self._values.get("robot_type")
         return value if isinstance(value, str) else None
 
     def total(self, key: str) -> int | None:
+        """A count such as `total_episodes`, where there is one."""
         value = self._values.get(key)
         return value if isinstance(value, int) else None
 
     def features(self) -> dict[str, Feature]:
+        """The features by key; raises DatasetError for a malformed one."""
         entries = self.get("features", dict, "an object with the dataset's features", "features")
         return {key: self._feature(key, entry) for key, entry in entries.items()}
 

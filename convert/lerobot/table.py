@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from convert.findings import Add, Finding, error, refuse
 from convert.lerobot.file import OnRead, check_file
-from job.errors import DatasetError
+from job.errors import DatasetError, first_line
 
 
 def read_columns(
@@ -207,10 +207,9 @@ def parquet_errors(path: Path) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError) as problem:
         check_file(path)  # it may have gone meanwhile
-        what = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         raise DatasetError(
-            f"{path}: not a readable parquet file ({what}); expected one written to its end; "
-            f"copy or export the dataset again",
+            f"{path}: not a readable parquet file ({first_line(problem)}); expected one written to "
+            f"its end; copy or export the dataset again",
             code="table-unreadable",
             where=path,
         ) from problem

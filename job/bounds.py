@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-Check = Callable[[Any], str | None]
+Check = Callable[[Any], str | None]  # what was expected, or None when the value is fine
 
 _MOST = 10**9  # of whole numbers: steps, seconds; what is beyond overflows somewhere
 _LONGEST_NAME = 200  # file systems take 255 bytes, and other names are made of it
@@ -30,7 +30,7 @@ def above(low: float) -> Check:
     return lambda value: usual_number(value) or (None if value > low else f"above {low}")
 
 
-def share(value: float) -> str | None:
+def fraction(value: float) -> str | None:
     """A part of a whole that is not all of it."""
     return None if 0 <= value < 1 else "0 or more and below 1"
 

@@ -5,14 +5,14 @@ that inherits the groups it takes. `job/command_line.py` makes the parser of suc
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from job.bounds import Check
 from job.errors import UsageError
 
-Check = Callable[[Any], str | None]  # what was expected, or None when the value is fine
 REQUIRED = dataclasses.MISSING
 
 

@@ -175,6 +175,8 @@ def test_upstreams_names_are_those_of_our_flags() -> None:
     assert flags.kl_weight == JobFlags.kl_weight
     with raises_code(UsageError, "flag-missing", "--num_epochs, --lr"):
         parse_upstream(words.split())
+    with raises_code(UsageError, "flag-value", "^--lr is 0.0, "):
+        parse_upstream([*words.split(), "--num_epochs", "2", "--lr", "0"])
     with raises_code(UsageError, "flag-value", "--dataset_dir .*2"):
         parse_upstream([*words.split(), "--num_epochs", "2", "--lr", "1", "--dataset_dir", "e"])
 

@@ -152,7 +152,7 @@ def rows(parts: Iterable[Part]) -> list[tuple[Any, ...]]:
     return [
         (e, t, *eps, *(() if part.augment is None else part.augment[i].ravel()))
         for part in parts
-        if part.share.any()
+        if part.loss_weights.any()
         for i, (e, t, eps) in enumerate(
             zip(part.order.episode.tolist(), part.order.start_ts.tolist(), part.eps, strict=True)
         )
@@ -189,16 +189,16 @@ def test_processes_and_parts_share_the_samples_of_a_step(processes: int, accumul
         for part in mine:
             assert len(part.order.episode)
             whole = [a for a in alone if set(a.order.episode) >= set(part.order.episode)]
-            assert (part.share == whole[0].share).all() or not part.share.any()
+            assert (part.loss_weights == whole[0].loss_weights).all() or not part.loss_weights.any()
     assert sorted(rows(chain.from_iterable(shares))) == sorted(rows(alone))
 
 
 def test_the_share_counts_samples_and_valid_steps() -> None:
     episodes = make_episodes([5, 9, 1, 30])
     (part,) = sampler(episodes).parts(range(4), 2, train=False)
-    assert part.share[0] == np.float32(1 / 4)
+    assert part.loss_weights[0] == np.float32(1 / 4)
     vectors = VectorStore(episodes, norm_stats(episodes), 4).gather(part.order)
-    assert part.share[1] == np.float32(1 / (~vectors.is_pad).sum())
+    assert part.loss_weights[1] == np.float32(1 / (~vectors.is_pad).sum())
 
 
 def test_images_are_changed_in_training_alone() -> None:

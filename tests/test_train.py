@@ -123,7 +123,7 @@ def test_parts_of_a_step_add_up_to_its_losses() -> None:
                     action=batch.action[[i]],
                     is_pad=batch.is_pad[[i]],
                     eps=batch.eps[[i]],
-                    share=share,
+                    loss_weights=share,
                 )
             )
             for i in range(2)

@@ -21,7 +21,7 @@ class Samples:
     eps: Tensor  # (B, Z) standard normal, for the latent sample
     # (2,): 1 / samples and 1 / valid time steps of the whole step, of which this may be a part; the
     # losses of the parts then add up to those of the step. None: this is the whole.
-    share: Tensor | None = None
+    loss_weights: Tensor | None = None
     augment: Tensor | None = None  # (B, C, 7), changes to the images (act/batches/augmentation.py)
 
 

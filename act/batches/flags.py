@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from job.bounds import at_least, share
+from job.bounds import at_least, fraction
 from job.flags import Flags, flag
 
 
@@ -17,13 +17,13 @@ class AugmentationFlags(Flags):
     title = "augmentation of the training images, off as in upstream"
 
     jitter_brightness: float = flag(
-        "Brightness is multiplied by a factor from 1 - X to 1 + X.", 0.0, check=share
+        "Brightness is multiplied by a factor from 1 - X to 1 + X.", 0.0, check=fraction
     )
     jitter_contrast: float = flag(
-        "Contrast is multiplied by a factor from 1 - X to 1 + X.", 0.0, check=share
+        "Contrast is multiplied by a factor from 1 - X to 1 + X.", 0.0, check=fraction
     )
     jitter_saturation: float = flag(
-        "Saturation is multiplied by a factor from 1 - X to 1 + X.", 0.0, check=share
+        "Saturation is multiplied by a factor from 1 - X to 1 + X.", 0.0, check=fraction
     )
     jitter_hue: float = flag(
         "Hue is turned by up to this part of a full turn.", 0.0, check=_half_turn
@@ -32,7 +32,7 @@ class AugmentationFlags(Flags):
         "Images are cropped and shifted by up to this many pixels.", 0, check=at_least(0)
     )
     camera_dropout: float = flag(
-        "Probability that a camera is blanked; one always stays.", 0.0, check=share
+        "Probability that a camera is blanked; one always stays.", 0.0, check=fraction
     )
 
 

@@ -164,7 +164,7 @@ class Loader:
             action=torch.from_numpy(vectors.action),
             is_pad=torch.from_numpy(vectors.is_pad),
             eps=torch.from_numpy(part.eps),
-            share=torch.from_numpy(part.share),
+            loss_weights=torch.from_numpy(part.loss_weights),
             augment=None if part.augment is None else torch.from_numpy(part.augment),
             step_samples=part.step_samples,
             ends_step=part.ends_step,

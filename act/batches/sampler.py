@@ -20,7 +20,8 @@ class Part:
 
     order: Order  # never empty: with nothing to do, a sample that counts for nothing
     eps: FloatArray  # (B, latent) for the latent sample
-    share: FloatArray  # (2,): 1 / samples and 1 / valid time steps of the step; 0 counts nothing
+    # (2,): 1 / samples and 1 / valid time steps of the step; 0 where nothing counts
+    loss_weights: FloatArray
     augment: FloatArray | None  # (B, C, 7), see act/batches/augmentation.py
     step_samples: int  # of all processes
     ends_step: bool  # of this process; the parts of a step that is accumulated follow each other
@@ -63,16 +64,16 @@ class Sampler:
         valid = self._valid_steps(order)
         for first in range(done, count, self.batch_size):
             step = np.arange(first, min(first + self.batch_size, count))
-            share = np.array([1 / len(step), 1 / valid[step].sum()], np.float32)
+            loss_weights = np.array([1 / len(step), 1 / valid[step].sum()], np.float32)
             mine = step[self.rank :: self.processes]
             if not len(mine):
-                mine, share = step[:1], np.zeros(2, np.float32)
+                mine, loss_weights = step[:1], np.zeros(2, np.float32)
             pieces = np.array_split(mine, min(self.accumulate if train else 1, len(mine)))
             for place, piece in enumerate(pieces, start=1):
                 yield Part(
                     Order(order.episode[piece], order.start_ts[piece]),
                     eps[piece],
-                    share,
+                    loss_weights,
                     None if augment is None else augment[piece],
                     step_samples=len(step),
                     ends_step=place == len(pieces),

@@ -13,8 +13,8 @@ def split_episodes(count: int) -> tuple[list[int], list[int]]:
     """Episode numbers to train and to validate on, as upstream shuffles and cuts them."""
     if count == 1:
         logger.warning(
-            "There is one episode: it is trained on and validated on, so the validation loss says nothing "
-            "about new situations; record at least two"
+            "There is one episode: it is trained on and validated on, so the validation loss does "
+            "not show how the policy does on new situations; record at least two"
         )
         return [0], [0]
     shuffled = np.random.RandomState(SPLIT_SEED).permutation(count)

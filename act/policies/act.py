@@ -52,18 +52,19 @@ class ACTPolicy(Policy):
     def losses(self, batch: Samples) -> dict[str, Tensor]:
         action = batch.action[:, : self.chunk_size]
         is_pad = batch.is_pad[:, : self.chunk_size]
-        share = batch.share
-        if share is None:
-            share = torch.stack([batch.qpos.new_tensor(1 / len(action)), 1 / (~is_pad).sum()])
+        weights = batch.loss_weights
+        if weights is None:
+            weights = torch.stack([batch.qpos.new_tensor(1 / len(action)), 1 / (~is_pad).sum()])
         image = self.normalised(batch.image, batch.augment)
         a_hat, _, mu, logvar = self.model(batch.qpos, image, action, is_pad, batch.eps)
         # Padded entries are zero but count in the mean, as upstream, unless `valid_only`.
         error = F.l1_loss(a_hat.float(), action, reduction="none") * ~is_pad[..., None]
         _, chunk_size, action_dim = action.shape
-        mean = share[1] / action_dim if self.valid_only else share[0] / (chunk_size * action_dim)
+        values = chunk_size * action_dim
+        mean = weights[1] / action_dim if self.valid_only else weights[0] / values
         l1 = error.sum() * mean
         mu, logvar = mu.float(), logvar.float()
-        kl = -0.5 * (1 + logvar - mu.square() - logvar.exp()).sum() * share[0]
+        kl = -0.5 * (1 + logvar - mu.square() - logvar.exp()).sum() * weights[0]
         return {"l1": l1, "kl": kl, "loss": l1 + self.kl_weight * kl}
 
     def set_step(self, step: int | None) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from episodes.flags import ChunkFlags
-from job.bounds import at_least, share
+from job.bounds import at_least, fraction
 from job.flags import flag
 
 NUM_HEADS = 8
@@ -26,7 +26,7 @@ class ACTFlags(ChunkFlags):
     )
     enc_layers: int = flag("Number of layers of either encoder.", 4, check=at_least(1))
     dec_layers: int = flag("Number of layers of the decoder.", 7, check=at_least(1))
-    dropout: float = flag("Dropout rate of the transformer.", 0.1, check=share)
+    dropout: float = flag("Dropout rate of the transformer.", 0.1, check=fraction)
     decoder_output: str = flag(
         "Decoder layer that feeds the heads; upstream's is the first.",
         "first",

@@ -35,7 +35,7 @@ class CNNMLPPolicy(Policy):
     def losses(self, batch: Samples) -> dict[str, Tensor]:
         """As `Policy.losses`; the first action is never padding, so `is_pad` is not read."""
         a_hat = self.model(batch.qpos, self.normalised(batch.image, batch.augment)).float()
-        samples = 1 / len(a_hat) if batch.share is None else batch.share[0]
+        samples = 1 / len(a_hat) if batch.loss_weights is None else batch.loss_weights[0]
         mean = samples / batch.action.shape[2]
         mse = F.mse_loss(a_hat, batch.action[:, 0], reduction="none").sum() * mean
         return {"mse": mse, "loss": mse}

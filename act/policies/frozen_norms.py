@@ -4,15 +4,18 @@ At the identity, where the constructor leaves it, activations grow from layer to
 network learns badly.
 """
 
+import contextlib
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from act.batches.order import Purpose, rng
 from act.network.backbone import Backbone, FrozenNorm
 from act.policies.policy import Policy
 from episodes.episode_set import Episodes
-from episodes.frames import open_frames
+from episodes.frames import FrameSource, open_frames
 
 FRAMES = 256
 _WINDOW_PX = 160  # larger images are seen through a window of this size, for memory
@@ -32,7 +35,13 @@ def set_statistics(
 
 def _frames(episodes: Episodes, chosen: list[int], seed: int) -> Tensor:
     """(B, C, h, w, 3) uint8, at random places of random frames."""
-    random, source = rng(seed, 0, Purpose.BATCH_NORM), open_frames(episodes)
+    with contextlib.closing(open_frames(episodes)) as source:
+        return torch.from_numpy(_crops(source, episodes, chosen, rng(seed, 0, Purpose.BATCH_NORM)))
+
+
+def _crops(
+    source: FrameSource, episodes: Episodes, chosen: list[int], random: np.random.Generator
+) -> NDArray[np.uint8]:
     cameras, height, width, _ = source.shape
     samples = -(-FRAMES // cameras)
     episode = random.choice(np.asarray(chosen), samples)
@@ -45,8 +54,7 @@ def _frames(episodes: Episodes, chosen: list[int], seed: int) -> Tensor:
         top = random.integers(0, height - size[0] + 1)
         left = random.integers(0, width - size[1] + 1)
         crops[sample] = whole[0, :, top : top + size[0], left : left + size[1]]
-    source.close()
-    return torch.from_numpy(crops)
+    return crops
 
 
 def _conv_fitted_norm(conv: nn.Conv2d, norm: FrozenNorm, x: Tensor) -> Tensor:

@@ -119,7 +119,7 @@ class Group:
             raise lost[0]
         return result
 
-    def share(self, tensors: Iterable[Tensor]) -> None:
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
         """Give every process the values of the first one's tensors, in place."""
         if self.size > 1:
             for tensor in tensors:

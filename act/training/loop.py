@@ -96,7 +96,7 @@ def _set_norms(run: TrainingRun) -> None:
     if run.backbone_sha256 is None and run.resumed_from_step is None:
         data = run.data
         set_statistics(run.policy, data.episodes, data.train_episodes, run.flags.seed, run.device)
-        run.group.share(run.policy.buffers())  # GPUs of another kind round otherwise
+        run.group.broadcast(run.policy.buffers())  # GPUs of another kind round otherwise
 
 
 def _train(run: TrainingRun) -> None:

@@ -16,13 +16,11 @@ import numpy as np
 from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
 from convert.lerobot.file import OnRead, check_file, ignore
+from episodes.reader import Frame
 from job.errors import DatasetError
 from job.machine import memory_bytes
-
-Frame = NDArray[np.uint8]
 
 # A frame this far from its place on the fps grid means another or a variable frame rate.
 MAX_OFF_GRID = 0.25  # frames; exact in binary, so that Fractions compare with it exactly

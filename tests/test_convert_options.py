@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import signal
-import threading
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -43,6 +42,7 @@ from tests.support.errors import raises_code
 from tests.support.jobs import Job
 from tests.support.paths import ROOT, SMALL
 from tests.support.processes import children, wait_for
+from tests.support.tasks import die, hang, vulnerability
 
 
 def run(tmp_path: Path, *inputs: Path, folder: str = "episodes", **flags: Any) -> Converted:
@@ -303,21 +303,6 @@ def test_an_output_inside_the_input_is_refused(tmp_path: Path, inside: str) -> N
     assert sorted(root.rglob("*")) == before
 
 
-def die(task: int, send: workers.Send) -> None:
-    """A task that may kill its worker, or raise a bug of ours."""
-    send(task)
-    if task == 7:
-        send(workers.At("episode 12 (file-003.mp4)"))
-    if task == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    if task == 5:
-        os.kill(os.getpid(), signal.SIGSEGV)
-    if task == 6:
-        raise ZeroDivisionError("a bug")
-    if task == 7:
-        raise MemoryError
-
-
 @pytest.mark.parametrize(
     ("task", "kind", "code", "values"),
     [
@@ -338,23 +323,12 @@ def test_a_bug_in_a_worker_is_a_bug_with_its_traceback() -> None:
         list(workers.run_tasks(die, [1, 6, 2, 4], 2, lambda number: f"task {number}"))
 
 
-def hang(task: int, send: workers.Send) -> None:
-    """A task that reports now and then, or twice and never again."""
-    send(workers.At("episode 12 (file-003.mp4)"))
-    send(task)
-    if task == 3:
-        threading.Event().wait()
-    for _ in range(30):
-        threading.Event().wait(0.2)
-        send(task)
-
-
 def test_a_worker_that_hangs_is_named_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit is short once the worker has started, which takes longer on some machines."""
     slow, hangs = workers.run_tasks(hang, [1], 1, str), workers.run_tasks(hang, [3], 1, str)
     assert (next(slow), next(hangs)) == (1, 3)
-    monkeypatch.setattr(workers, "SILENT_S", 5)
-    assert list(slow) == [1] * 30  # for six seconds
+    monkeypatch.setattr(workers, "SILENT_S", 2)
+    assert list(slow) == [1] * 30  # for three seconds
     with raises_code(DatasetError, "worker-crash", "episode 12 .file-003.mp4.: "):
         list(hangs)
 
@@ -374,10 +348,6 @@ def reports_of_a_late_frame(path: Path) -> int:
     with VideoReader(path, Fraction(30), on_read=reported.append) as reader:
         next(reader.frames(299, 1))
     return len(reported)
-
-
-def vulnerability(_: int, send: workers.Send) -> None:
-    send(int(Path("/proc/self/oom_score_adj").read_text()))
 
 
 def test_the_kernel_takes_a_worker_before_the_job() -> None:

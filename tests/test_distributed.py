@@ -125,7 +125,6 @@ def test_cnnmlp_has_a_parameter_that_no_process_waits_for(job: RunJob) -> None:
         batch_size=2,
         camera_keys="observation.images.top",
         image_size="390x520",
-        backbone_weights="none",
         chunk_size=None,
         hidden_dim=None,
         dim_feedforward=None,
@@ -173,7 +172,7 @@ def launch(output: Path, **flags: Any) -> Job:
 
 def start(output: Path, **flags: Any) -> Job:
     """A long run of two processes, that has begun to train."""
-    process = launch(output, **{"input": SMALL / "v30_h264", "num_epochs": 100000} | flags)
+    process = launch(output, **{"num_epochs": 100000, "max_episodes": 4} | flags)
     metrics = output / "checkpoints/test/metrics.jsonl"
     wait_while_running(process, lambda: metrics.exists() and metrics.stat().st_size > 0)
     return process
@@ -214,9 +213,9 @@ def rank(number: int, output: Path) -> int:
 
 @pytest.mark.parametrize(("number", "processes"), [(0, 1), (1, 3)])
 def test_a_rank_that_is_killed_ends_the_run_and_another_number_goes_on(
-    job: RunJob, tmp_path: Path, number: int, processes: int
+    job: RunJob, tmp_path: Path, ten_episodes: Path, number: int, processes: int
 ) -> None:
-    flags: dict[str, Any] = {"input": SMALL / "v30_h264", "num_epochs": 4}
+    flags: dict[str, Any] = {"input": ten_episodes, "max_episodes": 4, "num_epochs": 4}
     slow = slow_steps(rank=number)  # so that it does not end meanwhile
     process = launch(tmp_path, environment=slow, state_interval_minutes=1e-4, **flags)
     state, written = tmp_path / "checkpoints/test/state.ckpt", set[int]()
@@ -315,9 +314,11 @@ def test_a_process_of_another_machine_that_is_lost_at_its_work_is_noticed(
     assert " 5 s" in out.splitlines()[-1]  # the time out, which it names
 
 
-def test_a_rank_that_stalls_ends_the_run_by_the_time_out(tmp_path: Path) -> None:
+def test_a_rank_that_stalls_ends_the_run_by_the_time_out(
+    tmp_path: Path, ten_episodes: Path
+) -> None:
     """A default of half an hour would be longer than `ended` waits."""
-    process = start(tmp_path, dist_timeout_s=5)
+    process = start(tmp_path, input=ten_episodes, dist_timeout_s=5)
     stalled = rank(1, tmp_path)
     os.kill(stalled, signal.SIGSTOP)
     end = ended(process, tmp_path)
@@ -328,9 +329,9 @@ def test_a_rank_that_stalls_ends_the_run_by_the_time_out(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_ends_every_process_at_the_same_step(
-    tmp_path: Path, number: signal.Signals
+    tmp_path: Path, ten_episodes: Path, number: signal.Signals
 ) -> None:
-    process = start(tmp_path)
+    process = start(tmp_path, input=ten_episodes)
     process.send_signal(number)
     end = ended(process, tmp_path)
     assert end.code == 75, end.out
@@ -345,10 +346,13 @@ def test_an_error_of_the_user_has_its_own_code(job: RunJob, tmp_path: Path) -> N
     assert found.manifest["exit_code"] == 3
 
 
-def test_a_run_goes_on_with_another_number_of_processes(job: RunJob, tmp_path: Path) -> None:
+def test_a_run_goes_on_with_another_number_of_processes(
+    job: RunJob, tmp_path: Path, ten_episodes: Path
+) -> None:
     """What two processes began, one ends, to the losses of one alone but for rounding."""
     flags: dict[str, Any] = {
-        "input": SMALL / "v30_h264",
+        "input": ten_episodes,
+        "max_episodes": 4,
         "num_epochs": 8,
         "dropout": 0,
         "batch_size": 2,
@@ -372,9 +376,9 @@ def test_a_run_goes_on_with_another_number_of_processes(job: RunJob, tmp_path: P
     assert pairs[0][: done + 5] == pytest.approx(pairs[1][: done + 5], rel=1e-4)
 
 
-def test_processes_end_with_a_launcher_that_is_killed(tmp_path: Path) -> None:
+def test_processes_end_with_a_launcher_that_is_killed(tmp_path: Path, ten_episodes: Path) -> None:
     """They save, as by a signal."""
-    process = start(tmp_path)
+    process = start(tmp_path, input=ten_episodes)
     ranks = [rank(0, tmp_path), rank(1, tmp_path)]
     process.kill()
     process.communicate()

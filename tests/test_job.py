@@ -383,7 +383,7 @@ BREAKS: dict[str, tuple[Callable[[Path], Any], str, list[str]]] = {
         ["'v4.0'", "v2.1, v3.0"],
     ),
     "v1": (lambda root: (root / "meta").rename(root / "meta_data"), "version", ["v1.x"]),
-    "fps": (lambda root: edit_info(root, fps=0), "fps", ["fps is 0", "above 0"]),
+    "fps": (lambda root: edit_info(root, fps=0), "fps", ["fps is 0", "from 0.001"]),
     "counts": (
         lambda root: edit_info(root, total_episodes=9),
         "episode-count",

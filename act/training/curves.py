@@ -35,7 +35,8 @@ def draw_curves(
 
 
 def _draw(folder: Path, rows: Sequence[Row], name: str, title: str, seed: int) -> Path:
-    figure = Figure(figsize=(8, 4.5), layout="constrained")  # pyplot would keep it until closed
+    figure = Figure(figsize=(8, 4.5))  # pyplot would keep it until closed
+    figure.subplots_adjust(left=0.09, right=0.98, top=0.92, bottom=0.12)
     axes = figure.add_subplot()
     epochs = np.array([row.epoch for row in rows])
     train = np.array([row.train[name] for row in rows])

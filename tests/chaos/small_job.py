@@ -63,7 +63,7 @@ def small_job(output: Path, **flags: Any) -> list[str]:
     """The job's flags, with `flags` over them."""
     chosen = {
         "input": SMALL / "v21_h264",
-        "num_epochs": 3,
+        "num_epochs": 2,
         "batch_size": 1,
         "state_interval_minutes": 0.001,
         "keep_converted_hdf5": True,

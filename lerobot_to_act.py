@@ -171,13 +171,15 @@ def _converted(
     """
     from act.training.run_folder import claim_folder
     from convert.input import InputEpisodes, convert_input, episode_files, plan_input
+    from job.workers import Workers
 
     if files := episode_files(conversion):
         return InputEpisodes(files)
-    plan = plan_input(conversion)
-    if is_first:
-        claim_folder(flags, flags.run_folder, plan.dataset)
-    return convert_input(conversion, plan, manifest)
+    with Workers() as pool:
+        plan = plan_input(conversion, pool)
+        if is_first:
+            claim_folder(flags, flags.run_folder, plan.dataset)
+        return convert_input(conversion, plan, manifest, pool)
 
 
 if __name__ == "__main__":

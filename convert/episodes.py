@@ -66,17 +66,25 @@ def convert(
     Episodes already there from the same source and options are kept. Raises DatasetError for the
     input, OutputError for the disk, Interrupted on a signal.
     """
-    planned = plan_conversion(flags, folder, left_out)
-    return write_episodes(flags, planned, prepare_folder(flags, planned, shard))
+    with workers.Workers() as pool:
+        planned = plan_conversion(flags, folder, left_out, pool)
+        return write_episodes(flags, planned, prepare_folder(flags, planned, shard), pool)
 
 
-def plan_conversion(flags: DataFlags, folder: Path, left_out: LeftOut = NOTHING) -> Planned:
+def plan_conversion(
+    flags: DataFlags,
+    folder: Path,
+    left_out: LeftOut = NOTHING,
+    pool: workers.Workers | None = None,
+) -> Planned:
     """What a conversion would be of; nothing is written.
 
     The plan is made in another process: it decodes frames that the check may not have read.
+    pool: where that comes from; None: one is started
     """
     task = (flags, folder, left_out)
-    (plan,) = workers.run_tasks(_make_plan, [task], 1, lambda _: f"{flags.input[0]}: its plan")
+    run = pool.run if pool else workers.run_tasks
+    (plan,) = run(_make_plan, [task], 1, lambda _: f"{flags.input[0]}: its plan")
     return Planned(plan, plan_fingerprint(plan))
 
 
@@ -103,11 +111,13 @@ def prepare_folder(flags: ConversionFlags, planned: Planned, shard: Shard = WHOL
     return todo
 
 
-def write_episodes(flags: ConversionFlags, planned: Planned, todo: list[int]) -> Converted:
+def write_episodes(
+    flags: ConversionFlags, planned: Planned, todo: list[int], pool: workers.Workers
+) -> Converted:
     """Write the episodes of the numbers `todo` of a plan."""
     plan, rate = planned.plan, None
     if todo:
-        rate = _convert_all(plan, todo, worker_count(flags, plan, len(todo)))
+        rate = _convert_all(plan, todo, worker_count(flags, plan, len(todo)), pool)
         _refuse_changed(planned)
     return Converted(plan, planned.fingerprint, rate)
 
@@ -151,12 +161,12 @@ def worker_count(flags: ConversionFlags, plan: Plan, episodes: int) -> int:
     return max(1, min(flags.convert_workers or min(machine.cpu_count(), fits), episodes))
 
 
-def _convert_all(plan: Plan, todo: list[int], count: int) -> float:
+def _convert_all(plan: Plan, todo: list[int], count: int, pool: workers.Workers) -> float:
     tasks = [(plan, numbers) for numbers in split_tasks(todo, count)]
     frames = plan.frame_count(todo)
     started = time.monotonic()
     with progress_bar(frames, "convert", "frame") as bar:
-        for done in workers.run_tasks(convert_episodes, tasks, count, _task_name):
+        for done in pool.run(convert_episodes, tasks, count, _task_name):
             bar.update(done)
     return frames / (time.monotonic() - started)
 

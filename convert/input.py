@@ -27,6 +27,7 @@ from job.output_names import CONVERTED
 from job.ranks import local_rank
 from job.sections.data import Dataset
 from job.whole_files import refuse_inside
+from job.workers import Workers
 
 logger = logging.getLogger("act")
 
@@ -68,14 +69,16 @@ class InputPlan:
         return describe_dataset(self.planned)
 
 
-def plan_input(flags: RunConversionFlags) -> InputPlan:
+def plan_input(flags: RunConversionFlags, pool: Workers) -> InputPlan:
     """Check an input of LeRobot datasets and plan its conversion; nothing is written."""
     digest = notes.input_digest(flags) if flags.only_whole_episodes else ""
-    left_out = check_input(flags, notes.noted_left_out(flags, digest))
-    return InputPlan(plan_conversion(flags, _folder(flags), left_out), digest)
+    left_out = check_input(flags, notes.noted_left_out(flags, digest), pool)
+    return InputPlan(plan_conversion(flags, _folder(flags), left_out, pool), digest)
 
 
-def convert_input(flags: RunConversionFlags, plan: InputPlan, manifest: Manifest) -> InputEpisodes:
+def convert_input(
+    flags: RunConversionFlags, plan: InputPlan, manifest: Manifest, pool: Workers
+) -> InputEpisodes:
     """Convert as planned; fills the manifest's dataset and conversion."""
     planned, kept = plan.planned, flags.keep_converted_hdf5
     if kept:
@@ -86,7 +89,7 @@ def convert_input(flags: RunConversionFlags, plan: InputPlan, manifest: Manifest
     if todo and not kept:
         fingerprints = {planned.paths[n].name: planned.plan.fingerprint(n) for n in todo}
         notes.note_temporary(flags, fingerprints)
-    done = write_episodes(flags, planned, todo)
+    done = write_episodes(flags, planned, todo, pool)
     dataset = describe_dataset(done)
     manifest.set("dataset", dataset)
     manifest.set("conversion", describe_conversion(done))

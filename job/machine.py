@@ -39,6 +39,14 @@ def kill_before_others(pid: int) -> None:
         Path(f"/proc/{pid}/oom_score_adj").write_text("1000")  # the most
 
 
+def resident_bytes(pid: int | None) -> int:
+    """Memory that a process has in use; 0 where that cannot be read."""
+    with contextlib.suppress(OSError):  # not Linux, or it has ended
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
 def cpu_count(cgroups: Cgroups = _OWN_CGROUPS) -> int:
     """Cores that this process may use: its affinity and the quota of its cgroups."""
     cores = len(os.sched_getaffinity(0))

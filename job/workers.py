@@ -21,11 +21,11 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from job import signals
 from job.errors import DatasetError, JobError, OutputError
-from job.machine import end_with_parent, kill_before_others
+from job.machine import end_with_parent, kill_before_others, resident_bytes
 
 logger = logging.getLogger("act")
 
@@ -37,6 +37,7 @@ Work = Callable[[Any, Send], None]  # a task, and how to send what it results in
 _KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(256 << 20), "MALLOC_MMAP_THRESHOLD_": str(32 << 20)}
 CRASH = "worker-crash"  # the code of the error that a dead worker leaves
 SILENT_S = 600.0  # after which a busy worker is taken to hang
+_KEPT_BYTES = 160 << 20  # of a worker that may wait for more tasks; 140 MB of it are libraries
 _LONGEST_PAUSE_S = 1.0  # between two looks: what is more, this process itself stood still
 _POLL_S = 0.2
 _END_S = 5.0
@@ -58,6 +59,54 @@ class _Worker:
     silent_s: float = 0.0
 
 
+class Workers:
+    """Worker processes: those that have done their tasks wait for the next ones, until the end."""
+
+    def __init__(self) -> None:
+        self._idle: list[_Worker] = []
+
+    def run(
+        self, work: Work, tasks: Sequence[Any], count: int, name: Callable[[Any], str]
+    ) -> Iterator[Any]:
+        """As `run_tasks`; what is left unread ends the workers."""
+        waiting = list(reversed(tasks))
+        workers = [self._take() for _ in range(min(count, len(tasks)))]
+        try:
+            for worker in workers:
+                _give_task(worker, work, waiting)
+            looked = time.monotonic()
+            while any(worker.task is not None for worker in workers):
+                signals.check()
+                heard = _ready(workers)
+                for worker in heard:
+                    yield from _receive(worker, work, waiting, name)
+                before, looked = looked, time.monotonic()
+                _refuse_silence(workers, heard, min(looked - before, _LONGEST_PAUSE_S), name)
+        except BaseException:
+            _end(workers)
+            raise
+        for worker in workers:
+            if resident_bytes(worker.process.pid) < _KEPT_BYTES:
+                self._idle.append(worker)
+            else:
+                _end([worker])
+
+    def _take(self) -> _Worker:
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.process.is_alive():
+                return worker
+            _end([worker])
+        return _start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _end(self._idle)
+        self._idle = []
+
+
 def run_tasks(
     work: Work, tasks: Sequence[Any], count: int, name: Callable[[Any], str]
 ) -> Iterator[Any]:
@@ -67,27 +116,14 @@ def run_tasks(
     nothing for SILENT_S, and Interrupted when a signal asked the job to stop. `work` must be
     importable by name.
     """
-    waiting = list(reversed(tasks))
-    workers = [_start(work) for _ in range(min(count, len(tasks)))]
-    try:
-        for worker in workers:
-            _give_task(worker, waiting)
-        looked = time.monotonic()
-        while any(worker.task is not None for worker in workers):
-            signals.check()
-            heard = _ready(workers)
-            for worker in heard:
-                yield from _receive(worker, waiting, name)
-            before, looked = looked, time.monotonic()
-            _refuse_silence(workers, heard, min(looked - before, _LONGEST_PAUSE_S), name)
-    finally:
-        _end(workers)
+    with Workers() as workers:
+        yield from workers.run(work, tasks, count, name)
 
 
-def _start(work: Work) -> _Worker:
+def _start() -> _Worker:
     context = multiprocessing.get_context("spawn")  # fork would copy the threads of torch and HDF5
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, work), daemon=True)
+    process = context.Process(target=_serve, args=(theirs,), daemon=True)
     # the child inherits this and ignores them once it runs: a terminal's Ctrl-C must not meet it
     # while it still imports
     for variable, value in _KEEP_MEMORY.items():
@@ -104,12 +140,12 @@ def _start(work: Work) -> _Worker:
     return _Worker(process, ours)
 
 
-def _give_task(worker: _Worker, waiting: list[Any]) -> None:
+def _give_task(worker: _Worker, work: Work, waiting: list[Any]) -> None:
     worker.task, worker.place = (waiting.pop() if waiting else None), None
     if worker.task is not None:
         # a worker that has died is noticed, with its task's name, when it is listened to
         with contextlib.suppress(OSError):
-            worker.pipe.send_bytes(pickle.dumps(worker.task))
+            worker.pipe.send_bytes(pickle.dumps((work, worker.task)))
 
 
 def _ready(workers: list[_Worker]) -> list[_Worker]:
@@ -147,7 +183,9 @@ def _waits_for_disk(pid: int | None) -> bool:
     return any(state.rpartition(")")[2].split()[:1] == ["D"] for state in states)
 
 
-def _receive(worker: _Worker, waiting: list[Any], name: Callable[[Any], str]) -> Iterator[Any]:
+def _receive(
+    worker: _Worker, work: Work, waiting: list[Any], name: Callable[[Any], str]
+) -> Iterator[Any]:
     try:
         kind, value = worker.pipe.recv()
     except (EOFError, OSError):
@@ -167,7 +205,7 @@ def _receive(worker: _Worker, waiting: list[Any], name: Callable[[Any], str]) ->
     elif kind == "bug":
         raise RuntimeError(f"in the worker on {name(worker.task)}:\n{value}")
     else:
-        _give_task(worker, waiting)
+        _give_task(worker, work, waiting)
 
 
 def _death(worker: _Worker, task: str) -> JobError:
@@ -225,7 +263,7 @@ class _PipeHandler(logging.Handler):
         self._send("log", record)
 
 
-def _serve(pipe: Connection, work: Work) -> None:
+def _serve(pipe: Connection) -> None:
     for number in signals.SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.SIGNALS)
@@ -236,7 +274,7 @@ def _serve(pipe: Connection, work: Work) -> None:
     logger.propagate = False
     try:
         while True:
-            task = pipe.recv()
+            work, task = pipe.recv()
             try:
                 work(task, partial(send, "result"))
                 send("done", None)

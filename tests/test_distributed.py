@@ -327,19 +327,6 @@ def test_a_rank_that_stalls_ends_the_run_by_the_time_out(
     assert not Path(f"/proc/{stalled}/environ").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
-def test_a_signal_ends_every_process_at_the_same_step(
-    tmp_path: Path, ten_episodes: Path, number: signal.Signals
-) -> None:
-    process = start(tmp_path, input=ten_episodes)
-    process.send_signal(number)
-    end = ended(process, tmp_path)
-    assert end.code == 75, end.out
-    assert end.manifest["status"] == "interrupted"
-    assert "Traceback" not in end.out
-    assert (tmp_path / "checkpoints/test/state.ckpt").exists()
-
-
 def test_an_error_of_the_user_has_its_own_code(job: RunJob, tmp_path: Path) -> None:
     found = job(input=tmp_path / "nothing", processes=2)
     assert found.code == 3, found.err

@@ -257,7 +257,8 @@ def test_a_job_whose_worker_dies_names_its_episode_and_can_be_gone_on_with(
     number: signal.Signals, exit_code: int, code: str, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"
-    flags = {"input": DATA / "aloha_sim_v21", "convert_workers": 2, "num_epochs": 1}
+    flags = {"input": DATA / "aloha_sim_v21", "image_size": "96x128", "convert_workers": 2}
+    flags["num_epochs"] = 1
     process = start(output, **flags)
     victims: list[tuple[int, str]] = []
 

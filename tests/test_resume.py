@@ -35,7 +35,7 @@ from tests.support.training import Short, assert_same, losses
 pytestmark = pytest.mark.slow
 
 Job = Callable[..., Ended]
-FLAGS: dict[str, Any] = {"input": SMALL / "v21_h264", "num_epochs": 8, "batch_size": 1}
+FLAGS: dict[str, Any] = {"input": SMALL / "v21_h264", "num_epochs": 5, "batch_size": 1}
 
 
 @pytest.fixture(scope="module")

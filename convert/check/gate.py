@@ -9,6 +9,7 @@ from convert.check.own_process import check_apart
 from convert.findings import WARNING, Finding, Report, refuse
 from convert.flags import ConversionFlags
 from convert.sources import NOTHING, LeftOut, find_datasets
+from job.workers import Workers
 
 logger = logging.getLogger("act")
 
@@ -17,17 +18,25 @@ _LISTS = ("episode-count", "frame-count", "episode-row", "episode-twice")
 _LOST = ("data", "videos", "meta/episodes")  # where a file may be broken without harm to others
 
 
-def check_input(flags: ConversionFlags, known: LeftOut | None = None) -> LeftOut:
+def check_input(
+    flags: ConversionFlags, known: LeftOut | None = None, pool: Workers | None = None
+) -> LeftOut:
     """Check the input; logs the warnings, raises the first error.
 
     With `--only_whole_episodes` what is broken is left out instead, and returned.
     known: what a check before left out of this very input, whose frames need no second look
+    pool: where its processes come from; None: they are started, and end with it
     """
+    if pool is None:
+        with Workers() as own:
+            return check_input(flags, known, own)
     # without a deep look a broken frame would end the conversion, where it should be left out
     left_out, deep = known or NOTHING, flags.only_whole_episodes and known is None
-    reports = [check_apart(root, flags, left_out, deep=deep) for root in find_datasets(flags.input)]
+    reports = [
+        check_apart(root, flags, left_out, pool, deep=deep) for root in find_datasets(flags.input)
+    ]
     if flags.only_whole_episodes:
-        reports, left_out = _leave_out(flags, reports, left_out, deep)
+        reports, left_out = _leave_out(flags, reports, left_out, deep, pool)
     for report in reports:
         for line in report.summary(report.warnings):
             logger.warning("%s", line)
@@ -55,7 +64,7 @@ def _hint(flags: ConversionFlags, reports: list[Report]) -> None:
 
 
 def _leave_out(
-    flags: ConversionFlags, reports: list[Report], left_out: LeftOut, deep: bool
+    flags: ConversionFlags, reports: list[Report], left_out: LeftOut, deep: bool, pool: Workers
 ) -> tuple[list[Report], LeftOut]:
     """Leave out what is broken and look again, until nothing is or nothing can be left out."""
     # the first N are the first N whole ones
@@ -65,7 +74,7 @@ def _leave_out(
         if found <= left_out:
             break
         left_out |= found
-        reports = [check_apart(report.root, every, left_out, deep=deep) for report in reports]
+        reports = [check_apart(report.root, every, left_out, pool, deep=deep) for report in reports]
     for root, indices in _by_dataset(left_out):
         logger.warning(
             "--only_whole_episodes leaves out %d episodes of %s: %s",

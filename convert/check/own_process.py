@@ -33,24 +33,29 @@ class _Crash(Exception):  # noqa: N818  what happened to another process
 
 
 def check_apart(
-    root: Path, flags: DataFlags, left_out: LeftOut = NOTHING, **options: Any
+    root: Path,
+    flags: DataFlags,
+    left_out: LeftOut = NOTHING,
+    pool: workers.Workers | None = None,
+    **options: Any,
 ) -> Report:
     """`convert.check.dataset.check` with those options, in another process.
 
     left_out: episodes that are not looked at
+    pool: where the process comes from; None: one is started
 
     Raises DatasetError when the metadata itself crashes it, OutputError when memory runs out,
     Interrupted on a signal.
     """
     try:
-        return _check((root, flags, left_out, options))
+        return _check((root, flags, left_out, options), pool)
     except _Crash as crash:
         logger.warning("%s; looking for the file", crash.error)
     crashing: dict[Path, str] = {}
     while True:
         try:
             again = options | {"threads": 1, "unread": frozenset(crashing)}
-            report = _check((root, flags, left_out, again))
+            report = _check((root, flags, left_out, again), pool)
         except _Crash as crash:
             path = crash.opened
             if path is None or path in crashing:  # it cannot be left out
@@ -62,18 +67,22 @@ def check_apart(
             return report.finish()
 
 
-def _check(task: _Task) -> Report:
+def _check(task: _Task, pool: workers.Workers | None) -> Report:
+    report: Report | None = None
     opened: Path | None = None
+    run = pool.run if pool else workers.run_tasks
     try:
-        for sent in workers.run_tasks(_work, [task], 1, lambda task: f"checking {task[0]}"):
+        for sent in run(_work, [task], 1, lambda task: f"checking {task[0]}"):
             if isinstance(sent, Report):
-                return sent
-            opened = sent
+                report = sent
+            else:
+                opened = sent
     except DatasetError as problem:
         if problem.code == workers.CRASH:
             raise _Crash(problem, opened) from problem
         raise
-    raise AssertionError("a check that ends has a report")
+    assert report is not None, "a check that ends has a report"
+    return report
 
 
 def _work(task: _Task, send: workers.Send) -> None:

@@ -161,7 +161,7 @@ def test_statistics_load_where_numpy_is_old(done: Ended) -> None:
 
 def test_the_same_command_twice_gives_the_same_bytes(done: Ended, tmp_path: Path) -> None:
     again = run_job(
-        tmp_path, input=SMALL / "v30_h264", num_epochs=3, state_dim=16, convert_workers=1
+        tmp_path, input=SMALL / "v30_h264", num_epochs=3, state_dim=16, convert_workers=2
     )
     for name in ("policy_best.ckpt", "policy_last.ckpt", "dataset_stats.pkl"):
         first, second = (e.output / "checkpoints/test" / name for e in (done, again))

@@ -47,9 +47,14 @@ class Ended(NamedTuple):
 
 
 def arguments(output: Path, **flags: Any) -> list[str]:
-    """A whole command line: the tiny network on the session's backbone, and `flags` over it."""
+    """A whole command line: the tiny network on the session's backbone, and `flags` over it.
+
+    One worker converts, as starting another takes longer than so few frames.
+    """
     named = {"--run_name": "test", "--task_name": "sim_test", "--output": output, **TINY}
     named["--backbone_weights"] = backbone_file()
+    if (Path(flags.get("input") or "") / "meta").is_dir():
+        named["--convert_workers"] = 1
     named |= {f"--{name}": value for name, value in flags.items()}
     pairs = [
         [flag] if value is True else [flag, str(value)]

@@ -83,8 +83,9 @@ def plan_conversion(
     pool: where that comes from; None: one is started
     """
     task = (flags, folder, left_out)
-    run = pool.run if pool else workers.run_tasks
-    (plan,) = run(_make_plan, [task], 1, lambda _: f"{flags.input[0]}: its plan")
+    (plan,) = workers.run_tasks(
+        _make_plan, [task], 1, lambda _: f"{flags.input[0]}: its plan", pool
+    )
     return Planned(plan, plan_fingerprint(plan))
 
 
@@ -166,7 +167,7 @@ def _convert_all(plan: Plan, todo: list[int], count: int, pool: workers.Workers)
     frames = plan.frame_count(todo)
     started = time.monotonic()
     with progress_bar(frames, "convert", "frame") as bar:
-        for done in pool.run(convert_episodes, tasks, count, _task_name):
+        for done in workers.run_tasks(convert_episodes, tasks, count, _task_name, pool):
             bar.update(done)
     return frames / (time.monotonic() - started)
 

@@ -129,7 +129,8 @@ INTERRUPTED = {
     "run-in-use": "Another job is writing to the output or the run folder.",
     "process-lost": "A process of the run was killed, most likely for memory, or did not answer.",
 }
-BUG = {"bug": "An error of this project, with a traceback; please report it."}  # exit code 1
+BUG_CODE = "bug"
+BUG = {BUG_CODE: "An error of this project, with a traceback; please report it."}  # exit code 1
 DONE = {"already-done": "The run that was asked for is complete."}  # AlreadyDone, 0
 
 # Warnings of the check and of the conversion, which continues

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from job.codes import BUG
+from job.codes import BUG_CODE
 from job.departures import DEPARTURES
 from job.errors import EXIT_BUG, EXIT_DONE, JobError, first_line
 from job.ranks import attempt
@@ -135,7 +135,7 @@ class Manifest:
         if isinstance(error, JobError):
             self._end(error.status, error.exit_code, error.code, reason)
         else:
-            self._end("failed", EXIT_BUG, next(iter(BUG)), reason)
+            self._end("failed", EXIT_BUG, BUG_CODE, reason)
 
     def _end(self, status: str, exit_code: int, code: str | None, reason: str) -> None:
         with self._writing:

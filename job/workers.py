@@ -108,15 +108,20 @@ class Workers:
 
 
 def run_tasks(
-    work: Work, tasks: Sequence[Any], count: int, name: Callable[[Any], str]
+    work: Work,
+    tasks: Sequence[Any],
+    count: int,
+    name: Callable[[Any], str],
+    pool: Workers | None = None,
 ) -> Iterator[Any]:
     """Do every task on up to `count` processes; yield what they send as it arrives.
 
     Raises the first JobError of a worker, one that names its task when a worker dies or sends
     nothing for SILENT_S, and Interrupted when a signal asked the job to stop. `work` must be
     importable by name.
+    pool: where the processes come from, and wait afterwards; None: they start and end here
     """
-    with Workers() as workers:
+    with contextlib.nullcontext(pool) if pool else Workers() as workers:
         yield from workers.run(work, tasks, count, name)
 
 

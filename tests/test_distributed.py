@@ -49,7 +49,7 @@ def ten_episodes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_one_two_and_four_processes_follow_the_same_losses(
     job: RunJob, tmp_path: Path, ten_episodes: Path
 ) -> None:
-    """8 steps, of 5 samples and of 3 by turns: two processes have 3 and 2 of them, then 2 and 1.
+    """20 steps, of 5 samples and of 3 by turns: two processes have 3 and 2 of them, then 2 and 1.
 
     Four have 2, 1, 1, 1, then 1, 1, 1 and none. Two add the gradients of two parts of each share.
     """
@@ -59,7 +59,7 @@ def test_one_two_and_four_processes_follow_the_same_losses(
             output=tmp_path / str(count),
             input=ten_episodes,
             processes=count,
-            num_epochs=4,
+            num_epochs=10,
             batch_size=5,
             accumulate=accumulate,
             dropout=0,
@@ -67,7 +67,7 @@ def test_one_two_and_four_processes_follow_the_same_losses(
         )
         assert found[count].code == 0, found[count].err
         last = rows(found[count])[-1]
-        assert (last["step"], last["samples"]) == (8, 32)
+        assert (last["step"], last["samples"]) == (20, 80)
         manifest = found[count].manifest
         assert manifest["flags"]["processes"] == count
         assert manifest["training"]["effective_batch"] == 5

@@ -29,6 +29,7 @@ class PolicyFlags(ACTFlags):
             obeying = policies_that_obey(name)
             if obeying and self.policy_class not in obeying:
                 raise UsageError(
-                    f"--{name} cannot apply to --policy_class {self.policy_class}; leave it out",
+                    f"{self.option(name)} cannot apply to {self.option('policy_class')} "
+                    f"{self.policy_class}; leave it out",
                     code="flag-unused",
                 )

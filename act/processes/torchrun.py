@@ -41,14 +41,15 @@ def launch(output: Path, program: Path, argv: Sequence[str], count: int) -> int:
     limit_threads(count)
     os.environ[ATTEMPT] = attempt = uuid.uuid4().hex
     try:
-        left = tempfile.TemporaryDirectory()
-    except OSError as error:
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ[EXIT_FOLDER] = folder
+            code = _run([*flags, str(program), *argv])
+            texts = {int(path.name): path.read_text() for path in Path(folder).iterdir()}
+    except OSError as error:  # torchrun writes to a temporary folder of its own as well
+        if error.filename is None:
+            raise
         logger.error("%s: cannot be used (%s); make room there", error.filename, error.strerror)
         return OutputError.exit_code
-    with left as folder:
-        os.environ[EXIT_FOLDER] = folder
-        code = _run([*flags, str(program), *argv])
-        texts = {int(path.name): path.read_text() for path in Path(folder).iterdir()}
     codes = {number: int(text) for number, text in texts.items() if text}  # else killed writing
     return _exit_code(output, code, codes, count, attempt)
 

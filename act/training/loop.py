@@ -31,6 +31,7 @@ from act.training.results import (
     list_artifacts,
     save_last_step,
     save_or_stop,
+    save_state,
     write_results,
 )
 from act.training.run_folder import check_folder
@@ -109,8 +110,8 @@ def _train(run: TrainingRun) -> None:
         with run.loader, signals.last_action(save_in_time):
             for epoch in _epochs(run):
                 _epoch(run, epoch)
-            run.saver.settle()
-        write_results(run)  # a kill meanwhile leaves the last state to be resumed from
+            save_state(run, beside=False)
+        write_results(run)
     except BaseException as error:
         with contextlib.suppress(Exception):  # the first error is the one to report
             # an interruption has saved, and nobody should resume weights that diverged

@@ -27,9 +27,6 @@ def check_input(
     known: what a check before left out of this very input, whose frames need no second look
     pool: where its processes come from; None: they are started, and end with it
     """
-    if pool is None:
-        with Workers() as own:
-            return check_input(flags, known, own)
     # without a deep look a broken frame would end the conversion, where it should be left out
     left_out, deep = known or NOTHING, flags.only_whole_episodes and known is None
     reports = [
@@ -64,7 +61,11 @@ def _hint(flags: ConversionFlags, reports: list[Report]) -> None:
 
 
 def _leave_out(
-    flags: ConversionFlags, reports: list[Report], left_out: LeftOut, deep: bool, pool: Workers
+    flags: ConversionFlags,
+    reports: list[Report],
+    left_out: LeftOut,
+    deep: bool,
+    pool: Workers | None,
 ) -> tuple[list[Report], LeftOut]:
     """Leave out what is broken and look again, until nothing is or nothing can be left out."""
     # the first N are the first N whole ones

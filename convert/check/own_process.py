@@ -70,9 +70,8 @@ def check_apart(
 def _check(task: _Task, pool: workers.Workers | None) -> Report:
     report: Report | None = None
     opened: Path | None = None
-    run = pool.run if pool else workers.run_tasks
     try:
-        for sent in run(_work, [task], 1, lambda task: f"checking {task[0]}"):
+        for sent in workers.run_tasks(_work, [task], 1, lambda task: f"checking {task[0]}", pool):
             if isinstance(sent, Report):
                 report = sent
             else:

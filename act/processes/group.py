@@ -108,13 +108,13 @@ class Group:
         threading.Thread(target=tick, name="tick", daemon=True).start()
         try:
             result = work()
+            mine.set()
+            while not all_done.wait(_TICK_S):
+                signals.check()
         except Interrupted:
-            if lost:
+            if lost:  # which asked for the interruption
                 raise lost[0] from None
             raise
-        mine.set()
-        while not all_done.wait(_TICK_S):
-            signals.check()
         if lost:
             raise lost[0]
         return result

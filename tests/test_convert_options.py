@@ -39,7 +39,7 @@ from tests.support.commands import (
     start_module,
 )
 from tests.support.errors import raises_code
-from tests.support.jobs import Job
+from tests.support.jobs import OWN_PROCESSES, Job
 from tests.support.paths import ROOT, SMALL
 from tests.support.processes import children, wait_for
 from tests.support.tasks import die, hang, vulnerability
@@ -260,7 +260,7 @@ def test_shards_side_by_side_give_the_bytes_of_one_run(tmp_path: Path) -> None:
 
 
 def test_a_shard_that_is_started_twice_is_75_and_touches_nothing(tmp_path: Path) -> None:
-    first = start(tmp_path, "--shard", "1/2", "--convert_workers", "1")
+    first = start(tmp_path, "--shard", "1/2", "--convert_workers", "1", **OWN_PROCESSES)
     wait_for(lambda: any(tmp_path.glob(".episode_*.partial")))
     first.send_signal(signal.SIGSTOP)  # it writes nothing while it stands still
     for child in (workers_of_first := children(first.pid)):
@@ -383,7 +383,7 @@ def test_ctrl_c_at_any_time_is_75_without_a_traceback(tmp_path: Path, moment: st
 
 def test_memory_stays_small_on_a_long_episode(tmp_path: Path) -> None:
     """A worker may take 400 MB, whatever the length of the episode."""
-    process = start(tmp_path / "out", "--convert_workers", "1")
+    process = start(tmp_path / "out", "--convert_workers", "1", **OWN_PROCESSES)
     peaks = [0]
     while process.poll() is None:
         peaks += [_peak_bytes(pid) for pid in children(process.pid)]

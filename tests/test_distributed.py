@@ -16,7 +16,7 @@ import pytest
 
 from episodes.writer import write_episode
 from tests.support.commands import HANGS_S, Ended, arguments, command_environment, ended, start_job
-from tests.support.jobs import Job
+from tests.support.jobs import OWN_PROCESSES, Job
 from tests.support.paths import ROOT, SAMPLES, SIGNALLED, SMALL
 from tests.support.processes import wait_for
 
@@ -217,6 +217,7 @@ def test_a_rank_that_is_killed_ends_the_run_and_another_number_goes_on(
 ) -> None:
     flags: dict[str, Any] = {"input": ten_episodes, "max_episodes": 4, "num_epochs": 4}
     slow = slow_steps(rank=number)  # so that it does not end meanwhile
+    slow |= OWN_PROCESSES if number == 0 else {}
     process = launch(tmp_path, environment=slow, state_interval_minutes=1e-4, **flags)
     state, written = tmp_path / "checkpoints/test/state.ckpt", set[int]()
 
@@ -318,7 +319,7 @@ def test_a_rank_that_stalls_ends_the_run_by_the_time_out(
     tmp_path: Path, ten_episodes: Path
 ) -> None:
     """A default of half an hour would be longer than `ended` waits."""
-    process = start(tmp_path, input=ten_episodes, dist_timeout_s=5)
+    process = start(tmp_path, environment=OWN_PROCESSES, input=ten_episodes, dist_timeout_s=5)
     stalled = rank(1, tmp_path)
     os.kill(stalled, signal.SIGSTOP)
     end = ended(process, tmp_path)

@@ -26,7 +26,7 @@ from tests.chaos.small_job import check_result, finish, small_job, start
 from tests.support.commands import HANGS_S, Ended, command_environment, imitate
 from tests.support.episodes import write_official
 from tests.support.errors import raises_code
-from tests.support.jobs import Job, Process
+from tests.support.jobs import OWN_PROCESSES, Job, Process
 from tests.support.paths import DATA, SMALL
 from tests.support.processes import children, wait_for
 
@@ -259,7 +259,7 @@ def test_a_job_whose_worker_dies_names_its_episode_and_can_be_gone_on_with(
     output = tmp_path / "output"
     flags = {"input": DATA / "aloha_sim_v21", "image_size": "96x128", "convert_workers": 2}
     flags["num_epochs"] = 1
-    process = start(output, **flags)
+    process = start(output, OWN_PROCESSES, **flags)
     victims: list[tuple[int, str]] = []
 
     def is_writing() -> bool:

@@ -12,7 +12,7 @@ import pytest
 from act.training.state import parse_state, read_state
 from tests.chaos.small_job import check_files, check_result, finish, start
 from tests.support.commands import HANGS_S, Ended, run_job
-from tests.support.jobs import Process
+from tests.support.jobs import WHOLE_END, Process
 from tests.support.paths import SIGNALLED, SMALL
 from tests.support.processes import wait_for
 from tests.support.training import assert_same
@@ -49,6 +49,8 @@ def run_signalled(
         "SIGNAL_RANK": str(rank),
         "SIGNAL_SENT": str(sent),
     }
+    if "processes" not in flags:
+        environment |= WHOLE_END
     ended = run_job(output, environment=environment, **flags)
     assert sent.exists(), ended.err
     assert "Traceback" not in ended.err

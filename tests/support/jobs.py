@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Self
 
+from tests.support import fork_server, stand_in
 from tests.support.paths import ROOT
 
 # No threads before the fork: neither OpenBLAS's nor that of pyarrow's jemalloc.
@@ -24,8 +25,18 @@ _SINGLE_THREADED = {
 _OF_COVERAGE = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
 
 
+# An environment in which a job starts its processes itself, for what looks at them from outside.
+OWN_PROCESSES = {"PYTHON_EXEC": sys.executable}
+
+# One in which its interpreter is taken apart at the end: where endings are what is looked at.
+WHOLE_END = {fork_server.WHOLE_END: "1"}
+
+
 class Job:
-    """A process that runs `python WORDS` in the checkout; used like a subprocess.Popen of text."""
+    """A process that runs `python WORDS` in the checkout; used like a subprocess.Popen of text.
+
+    The processes that torchrun and multiprocessing start for it are forked as well.
+    """
 
     def __init__(
         self,
@@ -37,14 +48,22 @@ class Job:
         """stdout, stderr: subprocess.PIPE, DEVNULL or STDOUT, or a descriptor; None: ours."""
         self.args = [str(word) for word in words]
         self.returncode: int | None = None
-        request = json.dumps({"words": self.args, "environment": dict(environment)}).encode()
+        server, address = _server()
+        forked = {"PYTHON_EXEC": stand_in.__file__, stand_in.SERVER: address}
+        request = {
+            "words": self.args,
+            "environment": forked | dict(environment),
+            "files": [0, 1, 2],
+            "blocked": [],
+        }
         self._answer, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.stdout, out = _stream(stdout, 1)
         joined = stderr == subprocess.STDOUT
         self.stderr, err = (None, os.dup(out)) if joined else _stream(stderr, 2)
         nothing = os.open(os.devnull, os.O_RDONLY)
         try:
-            socket.send_fds(_server(), [request], [theirs.fileno(), nothing, out, err])
+            files = [theirs.fileno(), nothing, out, err]
+            socket.send_fds(server, [json.dumps(request).encode()], files)
         finally:
             theirs.close()
             for file in (nothing, out, err):
@@ -128,25 +147,34 @@ def _stream(chosen: int | None, ours: int) -> tuple[IO[str] | None, int]:
 
 
 @cache
-def _server() -> socket.socket:
-    """Where this process's fork server takes requests; it is started by the first one."""
+def _server() -> tuple[socket.socket, str]:
+    """Where this process's fork server takes requests; it is started by the first one.
+
+    From us over a socket, from a job's processes at an (abstract) address.
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind("")  # the kernel chooses an address
+    listener.listen()
+    address = listener.getsockname()[1:].decode()
     environment = {name: text for name, text in os.environ.items() if name not in _OF_COVERAGE}
     server = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.fork_server"],
+        [sys.executable, "-m", "tests.support.fork_server", str(listener.fileno())],
+        pass_fds=[listener.fileno()],
         cwd=ROOT,
         env=environment | _SINGLE_THREADED,
         stdin=theirs.fileno(),
         start_new_session=True,
     )
     theirs.close()
+    listener.close()
 
     def end() -> None:
         ours.close()
         server.wait()
 
     atexit.register(end)
-    return ours
+    return ours, address
 
 
 Process = Job | subprocess.Popen[str]

@@ -8,7 +8,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from job.errors import OutputError, UsageError
 
@@ -43,15 +43,33 @@ def whole_path(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def whole_file(path: Path, recorded: bool = False) -> Iterator[IO[bytes]]:
-    """Like `whole_path`, as a binary file object.
+    """Like `whole_path`, as a binary file object to write from start to end.
 
     recorded: note the file's SHA-256 in the folder's record before it gets its name
     """
     with whole_path(path) as partial:
         with partial.open("wb") as file:
-            yield file
+            hashed = _Hashed(file)
+            yield cast(IO[bytes], hashed) if recorded else file
         if recorded:
-            _record(path, sha256(partial))
+            _record(path, hashed.digest.hexdigest())
+
+
+class _Hashed:
+    """A file that hashes what is written: reading a checkpoint again would cost as much."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        """Write all of it."""
+        self.digest.update(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        """Flush the file."""
+        self._file.flush()
 
 
 def _record(path: Path, digest: str) -> None:

@@ -20,7 +20,13 @@ _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, sign
 
 
 def main(words: list[str]) -> None:
-    """Run `python WORDS` by the fork server whose address is in the environment."""
+    """Run `python WORDS` by the fork server whose address is in the environment.
+
+    The tracker that multiprocessing starts has no use for libraries: it runs here.
+    """
+    if "resource_tracker" in words[1]:
+        exec(words[1])
+        return
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
     with os.scandir("/proc/self/fd") as entries:
         numbers = [int(entry.name) for entry in entries]

@@ -102,7 +102,7 @@ def _read(plan: Plan, numbers: list[int]) -> None:
     readers = CameraReaders()
     for number in numbers:
         for camera in plan.cameras:
-            for _ in readers.frames(plan.sources[number], camera):
+            for _ in readers.frames(plan.sources[number], camera, None):
                 pass
     readers.close()
 

@@ -7,10 +7,11 @@ from convert.cameras import Camera, by, check_reduction
 from convert.findings import refuse
 from convert.lerobot.file import OnRead, ignore
 from convert.lerobot.image import ImageReader
+from convert.lerobot.table import Times
 from convert.lerobot.video import VideoReader
+from convert.pictures import VideoFile, choose_pictures
 from convert.resize import resize_area
 from convert.sources import Source
-from convert.video_window import check_window
 from episodes.reader import Frame
 from job.errors import DatasetError
 
@@ -22,10 +23,13 @@ class CameraReaders:
         self.on_read = on_read
         self._open: dict[str, VideoReader | ImageReader] = {}
 
-    def frames(self, source: Source, camera: Camera) -> Iterator[Frame]:
-        """Every frame of a camera in an episode, each (H, W, 3) uint8 as the plan has it."""
+    def frames(self, source: Source, camera: Camera, times: Times | None) -> Iterator[Frame]:
+        """Every frame of a camera in an episode, each (H, W, 3) uint8 as the plan has it.
+
+        times: the rows' timestamps, (T,) in seconds
+        """
         size = camera.recorded
-        for ts, frame in enumerate(_recorded_frames(source, camera, self)):
+        for ts, frame in enumerate(_recorded_frames(source, camera, times, self)):
             if frame.shape[:2] != size:
                 size = frame.shape[0], frame.shape[1]
                 _check_size(source, camera, ts, size)
@@ -37,7 +41,7 @@ class CameraReaders:
         reader = self._open.get(key)
         if not isinstance(reader, VideoReader) or reader.path != path:
             self._close(key)
-            reader = VideoReader(path, dataset.fps, dataset.file_firsts[path], self.on_read)
+            reader = VideoReader(path, dataset.fps, self.on_read)
             self._open[key] = reader
         return reader
 
@@ -94,13 +98,20 @@ def _first_frame(source: Source, key: str, readers: CameraReaders) -> Iterator[F
     span = source.episode.videos.get(key)
     if span is None:
         return readers.images(source, key).frames(source.episode.index, 1)
-    return readers.video(source, key).frames(span.first, 1)
+    video = readers.video(source, key)
+    return video.frames(video.index.ordinals[:1])
 
 
-def _recorded_frames(source: Source, camera: Camera, readers: CameraReaders) -> Iterator[Frame]:
+def _recorded_frames(
+    source: Source, camera: Camera, times: Times | None, readers: CameraReaders
+) -> Iterator[Frame]:
+    dataset = source.dataset
     episode, span = source.episode, source.episode.videos.get(camera.key)
     if span is None:
         yield from readers.images(source, camera.key).frames(episode.index, episode.length)
         return
-    check_window(episode, camera.key, refuse)
-    yield from readers.video(source, camera.key).frames(span.first, episode.length)
+    video = readers.video(source, camera.key)
+    file = VideoFile(video.index, dataset.file_uses[span.path], dataset.fps)
+    ordinals = choose_pictures(file, episode, camera.key, times, refuse)
+    assert ordinals is not None, "what is wrong was refused"
+    yield from video.frames(ordinals)

@@ -7,8 +7,9 @@ import numpy as np
 from convert import quaternion
 from convert.findings import refuse
 from convert.lerobot.file import OnRead
-from convert.lerobot.table import check_row_count, read_episode
+from convert.lerobot.table import Times, check_row_count, read_episode
 from convert.plan import Dims, Plan
+from convert.row_times import check_rate
 from convert.sources import Source
 from episodes.reader import FloatArray
 from job.errors import DatasetError
@@ -16,15 +17,20 @@ from job.errors import DatasetError
 logger = logging.getLogger("act")
 
 
-def read_vectors(plan: Plan, source: Source, on_read: OnRead) -> dict[str, FloatArray]:
+def read_vectors(
+    plan: Plan, source: Source, on_read: OnRead
+) -> tuple[dict[str, FloatArray], Times | None]:
     """Action, qpos, qvel and maybe effort of an episode, each (T, dims), by their name in the file.
+
+    Beside them the rows' timestamps, (T,) in seconds.
 
     Raises DatasetError where rows or widths are not as planned.
     """
     optional = {"qvel": plan.velocity_key, "effort": plan.effort_key}
     keys = [plan.qpos.key, plan.action.key, *(key for key in optional.values() if key)]
     episode = source.episode
-    read = read_episode(episode.table_path, episode.index, keys, on_read)
+    read, times = read_episode(episode.table_path, episode.index, keys, on_read)
+    check_rate(episode, times, plan.row_rate, source.dataset.fps, refuse)
     for dims in (plan.qpos, plan.action):
         _check_shape(source, dims, read[dims.key])
         read[dims.key] = _orientations(plan, source, dims, read[dims.key])
@@ -33,7 +39,7 @@ def read_vectors(plan: Plan, source: Source, on_read: OnRead) -> dict[str, Float
     for name, key in optional.items():
         if key is not None:
             vectors[name] = plan.qpos.fit(read[key])
-    return vectors
+    return vectors, times
 
 
 def _check_shape(source: Source, dims: Dims, vectors: FloatArray) -> None:

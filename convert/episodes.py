@@ -6,7 +6,7 @@ worker holds one decoded frame at a time, so memory does not grow with an episod
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ from convert.episode_vectors import read_vectors
 from convert.findings import refuse
 from convert.flags import ConversionFlags, DataFlags, RecordingFlags
 from convert.plan import Digests, Plan, make_plan, plan_fingerprint
-from convert.sources import NOTHING, LeftOut, Source
-from episodes.reader import episode_path
+from convert.sources import NOTHING, LeftOut
+from episodes.reader import Frame, episode_path
 from episodes.writer import FrameWriter, write_episode
 from job import machine, workers
 from job.errors import DatasetError, OutputError
@@ -204,7 +204,7 @@ def convert_episodes(task: tuple[Plan, list[int]], send: workers.Send) -> None:
 def _convert_episode(plan: Plan, number: int, readers: CameraReaders, send: workers.Send) -> None:
     source = plan.sources[number]
     send(workers.At(f"{source} ({source.episode.table_path})"))
-    vectors = read_vectors(plan, source, readers.on_read)
+    vectors, times = read_vectors(plan, source, readers.on_read)
     images = {c.name: (source.episode.length, c.height, c.width) for c in plan.cameras}
     path, attributes = episode_path(plan.folder, number), _attributes(plan, number)
     with (
@@ -212,7 +212,9 @@ def _convert_episode(plan: Plan, number: int, readers: CameraReaders, send: work
         write_episode(partial, vectors, images, attributes, plan.jpeg_quality) as writer,
     ):
         for camera in plan.cameras:
-            _write_frames(source, camera, readers, writer, send)
+            frames = readers.frames(source, camera, times)
+            send(workers.At(f"{source} ({file_of(source, camera.key)})"))
+            _write_frames(frames, camera, writer, send)
 
 
 def _attributes(plan: Plan, number: int) -> dict[str, Any]:
@@ -228,15 +230,10 @@ def _attributes(plan: Plan, number: int) -> dict[str, Any]:
 
 
 def _write_frames(
-    source: Source,
-    camera: Camera,
-    readers: CameraReaders,
-    writer: FrameWriter,
-    send: workers.Send,
+    frames: Iterator[Frame], camera: Camera, writer: FrameWriter, send: workers.Send
 ) -> None:
     unreported = 0
-    send(workers.At(f"{source} ({file_of(source, camera.key)})"))
-    for ts, frame in enumerate(readers.frames(source, camera)):
+    for ts, frame in enumerate(frames):
         writer.write_frame(camera.name, ts, frame)
         unreported += 1
         if unreported == _REPORT_EVERY:

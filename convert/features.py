@@ -29,7 +29,8 @@ def choose_vector(dataset: Dataset, what: str, asked: str, add: Add) -> str | No
         vectors = {
             key: list(feature.shape)
             for key, feature in dataset.features.items()
-            if feature.dtype.startswith(("float", "int")) and not key.endswith("index")
+            if feature.dtype.startswith(("float", "int", "uint", "bool"))
+            and not key.endswith("index")
         }
         message = (
             f"no feature {' or '.join(map(repr, names))} for the {what}, expected one of them; "

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 
@@ -18,12 +19,13 @@ from convert.lerobot.dataset import Dataset, choose_cameras
 from convert.lerobot.file import OnRead, check_file, ignore
 from convert.lerobot.table import read_episode
 from convert.quaternion import Quaternion, find_quaternions
+from convert.row_times import row_rate
 from convert.sources import NOTHING, LeftOut, Source, read_sources
 from episodes.reader import FloatArray
 from job.whole_files import sampled_sha256
 
 # Raised when the bytes that a conversion writes change, so that old episode files are redone.
-LAYOUT = 2
+LAYOUT = 3
 # A JPEG of quality 95 is about a tenth of the raw frame (0.092 measured on the sample's cameras).
 _JPEG_SHARE = 0.12
 
@@ -90,6 +92,7 @@ class Plan:
     action: Dims
     velocity_key: str | None  # None: qvel is zeros
     effort_key: str | None  # None: there is no effort, which upstream does without
+    row_rate: Fraction  # rows per second
     sim: bool
     fix_quaternions: bool
     jpeg_quality: int | None  # None: raw frames
@@ -98,8 +101,8 @@ class Plan:
 
     @property
     def fps(self) -> float:
-        """Time steps per second, the same in every dataset."""
-        return float(self.datasets[0].fps)
+        """Time steps per second, the same in every episode."""
+        return float(self.row_rate)
 
     def frame_count(self, numbers: Sequence[int]) -> int:
         """Frames of these episodes, all cameras together."""
@@ -176,7 +179,7 @@ def plan_for(
         return None
     check_datasets_match(datasets, [*keys, state_key, action_key], note)
     cameras = _plan_cameras(flags, keys, source, note, on_read)
-    vectors = read_episode(
+    vectors, times = read_episode(
         source.episode.table_path, source.episode.index, [state_key, action_key], on_read
     )
     if errors:
@@ -190,6 +193,7 @@ def plan_for(
         action=_dims(first, action_key, vectors[action_key].shape[1], flags.state_dim, note),
         velocity_key=choose_optional(datasets, "velocity", state_key, note),
         effort_key=choose_optional(datasets, "effort", state_key, note),
+        row_rate=row_rate(times, first.fps),
         sim=flags.is_sim,
         fix_quaternions=flags.fix_quaternions,
         jpeg_quality=flags.jpeg_quality if flags.image_storage == "jpeg" else None,

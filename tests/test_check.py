@@ -419,7 +419,7 @@ def test_a_job_survives_a_crash_in_a_decoder(
 def test_frames_that_the_memory_does_not_bear_are_not_decoded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("convert.lerobot.video.memory_bytes", lambda: 8 * 32 * (96 * 128 - 1))
+    monkeypatch.setattr("convert.lerobot.video_file.memory_bytes", lambda: 8 * 32 * (96 * 128 - 1))
     root = SMALL / "v21_h264"
     report = check(root, FLAGS)
     assert {finding.code for finding in report.errors} == {"video-too-large"}

@@ -204,10 +204,37 @@ def test_vectors_of_other_types_and_shapes(tmp_path: Path) -> None:
     with h5py.File(run(tmp_path, root).paths[0]) as file:
         expected = values[:12].reshape(12, 6).astype(np.float32)
         assert np.array_equal(file["observations/qpos"], expected)
+    pressed = values[:, 0] > 0
+    for column in (
+        pa.array(pressed.tolist(), pa.list_(pa.bool_())),
+        pa.array(pressed.astype(int).tolist(), pa.list_(pa.decimal128(3, 1))),
+    ):
+        root = with_column(tmp_path, "action", column, [3], None)
+        with h5py.File(run(tmp_path, root).paths[0]) as file:
+            assert np.array_equal(file["action"], pressed[:12].astype(np.float32))
     scalar = pa.array(values[:, 0, 0])
     root = with_column(tmp_path, "observation.state", scalar, [1], ["slider"])
     with h5py.File(run(tmp_path, root).paths[0]) as file:
         assert file["observations/qpos"].shape == (12, 1)
+
+
+def test_whole_numbers_in_floats_and_a_byte_order_mark_change_nothing(tmp_path: Path) -> None:
+    """What pandas and Windows make of index columns and of JSON."""
+    root = Path(shutil.copytree(SMALL / "v21_h264", tmp_path / "dataset"))
+    for path in (root / "data").rglob("*.parquet"):
+        table = pq.read_table(path, partitioning=None)
+        for key in ("frame_index", "episode_index", "index"):
+            place = table.column_names.index(key)
+            table = table.set_column(place, key, table[key].cast(pa.float64()))
+        pq.write_table(table, path)
+    info = json.loads((root / "meta/info.json").read_text())
+    info |= {key: float(info[key]) for key in ("total_episodes", "total_frames", "chunks_size")}
+    (root / "meta/info.json").write_text("\ufeff" + json.dumps(info), encoding="utf-8")
+    changed, same = run(tmp_path / "1", root), run(tmp_path / "2", SMALL / "v21_h264")
+    for one, other in zip(changed.paths, same.paths, strict=True):
+        with h5py.File(one) as a, h5py.File(other) as b:
+            for name in ("action", "observations/qpos", "observations/images/front"):
+                assert np.array_equal(a[name], b[name])
 
 
 def test_quaternions_are_warned_of_and_fixed(
@@ -346,7 +373,7 @@ def reports_of_a_late_frame(path: Path) -> int:
     """How often a file of 300 frames is reported while the last one is read."""
     reported: list[Path] = []
     with VideoReader(path, Fraction(30), on_read=reported.append) as reader:
-        next(reader.frames(299, 1))
+        next(reader.frames([299]))
     return len(reported)
 
 
@@ -384,12 +411,13 @@ def test_ctrl_c_at_any_time_is_75_without_a_traceback(tmp_path: Path, moment: st
 def test_memory_stays_small_on_a_long_episode(tmp_path: Path) -> None:
     """A worker may take 400 MB, whatever the length of the episode."""
     process = start(tmp_path / "out", "--convert_workers", "1", **OWN_PROCESSES)
-    peaks = [0]
+    peaks: dict[int, int] = {}
     while process.poll() is None:
-        peaks += [_peak_bytes(pid) for pid in children(process.pid)]
+        for pid in children(process.pid):  # before it runs Python it has the memory of the job
+            peaks[pid] = _peak_bytes(pid) or peaks.get(pid, 0)
         time.sleep(0.02)
     assert ended(process, tmp_path).code == 0
-    assert 1 << 20 < max(peaks) < 400 << 20
+    assert 1 << 20 < max(peaks.values()) < 400 << 20
 
 
 def test_large_pages_of_images_are_foreseen(

@@ -181,6 +181,10 @@ _MADE_IN_THE_TEST = {
     "file-permission",
     "memory-room",
     "video-start",
+    "rows-cut",  # tests/test_pictures.py, as those below
+    "video-tracks",
+    "video-rotated",
+    "video-order",
     "video-too-large",
     "image-distorted",  # tests/test_convert_options.py
     "datasets-differ",  # tests/test_check_and_conversion.py, as those below

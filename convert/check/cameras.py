@@ -17,6 +17,7 @@ from convert.findings import Report, warning
 from convert.lerobot.dataset import Dataset
 from convert.lerobot.file import OnRead
 from convert.lerobot.image import ImageReader
+from convert.lerobot.table import Times
 from job import signals
 from job.errors import DatasetError
 
@@ -28,6 +29,7 @@ def check_cameras(
     dataset: Dataset,
     keys: Sequence[str],
     wanted: Size | None,
+    times: Mapping[int, Times | None],
     report: Report,
     pool: Executor,
     on_read: OnRead,
@@ -35,6 +37,7 @@ def check_cameras(
     """Check every file of the cameras `keys`; gives the size that each camera has in most files.
 
     wanted: --image_size, which brings images of different sizes to one
+    times: the timestamps of the rows by episode, as far as they could be read
     """
     sizes: dict[str, list[tuple[CameraFile, Size]]] = {key: [] for key in keys}
     videos = camera_files(dataset, keys, "video")
@@ -43,7 +46,7 @@ def check_cameras(
     for file, seen in zip(videos, probed, strict=True):
         if seen is not None:
             _check_probe(file, seen, report)
-            check_spans(dataset, file, seen, report)
+            check_spans(dataset, file, seen.index, times, report)
             probes.append((file, seen))
             sizes[file.key].append((file, (seen.height, seen.width)))
     _check_codecs(probes, report)
@@ -58,7 +61,7 @@ def check_cameras(
 def _probe(dataset: Dataset, report: Report, on_read: OnRead, file: CameraFile) -> Probe | None:
     signals.check()
     try:
-        return probe(file.path, dataset.fps, dataset.file_firsts[file.path], on_read)
+        return probe(file.path, dataset.fps, on_read)
     except DatasetError as problem:
         report.add(file.finding_of(problem, file.episode))
         return None
@@ -74,10 +77,21 @@ def _check_probe(file: CameraFile, seen: Probe, report: Report) -> None:
     elif seen.bits > _BITS:
         what = f"has {seen.bits} bits per channel, expected {_BITS}; re-encode it if colours matter"
         report.add(file.warning("video-bits", what))
-    if seen.start_s:
-        base = "takes its timestamps as they are" if seen.first else "counts its frames from there"
-        what = f"starts at {seen.start_s:.3f} s instead of 0; the dataset {base}"
+    if seen.index.start_s:
+        what = f"starts at {float(seen.index.start_s):.3f} s instead of 0"
         report.add(file.warning("video-start", what))
+    if seen.display:
+        what = (
+            f"has a display matrix, by which players {seen.display} its frames; they are taken as "
+            f"they are stored, which is how the robot must give them too"
+        )
+        report.add(file.warning("video-rotated", what))
+    if seen.tracks > 1:
+        what = (
+            f"has {seen.tracks} video tracks; the default one, else the largest, is taken: "
+            f"{seen.height}x{seen.width}"
+        )
+        report.add(file.warning("video-tracks", what))
     if seen.is_tagged and seen.colorspace not in _BT601:
         what = (
             f"has tagged colours (matrix {seen.colorspace}) and is converted by its tag, which "

@@ -24,6 +24,7 @@ from convert.lerobot.dataset import Dataset, choose_cameras, read_dataset
 from convert.lerobot.episode_list import Episode, files_of
 from convert.lerobot.file import OnRead, ignore
 from convert.plan import plan_for
+from convert.row_times import check_gaps, check_rate, row_rate
 from convert.sources import NOTHING, Source
 from job import machine
 from job.errors import DatasetError, JobError
@@ -75,9 +76,14 @@ def check(
         keys = [key for key in dict.fromkeys([*required.values(), *optional]) if key]
         rows = check_tables(dataset, keys, listed, report, pool, on_read)
         wanted_size = flags.image_height_width
-        sizes = check_cameras(dataset, cameras, wanted_size, report, pool, on_read)
+        times = {row.episode.index: row.times for row in rows}
+        for row in rows:
+            expected = row_rate(rows[0].times, dataset.fps)
+            check_rate(row.episode, row.times, expected, dataset.fps, report.add)
+            check_gaps(row.episode, row.times, dataset.fps, flags.chunk_size, report.add)
+        sizes = check_cameras(dataset, cameras, wanted_size, times, report, pool, on_read)
         if deep:
-            decoded = check_deep(dataset, cameras, report, pool, on_read)
+            decoded = check_deep(dataset, cameras, times, report, pool, on_read)
             report.facts["decoded"] = f"{decoded} frames"
     check_leftovers(dataset, report)
     report.facts["cameras"] = {key: f"{h}x{w}" for key, (h, w) in sizes.items()}

@@ -1,18 +1,20 @@
 """The long look: every frame of every camera decoded, file by file, in order."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
 
 import numpy as np
 
 from convert.check.camera_file import CameraFile, camera_files
-from convert.findings import Report
+from convert.findings import Finding, Report
 from convert.lerobot.dataset import Dataset
 from convert.lerobot.episode_list import Episode
 from convert.lerobot.file import OnRead
 from convert.lerobot.image import ImageReader
+from convert.lerobot.table import Times
 from convert.lerobot.video import VideoReader
+from convert.pictures import VideoFile, choose_pictures
 from episodes.reader import Frame
 from job import signals
 from job.errors import DatasetError
@@ -21,26 +23,46 @@ _NOISE = 8  # levels by which a codec may make copies of one picture differ
 
 
 def check_deep(
-    dataset: Dataset, keys: Sequence[str], report: Report, pool: Executor, on_read: OnRead
+    dataset: Dataset,
+    keys: Sequence[str],
+    times: Mapping[int, Times | None],
+    report: Report,
+    pool: Executor,
+    on_read: OnRead,
 ) -> int:
-    """Decode everything but what is known to be broken; gives the number of frames decoded."""
+    """Decode everything but what is known to be broken; gives the number of frames decoded.
+
+    times: the timestamps of the rows by episode, as far as they could be read
+    """
     broken = {finding.where for finding in report.errors}
     videos, images = (
         [file for file in camera_files(dataset, keys, dtype) if str(file.path) not in broken]
         for dtype in ("video", "image")
     )
-    counts = pool.map(partial(_decode_video, dataset, report, on_read), videos)
+    counts = pool.map(partial(_decode_video, dataset, times, report, on_read), videos)
     return sum(counts) + sum(pool.map(partial(_decode_images, report, on_read), images))
 
 
-def _decode_video(dataset: Dataset, report: Report, on_read: OnRead, file: CameraFile) -> int:
+def _decode_video(
+    dataset: Dataset,
+    times: Mapping[int, Times | None],
+    report: Report,
+    on_read: OnRead,
+    file: CameraFile,
+) -> int:
     def decode() -> Iterator[tuple[Episode, Iterable[Frame]]]:
-        first = dataset.file_firsts[file.path]
-        with VideoReader(file.path, dataset.fps, first, on_read) as reader:
-            for episode, span in file.uses:
-                yield episode, reader.frames(span.first, episode.length)
+        with VideoReader(file.path, dataset.fps, on_read) as reader:
+            video = VideoFile(reader.index, dataset.file_uses[file.path], dataset.fps)
+            for episode, _ in (use for use in file.uses if use[0].index in times):
+                rows = times[episode.index]
+                ordinals = choose_pictures(video, episode, file.key, rows, _reported)
+                yield episode, () if ordinals is None else reader.frames(ordinals)
 
     return _count(file, decode(), report)
+
+
+def _reported(_: Finding) -> None:
+    """Nothing is added a second time."""
 
 
 def _decode_images(report: Report, on_read: OnRead, file: CameraFile) -> int:

@@ -1,10 +1,10 @@
-"""One look at a video file: its frames' places without decoding them, and one decoded frame.
+"""One look at a video file: where its frames are, and one decoded frame.
 
-Places come from the container's index when it is regular, else from the packets; no pixel but
-those of the first frame is touched. Decoding them all is `convert/lerobot/video.py`.
+No pixel but those of the first frame is touched. Decoding them all is `convert/lerobot/video.py`.
 """
 
-from collections.abc import Iterable
+import contextlib
+import itertools
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -13,20 +13,20 @@ from typing import Any
 import av
 import numpy as np
 from av.container import InputContainer
+from av.sidedata.sidedata import Type
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
 from convert.lerobot.file import OnRead, check_file
-from convert.lerobot.video import (
-    MAX_OFF_GRID,
-    counts_from_zero,
+from convert.lerobot.video_file import (
+    choose_stream,
     limit_pixels,
-    off_grid,
     open_video,
+    video_streams,
 )
+from convert.lerobot.video_index import VideoIndex, read_index
 from job.errors import DatasetError
 
-_REPORT_EVERY = 1024  # packets
+_LOOKED_AT = 16  # frames, of a stream with B-frames
 _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
 
 
@@ -34,13 +34,9 @@ _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
 class Probe:
     """What a video file holds, as far as its container and first frame show."""
 
-    path: Path
-    first: int  # ordinal of the first frame, as the dataset counts
-    count: int  # frames that can be decoded, if their data is whole
-    end: int  # the ordinal after the last frame
-    listed: int  # frames that the header lists; more than `count` where the file is cut off
-    missing: tuple[range, ...]  # ordinals between them that no frame has
-    start_s: float  # where the container starts
+    index: VideoIndex
+    tracks: int  # video tracks, of which one is taken
+    display: str  # what players do to its frames: "rotate by 180 degrees"; "" for nothing
     height: int
     width: int
     codec: str
@@ -55,10 +51,9 @@ class Probe:
         return self.colorspace not in (0, _UNSPECIFIED)
 
 
-def probe(path: Path, fps: Fraction, file_first: int, on_read: OnRead) -> Probe:
+def probe(path: Path, fps: Fraction, on_read: OnRead) -> Probe:
     """Look at a video; raises DatasetError for one that cannot be read, is cut off or off the grid.
 
-    file_first: the lowest ordinal that the dataset has in this file (see VideoReader)
     on_read: called with the file before it is opened, and while many packets are read
     """
     on_read(path)
@@ -73,9 +68,7 @@ def probe(path: Path, fps: Fraction, file_first: int, on_read: OnRead) -> Probe:
             f"HEVC video; it is cut off or not a video; copy or record it again",
         ) from problem
     with container:
-        if not container.streams.video:
-            raise _refusal(path, "video-none", "no video stream, expected one; copy it again")
-        return _look(container, container.streams.video[0], path, fps, file_first, on_read)
+        return _look(container, choose_stream(path, container), path, fps, on_read)
 
 
 def _look(
@@ -83,25 +76,15 @@ def _look(
     stream: VideoStream,
     path: Path,
     fps: Fraction,
-    file_first: int,
     on_read: OnRead,
 ) -> Probe:
     frame = _first_frame(container, stream, path)
-    time_base = stream.time_base or Fraction(1)
-    start = stream.start_time or 0
-    shown, listed = _places(container, stream, path, on_read)
-    places = shown * float(time_base * fps)
-    ordinals = _on_grid(places - places.min(), stream, path, fps)
-    first = file_first if counts_from_zero(start * time_base, fps, file_first) else 0
+    _check_order(container, stream, frame, path)
     gray = frame.reformat(format="gray").to_ndarray()
     return Probe(
-        path=path,
-        first=first,
-        count=len(ordinals),
-        end=first + int(ordinals[-1]) + 1,
-        listed=max(listed, len(ordinals)),
-        missing=_holes(first + ordinals),
-        start_s=float(start * time_base),
+        index=read_index(path, stream, fps, on_read),
+        tracks=len(video_streams(container)),
+        display=_display(frame),
         height=frame.height,
         width=frame.width,
         codec=stream.codec_context.codec.canonical_name,
@@ -110,6 +93,35 @@ def _look(
         colorspace=int(frame.colorspace),
         is_blank=int(gray.max()) - int(gray.min()) <= 1,
     )
+
+
+def _check_order(
+    container: InputContainer, stream: VideoStream, first: av.VideoFrame, path: Path
+) -> None:
+    """Refuse a stream with B-frames whose packets have no display times: only decoding shows it."""
+    if not stream.codec_context.has_b_frames:
+        return
+    last = first.pts
+    with contextlib.suppress(av.error.FFmpegError):  # the index tells where a file is cut off
+        for frame in itertools.islice(container.decode(stream), _LOOKED_AT):
+            if frame.pts is None or last is None or frame.pts <= last:
+                what = (
+                    "its frames are not shown in the order of their timestamps, as those of a "
+                    "stream with B-frames that was copied without its times; re-encode it"
+                )
+                raise _refusal(path, "video-order", what)
+            last = frame.pts
+
+
+def _display(frame: av.VideoFrame) -> str:
+    """What the display matrix has players do."""
+    data: Any = frame.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]
+    if data is None:
+        return ""
+    a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
+    mirrored = a * d - b * c < 0
+    turns = [f"rotate by {abs(frame.rotation):g} degrees"] if round(frame.rotation) else []
+    return " and ".join(turns + (["mirror"] if mirrored else []))
 
 
 def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> av.VideoFrame:
@@ -141,67 +153,6 @@ def _no_decoder(path: Path, codec: str) -> DatasetError:
         f"PyAV {av.__version__} here has no decoder for its codec ({codec}), expected one for AV1, "
         f"H.264 and HEVC as the wheels from PyPI have; pip install av",
     )
-
-
-def _places(
-    container: InputContainer, stream: VideoStream, path: Path, on_read: OnRead
-) -> tuple[NDArray[np.float64], int]:
-    """Where each frame is shown, in time base units, ascending, up to a constant; and how many
-    the header lists, which are more where the file is cut off.
-    """
-    entries: Iterable[Any] = getattr(stream, "index_entries", ())  # PyAV 17 and later
-    kept = [(e.timestamp, e.pos + e.size) for e in entries if not e.is_discard]
-    if len(kept) == stream.frames and kept:
-        size = path.stat().st_size
-        whole = sum(end <= size for _, end in kept)
-        if not whole:
-            raise _refusal(path, "video-truncated", "cut off before its first frame; copy it again")
-        decoded_at = np.array([at for at, end in kept if end <= size], np.float64)
-        steps = np.diff(decoded_at)
-        if not len(steps) or steps.min() == steps.max():
-            return decoded_at, len(kept)  # regular: shown at the same times, but for a constant
-    shown = _packet_places(container, stream, path, on_read)
-    return shown, len(shown)
-
-
-def _packet_places(
-    container: InputContainer, stream: VideoStream, path: Path, on_read: OnRead
-) -> NDArray[np.float64]:
-    """The same from the packets, for what is irregular, edited or has no index."""
-    shown, seen = [], 0
-    try:
-        container.seek(0, backward=True, any_frame=False)
-        for packet in container.demux(stream):
-            seen += packet.size > 0
-            if seen % _REPORT_EVERY == 0:
-                on_read(path)
-            if packet.size and packet.pts is not None and not packet.is_discard:
-                shown.append(packet.pts)
-    except (av.error.FFmpegError, ValueError, OSError) as problem:
-        raise _refusal(
-            path,
-            "video-truncated",
-            f"unreadable after frame {seen - 1} ({problem}), expected {stream.frames} frames; it "
-            f"is cut off or damaged; copy or record it again",
-        ) from problem
-    if not shown:
-        raise _refusal(path, "video-decode", "no frame has a timestamp; re-encode the video")
-    return np.sort(np.array(shown, np.float64))
-
-
-def _holes(ordinals: NDArray[np.int64]) -> tuple[range, ...]:
-    before = np.flatnonzero(np.diff(ordinals) > 1)
-    return tuple(range(int(ordinals[i]) + 1, int(ordinals[i + 1])) for i in before)
-
-
-def _on_grid(
-    places: NDArray[np.float64], stream: VideoStream, path: Path, fps: Fraction
-) -> NDArray[np.int64]:
-    ordinals = np.rint(places).astype(np.int64)
-    off = np.abs(places - ordinals)
-    if off.max() >= MAX_OFF_GRID:
-        raise off_grid(path, stream, float(places[(off >= MAX_OFF_GRID).argmax()]), fps)
-    return np.unique(ordinals)
 
 
 def _refusal(path: Path, code: str, what: str) -> DatasetError:

@@ -17,7 +17,15 @@ from convert.findings import Report, warning
 from convert.lerobot.dataset import Dataset
 from convert.lerobot.episode_list import NOT_FOUND, Episode
 from convert.lerobot.file import OnRead
-from convert.lerobot.table import check_row_count, episode_vectors, read_columns, split_episodes
+from convert.lerobot.table import (
+    ORDER,
+    Times,
+    check_row_count,
+    episode_rows,
+    read_columns,
+    split_episodes,
+)
+from convert.row_times import row_rate, rows_before_gaps
 from job import signals
 from job.errors import DatasetError
 
@@ -30,7 +38,8 @@ class Rows:
 
     episode: Episode
     vectors: dict[str, NDArray[np.float32]]  # (T, D) each
-    deviation_s: float  # the largest of |timestamp - timestamp[0] - frame_index / fps|
+    times: Times | None  # (T,), timestamps in seconds
+    deviation_s: float  # the largest of |timestamp - timestamp[0] - frame_index / rate|
 
 
 def check_tables(
@@ -65,9 +74,9 @@ def _check_table(
 ) -> list[Rows]:
     signals.check()
     path, episodes = item
-    columns = ["episode_index", "frame_index", *keys]
+    columns = ["episode_index", *keys]
     try:
-        table = read_columns(path, columns, on_read, ["timestamp"])
+        table = read_columns(path, columns, on_read, ORDER)
     except DatasetError as problem:
         report.catch(problem, path, episode=episodes[0].index if len(episodes) == 1 else None)
         return []
@@ -94,37 +103,38 @@ def _check_rows(
     keys: Sequence[str],
     report: Report,
 ) -> Rows:
-    vectors = episode_vectors(path, episode.index, table, keys, report.add)
-    deviation_s = 0.0
-    if "timestamp" in table.column_names and vectors:
-        deviation_s = _check_times(dataset, path, episode, table, report)
-    return Rows(episode, vectors, deviation_s)
+    vectors, times = episode_rows(path, episode.index, table, keys, report.add)
+    deviation_s = 0.0 if times is None else _check_times(dataset, path, episode, times, report)
+    return Rows(episode, vectors, times, deviation_s)
 
 
 def _check_times(
-    dataset: Dataset, path: Path, episode: Episode, table: pa.Table, report: Report
+    dataset: Dataset, path: Path, episode: Episode, times: Times, report: Report
 ) -> float:
-    """Frames are matched by order; a timestamp elsewhere hints at hardware clocks or lost rows."""
-    if not pa.types.is_floating(table["timestamp"].type):
-        return 0.0
-    order = np.argsort(table["frame_index"].to_numpy(), kind="stable")
-    times = table["timestamp"].to_numpy()[order].astype(np.float64)
-    off = np.abs(times - times[0] - np.arange(len(times)) / float(dataset.fps))
-    if not np.isfinite(off).all():
-        what = f"{int((~np.isfinite(off)).sum())} timestamps are not finite; frames go by order"
+    """A timestamp off its place hints at hardware clocks, or at rows that were cut out."""
+    if not np.isfinite(times).all():
+        what = f"{int((~np.isfinite(times)).sum())} timestamps are not finite; they are not used"
         report.add(warning("timestamp-value", path, what, episode=episode.index))
         return 0.0
+    rate = row_rate(times, dataset.fps)
+    if rate != dataset.fps:
+        what = (
+            f"its timestamps are those of {float(rate):g} rows a second, the fps is "
+            f"{float(dataset.fps):g}; the rows were thinned out, and {float(rate):g} is taken"
+        )
+        report.add(warning("rows-thinned", path, what, episode=episode.index))
+    off = np.abs(times - times[0] - np.arange(len(times)) / float(rate))
     worst = int(off.argmax())
     if len(times) > 1 and (np.diff(times) <= 0).any():
         at = int((np.diff(times) <= 0).argmax()) + 1
         what = f"timestamp {times[at]:.4f} s at row {at} does not follow {times[at - 1]:.4f} s"
-        what += ", expected them to rise; frames are matched by order"
+        what += ", expected them to rise"
         report.add(warning("timestamp-order", path, what, episode=episode.index))
-    elif off[worst] >= _MAX_DEVIATION / float(dataset.fps):
+    elif off[worst] >= _MAX_DEVIATION / float(rate) and not len(rows_before_gaps(times, rate)):
         what = (
             f"timestamps deviate from frame_index / fps by up to {off[worst] * 1e3:.1f} ms (row "
-            f"{worst}), expected below {_MAX_DEVIATION * 1e3 / float(dataset.fps):.1f} ms at "
-            f"{float(dataset.fps):g} fps; frames are matched by order"
+            f"{worst}), expected below {_MAX_DEVIATION * 1e3 / float(rate):.1f} ms at "
+            f"{float(rate):g} fps"
         )
         report.add(warning("timestamp-fps", path, what, episode=episode.index))
     return float(off[worst])

@@ -5,7 +5,7 @@ from pathlib import Path
 from convert.check.camera_file import leftover_folder
 from convert.findings import Report, error, warning
 from convert.lerobot.dataset import Dataset
-from convert.lerobot.file import OnRead, check_file
+from convert.lerobot.file import OnRead, check_file, data_files
 from job.errors import DatasetError
 
 _SUFFIXES = {".parquet", ".mp4", ".json", ".jsonl"}
@@ -14,7 +14,9 @@ _SUFFIXES = {".parquet", ".mp4", ".json", ".jsonl"}
 def check_all_files(root: Path, report: Report, on_read: OnRead) -> None:
     """Look at every file of a dataset whose metadata cannot be read."""
     try:
-        paths = sorted(path for path in root.rglob("*") if path.suffix in _SUFFIXES)
+        paths = sorted(
+            path for path in root.rglob("*") if path.suffix in _SUFFIXES and path.name[0] != "."
+        )
     except OSError as problem:
         report.add(error("file-permission", root, f"not readable ({problem}); chmod -R a+rX it"))
         return
@@ -33,10 +35,15 @@ def check_unlisted(dataset: Dataset, report: Report) -> None:
     used |= {span.path for episode in dataset.episodes for span in episode.videos.values()}
     reported = {finding.where for finding in report.findings}
     for folder, suffix in (("data", "*.parquet"), ("videos", "*.mp4")):
-        for path in sorted((dataset.root / folder).rglob(suffix)):
+        for path in data_files(dataset.root / folder, f"**/{suffix}"):
             if path not in used and str(path) not in reported:
                 what = "no episode of the metadata is in this file; it is not used"
                 report.add(warning("file-unlisted", path, what))
+    folders = [dataset.root / name for name in ("meta", "data", "videos")]
+    hidden = [path for folder in folders for path in folder.rglob(".*") if path.is_file()]
+    if hidden:
+        what = f"{len(hidden)} hidden files, such as {min(hidden).name}, are no data; not used"
+        report.add(warning("hidden-files", dataset.root, what))
 
 
 def check_leftovers(dataset: Dataset, report: Report) -> None:

@@ -8,13 +8,13 @@ Source of the format: lerobot 0.3.3 (v2.1) and 0.4.4 (v3.0), and the files they 
 import difflib
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 from convert.findings import ERROR, Add, Finding, error, refuse, warning
-from convert.lerobot.episode_list import Episode, read_v2, read_v3
+from convert.lerobot.episode_list import Episode, FileUse, read_v2, read_v3
 from convert.lerobot.file import OnRead, ignore
 from convert.lerobot.info import VERSIONS, Feature, Info
 
@@ -32,7 +32,7 @@ class Dataset:
     features: Mapping[str, Feature]  # in the order of info.json
     episodes: tuple[Episode, ...]
     total_episodes: int  # as info.json says; more than are listed where a recording was cut off
-    file_firsts: Mapping[Path, int]  # the lowest ordinal that any episode has in a video file
+    file_uses: Mapping[Path, tuple[FileUse, ...]]  # of a video by all episodes, by first frame
 
     @property
     def cameras(self) -> list[str]:
@@ -94,9 +94,6 @@ def read_dataset(root: Path, add: Add = refuse, on_read: OnRead = ignore) -> Dat
         _check_totals(info, episodes, note)
     if not episodes and not findings:
         note(error("episodes-missing", info.root / "meta", "no episodes, expected at least one"))
-    file_firsts: dict[Path, int] = {}
-    for span in (span for episode in episodes for span in episode.videos.values()):
-        file_firsts[span.path] = min(span.first, file_firsts.get(span.path, span.first))
     return Dataset(
         root,
         version,
@@ -105,8 +102,17 @@ def read_dataset(root: Path, add: Add = refuse, on_read: OnRead = ignore) -> Dat
         features,
         tuple(episodes),
         info.total("total_episodes") or 0,
-        file_firsts,
+        _file_uses(episodes),
     )
+
+
+def _file_uses(episodes: Sequence[Episode]) -> dict[Path, tuple[FileUse, ...]]:
+    uses: dict[Path, list[FileUse]] = {}
+    for episode in (episode for episode in episodes if episode.length > 0):
+        for span in episode.videos.values():
+            use = FileUse(episode.index, span.first, episode.length, span.window)
+            uses.setdefault(span.path, []).append(use)
+    return {path: tuple(sorted(used, key=lambda use: use.first)) for path, used in uses.items()}
 
 
 def camera_name(key: str) -> str:

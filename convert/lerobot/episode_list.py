@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from convert.findings import Add, error, finding_of, warning
-from convert.lerobot.file import OnRead
+from convert.lerobot.file import OnRead, data_files
 from convert.lerobot.info import Info, read_jsonl
 from convert.lerobot.table import parquet_errors, read_columns, row_counts
 from job.errors import DatasetError
@@ -29,6 +29,21 @@ class VideoSpan:
     path: Path
     first: int  # ordinal of the episode's first frame in the file
     window: int | None  # frames the dataset says are there; None: the whole file (v2.x)
+
+
+@dataclass(frozen=True)
+class FileUse:
+    """What an episode takes of a video file, in frames of the dataset's rate."""
+
+    episode: int
+    first: int
+    rows: int
+    window: int | None  # as in VideoSpan
+
+    @property
+    def end(self) -> int:
+        """The frame after those that are its own."""
+        return self.first + (self.rows if self.window is None else min(self.rows, self.window))
 
 
 @dataclass(frozen=True)
@@ -81,7 +96,7 @@ def read_v2(info: Info, video_keys: Sequence[str], add: Add) -> Iterator[Episode
 def read_v3(info: Info, video_keys: Sequence[str], add: Add) -> Iterator[Episode]:
     """The episodes of meta/episodes/*/*.parquet."""
     folder = info.root / "meta/episodes"
-    paths = sorted(folder.glob("*/*.parquet"))
+    paths = data_files(folder, "*/*.parquet")
     if not paths:
         add(
             error(
@@ -172,7 +187,7 @@ class _Tables:
         self._add = add
         self._unreadable: set[Path] = set()
         self._holders: dict[int, list[Path]] = {}
-        for path in sorted((info.root / "data").glob("*/*.parquet")):
+        for path in data_files(info.root / "data", "*/*.parquet"):
             counts = _attempt(add, path, partial(row_counts, path, info.on_read))
             if counts is None:
                 self._unreadable.add(path)

@@ -24,6 +24,11 @@ def ignore(path: Path) -> None:
     """The `OnRead` of a process whose crash or silence nobody has to explain."""
 
 
+def data_files(folder: Path, pattern: str) -> list[Path]:
+    """The files below a folder by name, without hidden ones: a Mac leaves `._name` beside each."""
+    return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
+
+
 def check_file(path: Path) -> None:
     """Refuse a file that cannot be whole: absent, empty, a dead link, an LFS pointer, no end.
 

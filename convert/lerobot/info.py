@@ -107,7 +107,7 @@ class Info:
 
     def get(self, key: str, kind: type | tuple[type, ...], expected: str, code: str = "") -> Any:
         """The value of a key; raises DatasetError unless it is of that kind."""
-        value = self._values.get(key)
+        value = _whole(self._values.get(key)) if kind is int else self._values.get(key)
         if not isinstance(value, kind) or isinstance(value, bool):
             raise self.error(key, expected, value, code or "info-value")
         return value
@@ -163,7 +163,7 @@ class Info:
 
     def total(self, key: str) -> int | None:
         """A count such as `total_episodes`, where there is one."""
-        value = self._values.get(key)
+        value = _whole(self._values.get(key))
         return value if isinstance(value, int) else None
 
     def features(self) -> dict[str, Feature]:
@@ -177,6 +177,7 @@ class Info:
         if not isinstance(entry, dict) or not isinstance(entry.get("dtype"), str):
             raise self.error(f"features[{key!r}]", "an object with a dtype", entry, "features")
         shape: list[int] = entry.get("shape") or []
+        shape = [_whole(n) for n in shape] if isinstance(shape, list) else shape
         if not (isinstance(shape, list | tuple) and all(isinstance(n, int) for n in shape)):
             raise self.error(f"features[{key!r}].shape", "whole numbers", shape, "features")
         try:
@@ -236,6 +237,11 @@ def _flat_names(names: Any) -> Iterator[str]:
         yield from (str(name) for name in names)
 
 
+def _whole(value: Any) -> Any:
+    """A whole number as such, also where it was stored as a float."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _is_text(name: str) -> bool:
     """Whether a file can hold it: no zero in it, no half of a surrogate pair."""
     try:
@@ -265,7 +271,7 @@ def _read_json(path: Path, on_read: OnRead) -> Any:
     on_read(path)
     check_file(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as problem:
         raise DatasetError(
             f"{path}: not readable as JSON ({problem}); copy it again",
@@ -279,7 +285,7 @@ def read_jsonl(path: Path, on_read: OnRead) -> list[Any]:
     on_read(path)
     check_file(path)
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # not at every kind of line end
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # not at every kind of line end
         return [json.loads(line) for line in lines if line.strip()]
     except (OSError, ValueError, RecursionError) as problem:
         raise DatasetError(

@@ -6,6 +6,7 @@ T rows (time steps) of an episode, D values in a vector.
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from convert.findings import Add, Finding, error, refuse
+from convert.findings import Add, Finding, error, refuse, warning
 from convert.lerobot.file import OnRead, check_file
 from job.errors import DatasetError, first_line
 
@@ -34,16 +35,29 @@ def read_columns(
 def row_counts(path: Path, on_read: OnRead) -> dict[int, int]:
     """How many rows of which episode a data file holds; raises DatasetError."""
     column = read_columns(path, ["episode_index"], on_read)["episode_index"]
-    if not _has_numbers(column):
+    numbers = _whole_numbers(column)
+    if numbers is None:
         refuse(_no_numbers(path, "episode_index", column))
-    counts = pc.value_counts(column)
-    return {entry["values"]: entry["counts"] for entry in counts.to_pylist()}
+        return {}
+    values, counts = np.unique(numbers, return_counts=True)
+    return dict(zip(values.tolist(), counts.tolist(), strict=True))
 
 
-def read_episode(
-    path: Path, episode: int, keys: Sequence[str], on_read: OnRead
-) -> dict[str, NDArray[np.float32]]:
-    """The vectors `keys` of one episode, each (T, D) float32, in the order of `frame_index`.
+Times = NDArray[np.float64]  # (T,), timestamps in seconds
+
+
+ORDER = ("frame_index", "timestamp", "index")  # columns that say which row comes when
+
+
+class EpisodeRows(NamedTuple):
+    """An episode's rows in the order of `frame_index`."""
+
+    vectors: dict[str, NDArray[np.float32]]  # each (T, D)
+    times: Times | None  # None: the table has none
+
+
+def read_episode(path: Path, episode: int, keys: Sequence[str], on_read: OnRead) -> EpisodeRows:
+    """The vectors `keys` of one episode, and its timestamps.
 
     Raises DatasetError when rows are missing, a value is not a finite number, or widths differ.
     """
@@ -51,13 +65,14 @@ def read_episode(
     table = _episode_table(path, episode, keys)
     if not table.num_rows:  # none can be found where the episodes are no numbers: raises then
         row_counts(path, on_read)
-    return episode_vectors(path, episode, table, keys, refuse)
+    return episode_rows(path, episode, table, keys, refuse)
 
 
 def _episode_table(path: Path, episode: int, keys: Sequence[str]) -> pa.Table:
     with parquet_errors(path):
-        columns = ["frame_index", *keys]
-        _require(path, pq.read_schema(path).names, ["episode_index", *columns])
+        present = pq.read_schema(path).names
+        _require(path, present, ["episode_index", *keys])
+        columns = [*keys, *(name for name in ORDER if name in present)]
         return pq.read_table(
             path,
             columns=columns,
@@ -80,11 +95,11 @@ def check_row_count(path: Path, episode: int, found: int, expected: int, add: Ad
 def split_episodes(path: Path, table: pa.Table, add: Add) -> Iterator[tuple[int, pa.Table]]:
     """The rows of each episode in a table that has `episode_index`."""
     column = table["episode_index"]
-    if not _has_numbers(column):
+    indices = _whole_numbers(column)
+    if indices is None:
         add(_no_numbers(path, "episode_index", column))
-    if not _has_numbers(column) or not len(column):
+    if indices is None or not len(column):
         return
-    indices = column.to_numpy()
     starts = np.flatnonzero(np.diff(indices, prepend=indices[:1] - 1))
     if len(starts) == len(np.unique(indices)):  # contiguous, as lerobot writes them
         ends = np.append(starts[1:], len(indices))
@@ -95,29 +110,66 @@ def split_episodes(path: Path, table: pa.Table, add: Add) -> Iterator[tuple[int,
             yield int(index), table.take(np.flatnonzero(indices == index))
 
 
-def episode_vectors(
+def episode_rows(
     path: Path, episode: int, table: pa.Table, keys: Sequence[str], add: Add
-) -> dict[str, NDArray[np.float32]]:
-    """The vectors `keys` in an episode's rows; those with a problem are reported and left out."""
-    if not _has_numbers(table["frame_index"]):
+) -> EpisodeRows:
+    """An episode's rows; vectors with a problem are reported and left out."""
+    rank = _rank(path, episode, table, add)
+    if rank is None:
+        return EpisodeRows({}, None)
+    found = {key: _vectors(path, episode, key, table[key], add) for key in keys}
+    vectors = {key: values[rank] for key, values in found.items() if values is not None}
+    return EpisodeRows(vectors, _times(table, rank))
+
+
+def _rank(path: Path, episode: int, table: pa.Table, add: Add) -> NDArray[np.int64] | None:
+    """The places of an episode's rows in order; None after an error was added."""
+    if "frame_index" not in table.column_names:
+        return _rank_without(path, episode, table, add)
+    order = _whole_numbers(table["frame_index"])
+    if order is None:
         add(_no_numbers(path, "frame_index", table["frame_index"], episode))
-        return {}
-    order = table["frame_index"].to_numpy()
+        return None
     rank = np.argsort(order, kind="stable")
-    if not np.array_equal(order[rank], np.arange(len(order))):
-        add(
-            error(
-                "frame-index",
-                path,
-                f"frame_index is {_short(order)}, expected 0 to "
-                f"{len(order) - 1}, each once; rows are missing or doubled; leave the episode "
-                f"out or record it again",
-                episode=episode,
-            )
+    first = int(order.min(initial=0 if not len(order) else order[0]))
+    if not np.array_equal(order[rank], first + np.arange(len(order))):
+        what = (
+            f"frame_index is {_short(order)}, expected 0 to {len(order) - 1}, each once; rows are "
+            f"missing or doubled; leave the episode out or record it again"
         )
-        return {}
-    vectors = {key: _vectors(path, episode, key, table[key], add) for key in keys}
-    return {key: values[rank] for key, values in vectors.items() if values is not None}
+        add(error("frame-index", path, what, episode=episode))
+        return None
+    if first:
+        what = f"frame_index counts from {first}, not from 0; its rows are taken in that order"
+        add(warning("frame-index-derived", path, what, episode=episode))
+    return rank
+
+
+def _rank_without(path: Path, episode: int, table: pa.Table, add: Add) -> NDArray[np.int64] | None:
+    """The order of rows that have no frame_index, where `index` or the timestamps give it."""
+    rows = np.arange(table.num_rows)
+    index = _whole_numbers(table["index"]) if "index" in table.column_names else None
+    times = _times(table, rows)
+    counted = index is not None and bool((np.diff(index) == 1).all())
+    rising = index is None and times is not None and bool((np.diff(times) > 0).all())
+    if counted or rising:
+        by = "index" if counted else "timestamp"
+        what = f"there is no frame_index; its rows are taken in the order of {by!r}"
+        add(warning("frame-index-derived", path, what, episode=episode))
+        return rows
+    what = (
+        "there is no frame_index, and neither 'index' counts its rows nor do timestamps rise, "
+        "expected one of them; export the dataset again"
+    )
+    add(error("frame-index", path, what, episode=episode))
+    return None
+
+
+def _times(table: pa.Table, rank: NDArray[np.int64]) -> Times | None:
+    if "timestamp" not in table.column_names or not _is_real(table["timestamp"].type):
+        return None
+    times = table["timestamp"].to_numpy()[rank].astype(np.float64)  # an empty value is NaN
+    return times.ravel() if times.size == len(rank) else None
 
 
 def _vectors(
@@ -140,7 +192,9 @@ def _vectors(
         what = f"column {key!r} has {empty} empty values, expected a number in each"
         add(error("value-missing", path, what, episode=episode))
         return None
-    if not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type)):
+    if pa.types.is_boolean(values.type) or pa.types.is_decimal(values.type):
+        values = values.cast(pa.uint8() if pa.types.is_boolean(values.type) else pa.float64())
+    if not _is_real(values.type):
         what = f"column {key!r} holds {values.type}, expected numbers; choose another column"
         add(error("column-type", path, what, episode=episode))
         return None
@@ -168,8 +222,15 @@ def _vectors(
     return vectors
 
 
-def _has_numbers(column: pa.ChunkedArray) -> bool:
-    return bool(pa.types.is_integer(column.type) and not column.null_count)
+def _whole_numbers(column: pa.ChunkedArray) -> NDArray[np.int64] | None:
+    """The whole numbers of a column, whatever type they are stored in; None: there are others."""
+    if column.null_count or not (_is_real(column.type) or pa.types.is_decimal(column.type)):
+        return None
+    values = column.to_numpy().astype(np.float64) if not pa.types.is_integer(column.type) else None
+    if values is None:
+        return column.to_numpy().astype(np.int64)
+    whole = np.isfinite(values) & (np.abs(values) < 1 << 53) & (values == np.rint(values))
+    return values.astype(np.int64) if whole.all() else None
 
 
 def _no_numbers(
@@ -180,6 +241,10 @@ def _no_numbers(
         f"each; export the dataset again"
     )
     return error("frame-index", path, what, episode=episode)
+
+
+def _is_real(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
 
 
 def _is_list(kind: pa.DataType) -> bool:

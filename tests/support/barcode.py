@@ -26,3 +26,16 @@ def read_code(image: NDArray[np.uint8]) -> Code:
 
 def _number(bits: NDArray[np.int_]) -> int:
     return int("".join(map(str, bits)), 2)
+
+
+def paint_code(code: Code, height: int = 32, width: int = 128) -> NDArray[np.uint8]:
+    """A picture that says so, (H, W, 3); the rest of it is grey."""
+    bits = np.array([*_bits(code.frame, 8), *_bits(code.episode, 5), code.camera, 0, 0])
+    bits[-1] = bits.sum() % 2
+    image = np.full((height, width, 3), 100, np.uint8)
+    image[:24] = np.where(np.kron(bits.reshape(2, 8), np.ones((12, 16))), 235, 16)[..., None]
+    return image
+
+
+def _bits(number: int, count: int) -> list[int]:
+    return [number >> place & 1 for place in reversed(range(count))]

@@ -568,14 +568,39 @@ def window_too_short(root: Path) -> None:
     _move_window(root, 1, 0, -3)
 
 
-@v30("video-window-outside", VIDEO_3)
+@v30("video-frames-lost", VIDEO_3)
 def window_after_the_end(root: Path) -> None:
     _move_window(root, 3, 300, 300)
 
 
-@v30("video-window-outside", VIDEO_3)
+@v30("video-frames-lost", VIDEO_3)
 def video_ends_early(root: Path) -> None:
     encode(root / VIDEO_3, range(60))
+
+
+@v30("video-window-outside", VIDEO_3)
+def first_pictures_lost(root: Path) -> None:
+    """The file starts at 0.1 s, where its fourth picture is."""
+    encode(root / VIDEO_3, range(3, 62))
+
+
+@v30("video-start-unknown", VIDEO_3)
+def file_starts_late_and_ends_early(root: Path) -> None:
+    encode(root / VIDEO_3, range(3, 60))
+
+
+@v21("row-rate", TABLE)
+def rows_of_another_rate(root: Path) -> None:
+    times = np.arange(25) / 10
+    set_column(root / TABLE, "timestamp", pa.array(times, pa.float32()))
+
+
+@v21("picture-unknown", VIDEO)
+def times_beyond_a_longer_video(root: Path) -> None:
+    """As many frames as neither rows nor times say."""
+    encode(root / VIDEO, range(30))
+    times = np.arange(25) / 30 + 0.5
+    set_column(root / TABLE, "timestamp", pa.array(times, pa.float32()))
 
 
 @v30("video-overlap", VIDEO_3)
@@ -610,6 +635,7 @@ def discarded_take(root: Path) -> None:
 
 @odd_v30("video-window-long", VIDEO_3)
 def discarded_take_in_the_window(root: Path) -> None:
+    encode(root / VIDEO_3, range(66))
     _move_window(root, 3, -0, 4)
 
 
@@ -720,6 +746,50 @@ def camera_hung(root: Path) -> None:
 @odd_v21("codec-changes", VIDEO)
 def codec_changed(root: Path) -> None:
     encode(root / VIDEO, range(25), codec="libx265")
+
+
+@odd_v21("picture-times", VIDEO)
+def rows_cut_off_at_the_start(root: Path) -> None:
+    _keep_rows(root, range(5, 25))
+
+
+def _keep_rows(root: Path, kept: Iterable[int]) -> None:
+    """Rows of episode 1 with the timestamps that they had."""
+    table = pq.read_table(root / TABLE).take(list(kept))
+    pq.write_table(table, root / TABLE)
+    set_column(root / TABLE, "frame_index", pa.array(np.arange(len(table))))
+    edit_lines(root, lambda rows: rows[1].update(length=len(table)))
+    edit_info(root, total_frames=62 - 25 + len(table))
+
+
+@odd_v21("frame-index-derived", TABLE)
+def rows_counted_from_1(root: Path) -> None:
+    set_column(root / TABLE, "frame_index", pa.array(np.arange(25) + 1))
+
+
+@odd_v21("frame-index-derived", TABLE)
+def rows_without_a_number(root: Path) -> None:
+    table = pq.read_table(root / TABLE, partitioning=None)
+    pq.write_table(table.drop_columns(["frame_index"]), root / TABLE)
+
+
+@v21("frame-index", TABLE)
+def rows_without_number_index_or_times(root: Path) -> None:
+    table = pq.read_table(root / TABLE, partitioning=None)
+    pq.write_table(table.drop_columns(["frame_index", "index", "timestamp"]), root / TABLE)
+
+
+@odd_v21("hidden-files", "dataset")
+def files_of_a_mac(root: Path) -> None:
+    for path in [path for path in root.rglob("*") if path.is_file()]:
+        path.with_name(f"._{path.name}").write_bytes(bytes.fromhex("00051607") + bytes(4092))
+
+
+@odd_v21("rows-thinned", "data/chunk-000/episode_000000.parquet")
+def times_of_a_third_of_the_rate(root: Path) -> None:
+    for path in sorted((root / "data").rglob("*.parquet")):
+        times = np.array(pq.read_table(path)["timestamp"].to_pylist())
+        set_column(path, "timestamp", pa.array(3 * times, pa.float32()))
 
 
 @odd_v21("timestamp-fps", TABLE)

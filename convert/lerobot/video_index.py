@@ -1,0 +1,142 @@
+"""Where the frames of a video file are shown, without decoding one of them.
+
+Places come from the container's index when it is regular, else from the packets.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from convert.lerobot.file import OnRead
+from convert.lerobot.video_file import choose_stream, open_video
+from job.errors import DatasetError
+
+# A frame this far from its place on the fps grid means another or a variable frame rate.
+MAX_OFF_GRID = 0.25  # frames; exact in binary, so that Fractions compare with it exactly
+_REPORT_EVERY = 1024  # packets
+
+
+@dataclass(frozen=True)
+class VideoIndex:
+    """The frames of a file by their ordinals, round((pts - start) * rate)."""
+
+    path: Path
+    rate: Fraction  # frames per second: the dataset's, or the file's own where its frames lie so
+    ordinals: NDArray[np.int64]  # of the frames whose data is there, ascending
+    listed: int  # frames that the header lists; more than there are where the file is cut off
+    start_s: Fraction  # where the first frame is shown
+
+    @property
+    def end(self) -> int:
+        """The ordinal after the last frame."""
+        return int(self.ordinals[-1]) + 1
+
+    @property
+    def start(self) -> int:
+        """How many frames after 0 s the first one is shown."""
+        return round(self.start_s * self.rate)
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the header lists frames whose data is not there."""
+        return len(self.ordinals) < self.listed
+
+    def missing(self, ordinals: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of some ordinals that no frame has."""
+        return np.setdiff1d(ordinals, self.ordinals)
+
+
+def read_index(path: Path, stream: VideoStream, fps: Fraction, on_read: OnRead) -> VideoIndex:
+    """Look where the frames of an open stream are; raises DatasetError for a file that is cut off
+    before its first frame, or whose frames are on no grid.
+    """
+    time_base = stream.time_base or Fraction(1)
+    shown, listed = _places(path, stream, on_read)
+    shown = shown - shown.min()
+    start_s = (stream.start_time or 0) * time_base
+    for rate in (fps, *_own_rates(shown, time_base, stream)):
+        places = shown * float(time_base * rate)
+        ordinals = np.rint(places).astype(np.int64)
+        off = np.abs(places - ordinals) >= MAX_OFF_GRID
+        if not off.any():
+            return VideoIndex(path, rate, np.unique(ordinals), max(listed, len(shown)), start_s)
+    place = float((shown * float(time_base * fps))[_off_grid(shown, time_base * fps).argmax()])
+    raise off_grid(path, stream, place, fps)
+
+
+def _off_grid(shown: NDArray[np.float64], scale: Fraction) -> NDArray[np.bool_]:
+    places = shown * float(scale)
+    return np.abs(places - np.rint(places)) >= MAX_OFF_GRID
+
+
+def _own_rates(
+    shown: NDArray[np.float64], time_base: Fraction, stream: VideoStream
+) -> Iterator[Fraction]:
+    """Rates at which a file says that it was encoded."""
+    for rate in (stream.base_rate, stream.guessed_rate, stream.average_rate):
+        if rate:
+            yield Fraction(rate)
+    if len(shown) > 1:
+        yield 1 / (Fraction(float(np.median(np.diff(shown)))) * time_base or Fraction(1))
+
+
+def off_grid(path: Path, stream: VideoStream, place: float, fps: Fraction) -> DatasetError:
+    """The error of a frame at `place`, in frames, which is MAX_OFF_GRID or more off a whole one."""
+    wanted, own = f"{float(fps):g} fps", float(stream.average_rate or 0)
+    return DatasetError(
+        f"{path}: a frame is shown at {place / float(fps):.4f} s, which is {place:.2f} frames at "
+        f"{wanted}, expected a whole number; the file's own rate is {own:g} fps; re-encode it to "
+        f"constant {wanted}",
+        code="video-rate",
+        where=path,
+    )
+
+
+def _places(path: Path, stream: VideoStream, on_read: OnRead) -> tuple[NDArray[np.float64], int]:
+    """Where each frame is shown, in time base units, ascending, up to a constant; and how many
+    the header lists, which are more where the file is cut off.
+    """
+    entries: Iterable[Any] = getattr(stream, "index_entries", ())  # PyAV 17 and later
+    kept = [(e.timestamp, e.pos + e.size) for e in entries if not e.is_discard]
+    if len(kept) == stream.frames and kept:
+        size = path.stat().st_size
+        decoded_at = np.array([at for at, end in kept if end <= size], np.float64)
+        if not len(decoded_at):
+            what = "cut off before its first frame; copy it again"
+            raise DatasetError(f"{path}: {what}", code="video-truncated", where=path)
+        steps = np.diff(decoded_at)
+        if not len(steps) or steps.min() == steps.max():
+            return decoded_at, len(kept)  # regular: shown at the same times, but for a constant
+    shown = _packet_places(path, stream.frames, on_read)
+    return shown, len(shown)
+
+
+def _packet_places(path: Path, listed: int, on_read: OnRead) -> NDArray[np.float64]:
+    """The same from the packets, for what is irregular, edited or has no index."""
+    shown, seen = [], 0
+    try:
+        with open_video(path) as container:
+            for packet in container.demux(choose_stream(path, container)):
+                seen += packet.size > 0
+                if seen % _REPORT_EVERY == 0:
+                    on_read(path)
+                if packet.size and packet.pts is not None and not packet.is_discard:
+                    shown.append(packet.pts)
+    except (av.error.FFmpegError, ValueError, OSError) as problem:
+        raise DatasetError(
+            f"{path}: unreadable after frame {seen - 1} ({problem}), expected {listed} frames; it "
+            f"is cut off or damaged; copy or record it again",
+            code="video-truncated",
+            where=path,
+        ) from problem
+    if not shown:
+        what = "no frame has a timestamp; re-encode the video"
+        raise DatasetError(f"{path}: {what}", code="video-decode", where=path)
+    return np.sort(np.array(shown, np.float64))

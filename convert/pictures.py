@@ -1,0 +1,254 @@
+"""Which picture of a video belongs to which row of an episode: by its time, or by the order.
+
+A dataset says it twice. LeRobot reads the picture at `from_timestamp + timestamp`; the order alone
+is proven where the video has as many pictures as the episode has rows. Where neither can be
+trusted, the episode is refused. The check and the conversion ask the same function.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convert.findings import Add, Finding, error, warning
+from convert.lerobot.episode_list import Episode, FileUse, VideoSpan
+from convert.lerobot.table import Times
+from convert.lerobot.video_index import MAX_OFF_GRID, VideoIndex
+
+Ordinals = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class VideoFile:
+    """A video, where its frames are, and what all episodes of the dataset take from it."""
+
+    index: VideoIndex
+    uses: Sequence[FileUse]  # by their first frame
+    fps: Fraction  # of the dataset
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return self.index.path
+
+    def at_rate(self, frame: int) -> int:
+        """A frame at the dataset's rate as one at the file's own."""
+        return round(frame * self.index.rate / self.fps)
+
+
+def choose_pictures(
+    file: VideoFile, episode: Episode, camera: str, times: Times | None, add: Add
+) -> Ordinals | None:
+    """The ordinal of each row's picture in the file; None after an error was added.
+
+    times: the rows' timestamps, (T,) in seconds; None where the table has none
+    """
+    span = episode.videos[camera]
+    shift = _shift(file, times)
+    problem = _unknown_place(file, episode, span)
+    if problem is None and shift is None:
+        problem = _unknown_start(file)
+    if problem is not None or shift is None:
+        code, what = problem or _unknown_start(file)
+        add(error(code, file.path, what, episode=episode.index, camera=camera))
+        return None
+    first = file.at_rate(span.first) - shift
+    region = range(first, _next_use(file, span, shift))
+    by_order = first + np.arange(episode.length)
+    by_time = _by_time(file, first, times)
+    says_nothing = by_time is None or _says_nothing(by_time, region)
+    starts_at_0 = by_time is not None and by_time[0] == first
+    if _is_counted(file, span, by_order, region) and (says_nothing or starts_at_0):
+        return by_order
+    if by_time is not None and not says_nothing and _are_its_own(file, by_time, region):
+        for finding in _differences(file, episode, camera, by_time, by_order):
+            add(finding)
+        return by_time
+    wanted = by_order if by_time is None or says_nothing else by_time
+    code, what = _reason(file, episode, span, wanted, first)
+    add(error(code, file.path, what, episode=episode.index, camera=camera))
+    return None
+
+
+def _unknown_place(file: VideoFile, episode: Episode, span: VideoSpan) -> tuple[str, str] | None:
+    """Why the metadata do not say where in the file an episode lies."""
+    others = [use for use in file.uses if use.episode != episode.index]
+    if span.window is None:
+        if not others:
+            return None
+        what = f"is the video of {len(file.uses)} episodes, expected one of its own for each"
+        return "video-shared", what
+    if span.window < episode.length:
+        return "video-window-short", (
+            f"its window has {span.window} frames, the table has {episode.length} rows, expected "
+            f"as many; frames were dropped while recording, and which ones cannot be known; leave "
+            f"the episode out or record it again"
+        )
+    mine = range(span.first, span.first + episode.length)
+    other = next((use for use in others if use.first < mine.stop and mine.start < use.end), None)
+    if other is None:
+        return None
+    return "video-overlap", (
+        f"its window begins at frame {mine.start} and that of episode {other.episode}, which "
+        f"ends at frame {other.end - 1}, at {other.first}, expected windows apart; one of the two "
+        f"is wrong; leave both out, or merge or record the dataset again"
+    )
+
+
+def _shift(file: VideoFile, times: Times | None) -> int | None:
+    """How many frames the dataset counts before the file's first one; None: it is not known.
+
+    A file that starts late has lost its first pictures, or is counted from where it starts: what
+    the episodes take of it shows which, when it ends where one of the two says.
+    """
+    index, end = file.index, file.at_rate(_last(file.uses))
+    if not index.start:
+        lost = index.end < end and not index.is_cut_off and file.uses[0].window is not None
+        return None if lost else 0
+    if file.uses[0].window is not None and file.at_rate(file.uses[0].first) == index.start:
+        return index.start
+    from_there, from_0 = index.end == end, index.start + index.end == end
+    if from_there == from_0:
+        return None
+    if from_there and file.uses[0].window is None and times is not None and len(times):
+        # as many pictures as rows: the first row's time, if it is that of the first picture
+        return index.start if round(times[0] * float(index.rate)) == index.start else 0
+    return 0 if from_there else index.start
+
+
+def _last(uses: Sequence[FileUse]) -> int:
+    """Where the metadata say that the last episode of a file ends."""
+    return max(use.first + (use.rows if use.window is None else use.window) for use in uses)
+
+
+def _unknown_start(file: VideoFile) -> tuple[str, str]:
+    index, last = file.index, _last(file.uses)
+    if not index.start:
+        return "video-frames-lost", (
+            f"has {index.end} frames, its episodes take {last}, expected as many; where frames "
+            f"were lost cannot be known, so that each of its episodes may be shifted; record them "
+            f"again, or leave out all {len(file.uses)}"
+        )
+    return "video-start-unknown", (
+        f"starts at {float(index.start_s):.3f} s and has {index.end} frames, its episodes take "
+        f"{last}; whether frames were lost at its start cannot be known, expected a video from 0 "
+        f"s; record or encode it again, or leave out all {len(file.uses)} of its episodes"
+    )
+
+
+def _next_use(file: VideoFile, span: VideoSpan, shift: int) -> int:
+    """Where the frames end that can be an episode's: at the next episode, or with the file."""
+    later = [use.first for use in file.uses if use.first > span.first]
+    end = file.index.end
+    return min(end, file.at_rate(min(later)) - shift) if later else end
+
+
+def _by_time(file: VideoFile, first: int, times: Times | None) -> Ordinals | None:
+    """The frames at the rows' times; None where there are none, or they are off the grid."""
+    if times is None or not np.isfinite(times).all():
+        return None
+    places = first + times * float(file.index.rate)
+    places = np.clip(places, -(1 << 60), 1 << 60)  # a clock in nanoseconds
+    ordinals = np.rint(places).astype(np.int64)
+    return None if (np.abs(places - ordinals) >= MAX_OFF_GRID).any() else ordinals
+
+
+def _says_nothing(by_time: Ordinals, region: range) -> bool:
+    """Whether times are those of another clock: outside the video altogether, or all the same."""
+    outside = (by_time < region.start) | (by_time >= region.stop)
+    return bool(outside.all()) or (len(by_time) > 1 and bool((by_time == by_time[0]).all()))
+
+
+def _is_counted(file: VideoFile, span: VideoSpan, by_order: Ordinals, region: range) -> bool:
+    """Whether there are as many frames as rows, so that the order is proven."""
+    if file.index.rate != file.fps or len(file.index.missing(by_order)):
+        return False
+    return len(region) == len(by_order) and span.window in (None, len(by_order))
+
+
+def _are_its_own(file: VideoFile, by_time: Ordinals, region: range) -> bool:
+    """Whether there is a frame of the episode's own for each row."""
+    inside = region.start <= by_time[0] and by_time[-1] < region.stop
+    rising = bool((np.diff(by_time) > 0).all())
+    return inside and rising and not len(file.index.missing(by_time))
+
+
+def _differences(
+    file: VideoFile, episode: Episode, camera: str, by_time: Ordinals, by_order: Ordinals
+) -> list[Finding]:
+    """What is said of pictures that are not simply all of them in order."""
+    span, rows = episode.videos[camera], episode.length
+    if not np.array_equal(by_time, by_order):
+        at = by_time - by_order[0]
+        what = (
+            f"the timestamps of its {rows} rows are those of frames {_spans(at)}, which are taken, "
+            f"as LeRobot does; rows were cut out, or the video has another rate"
+        )
+        code = "picture-times"
+    elif span.window is not None and span.window > rows:
+        counts = f"its window has {span.window} frames, the table has {rows} rows"
+        code, what = "video-window-long", f"{counts}; the rest is left out"
+    elif span.window is None and file.index.end > rows:
+        counts = f"has {file.index.end} frames, the table has {rows} rows"
+        code, what = "video-long", f"{counts}; the first {rows} are taken, the rest is left out"
+    else:
+        return []
+    return [warning(code, file.path, what, episode=episode.index, camera=camera)]
+
+
+def _spans(frames: Ordinals) -> str:
+    """Which frames these are, in a few words."""
+    steps = np.diff(frames)
+    if len(steps) and steps.min() == steps.max():
+        every = "" if steps[0] == 1 else f", every {steps[0]}th"
+        return f"{frames[0]} to {frames[-1]}{every}"
+    breaks = np.flatnonzero(steps != np.median(steps))
+    gaps = ", ".join(f"{frames[at]} then {frames[at + 1]}" for at in breaks[:2])
+    return f"{frames[0]} to {frames[-1]} with gaps ({gaps}{', …' if len(breaks) > 2 else ''})"
+
+
+def _reason(
+    file: VideoFile, episode: Episode, span: VideoSpan, wanted: Ordinals, first: int
+) -> tuple[str, str]:
+    """Why an episode's rows have no pictures that are known to be theirs."""
+    index, rows = file.index, episode.length
+    mend = "leave the episode out or record it again"
+    if index.rate != file.fps:
+        return "video-rate", (
+            f"has {float(index.rate):g} frames a second, the dataset {float(file.fps):g}, and the "
+            f"rows' timestamps are not those of its frames; re-encode it to constant "
+            f"{float(file.fps):g} fps"
+        )
+    if index.is_cut_off and wanted[-1] >= index.end:
+        return "video-truncated", (
+            f"cut off: its header lists {index.listed} frames, the data of {len(index.ordinals)} "
+            f"is there, and this episode ends at frame {wanted[-1]}; copy it again, or use only "
+            f"the episodes that are whole"
+        )
+    missing = index.missing(wanted)
+    if len(missing) and wanted[0] >= 0 and wanted[-1] < index.end:
+        return "video-dropped", (
+            f"frame {missing[0] - first} is missing ({len(missing)} of {rows} are, "
+            f"{len(index.ordinals)} are in the file), expected every frame at "
+            f"{float(file.fps):g} fps; frames were dropped, or the frame rate is not constant; "
+            f"{mend}"
+        )
+    if len(missing) and span.window is not None:
+        return "video-window-outside", (
+            f"its window is frames {wanted[0]} to {wanted[-1]}, the file has 0 to "
+            f"{index.end - 1}, expected the window inside the file; where the frames are is "
+            f"unknown; leave the episode out, or merge or record the dataset again"
+        )
+    if len(missing) and index.end < rows:
+        return "video-short", (
+            f"has {index.end} frames, the table has {rows} rows, expected as many; frames were "
+            f"dropped while recording, and which ones cannot be known; {mend}"
+        )
+    return "picture-unknown", (
+        f"its {rows} rows are not as many as its frames, and their timestamps are not those of "
+        f"frames of its own, expected one of the two; which picture belongs to which row cannot "
+        f"be known; {mend}"
+    )

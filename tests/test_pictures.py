@@ -1,0 +1,272 @@
+"""Each row that is written has its own picture, or its episode is refused."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import h5py
+import numpy as np
+import pytest
+from av.stream import Disposition
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from convert.check.dataset import check
+from convert.episodes import convert_episodes
+from convert.findings import Report
+from convert.flags import DataFlags
+from convert.plan import make_plan
+from episodes.reader import episode_path
+from tests.support.barcode import read_code
+from tests.support.broken import edit_info
+from tests.support.paths import SMALL
+from tests.support.recording import FPS, VIDEO_V2, VIDEO_V3, Take, write_v21, write_v30
+
+FLAGS = DataFlags(chunk_size=3, state_dim=0)
+Write = Callable[..., Path]
+
+
+def converted(root: Path, folder: Path, count: int) -> tuple[Report, dict[int, list[int]]]:
+    """The check of `count` episodes, and the moments of the rows of those that it finds whole.
+
+    Each row's picture is of its own episode and moment.
+    """
+    report = check(root, FLAGS, deep=True)
+    broken = {finding.episode for finding in report.errors}
+    whole = set(range(count)) - broken
+    if None in broken or not whole:
+        return report, {}
+    left_out = frozenset((root, episode) for episode in broken if episode is not None)
+    plan = make_plan(replace(FLAGS, input=(root,), only_whole_episodes=True), folder, left_out)
+    folder.mkdir()
+    convert_episodes((plan, list(range(len(plan.sources)))), lambda _: None)
+    moments = {}
+    for number, source in enumerate(plan.sources):
+        with h5py.File(episode_path(folder, number)) as file:
+            rows = file["observations/qpos"][:].astype(int)
+            codes = [read_code(frame) for frame in file["observations/images/front"][:]]
+        assert [(code.episode, code.frame) for code in codes] == [tuple(row) for row in rows]
+        moments[source.episode.index] = rows[:, 1].tolist()
+    assert set(moments) == whole
+    return report, moments
+
+
+def codes_of(report: Report) -> set[str]:
+    return {finding.code for finding in report.findings}
+
+
+BOTH = pytest.mark.parametrize("write", [write_v21, write_v30])
+
+
+@BOTH
+def test_rows_cut_off_at_the_start_keep_their_pictures(tmp_path: Path, write: Write) -> None:
+    takes = [Take(30, rows=range(8, 30)), Take(24, rows=range(8, 24))]
+    report, moments = converted(write(tmp_path / "in", takes), tmp_path / "out", 2)
+    assert moments == {0: list(range(8, 30)), 1: list(range(8, 24))}
+    assert "picture-times" in codes_of(report)
+
+
+def test_a_window_that_follows_the_rows_does_not_hide_that_they_are_fewer(tmp_path: Path) -> None:
+    """`to_timestamp` was written anew after rows were cut off."""
+    takes = [Take(30, rows=range(8, 30), window=22), Take(24, rows=range(0, 24, 3), window=8)]
+    report, _ = converted(write_v30(tmp_path / "in", takes[:1] * 2), tmp_path / "out", 2)
+    assert not report.errors
+    report, moments = converted(write_v30(tmp_path / "3", takes[1:] * 2), tmp_path / "out_3", 2)
+    assert moments[0] == moments[1] == list(range(0, 24, 3))
+
+
+@BOTH
+def test_thinned_rows_have_a_rate_of_their_own(tmp_path: Path, write: Write) -> None:
+    takes = [Take(30, rows=range(0, 30, 3)), Take(24, rows=range(0, 24, 3))]
+    root = write(tmp_path / "in", takes)
+    report, moments = converted(root, tmp_path / "out", 2)
+    assert moments == {0: list(range(0, 30, 3)), 1: list(range(0, 24, 3))}
+    assert {"rows-thinned", "picture-times"} <= codes_of(report)
+    assert make_plan(replace(FLAGS, input=(root,)), tmp_path).fps == FPS / 3
+    with h5py.File(episode_path(tmp_path / "out", 0)) as file:
+        assert file.attrs["fps"] == FPS / 3
+
+
+def test_episodes_of_another_rate_are_refused(tmp_path: Path) -> None:
+    takes = [Take(30), Take(24, rows=range(0, 24, 3))]
+    report, moments = converted(write_v21(tmp_path / "in", takes), tmp_path / "out", 2)
+    assert moments == {0: list(range(30))}
+    assert [(finding.code, finding.episode) for finding in report.errors] == [("row-rate", 1)]
+
+
+def test_a_video_of_three_times_the_rate_is_read_by_time(tmp_path: Path) -> None:
+    """30 pictures a second, 10 rows a second, as the dataset's fps says."""
+    root = write_v21(tmp_path / "in", [Take(30, rows=range(0, 30, 3))])
+    edit_info(root, fps=10)
+    report, moments = converted(root, tmp_path / "out", 1)
+    assert moments == {0: list(range(0, 30, 3))}
+    assert "rows-thinned" not in codes_of(report)
+
+
+@BOTH
+def test_rows_cut_out_of_the_middle_are_told(tmp_path: Path, write: Write) -> None:
+    kept = [*range(10), *range(18, 30)]
+    report, moments = converted(write(tmp_path / "in", [Take(30, rows=kept)]), tmp_path / "out", 1)
+    assert moments == {0: kept}
+    assert {"rows-cut", "picture-times"} <= codes_of(report)
+
+
+@pytest.mark.parametrize("times", [[0.0] * 12, [1.7e9 + at / 30 for at in range(12)]])
+@BOTH
+def test_times_of_another_clock_leave_the_order(
+    tmp_path: Path, write: Write, times: list[float]
+) -> None:
+    takes = [Take(12, times=times)] * 2
+    _, moments = converted(write(tmp_path / "in", takes), tmp_path / "out", 2)
+    assert moments == {0: list(range(12)), 1: list(range(12))}
+
+
+@BOTH
+def test_another_clock_and_another_number_of_pictures_are_refused(
+    tmp_path: Path, write: Write
+) -> None:
+    take = Take(12, rows=range(9), times=[1.7e9 + at / 30 for at in range(9)])
+    report, moments = converted(write(tmp_path / "in", [take]), tmp_path / "out", 1)
+    assert (moments, [finding.code for finding in report.errors]) == ({}, ["picture-unknown"])
+
+
+def test_a_file_whose_first_pictures_are_lost_costs_one_episode(tmp_path: Path) -> None:
+    takes = [Take(30, pictures=range(3, 30)), Take(24), Take(28)]
+    report, moments = converted(write_v30(tmp_path / "in", takes), tmp_path / "out", 3)
+    assert moments == {1: list(range(24)), 2: list(range(28))}
+    assert {finding.episode for finding in report.errors} == {0}
+
+
+def test_pictures_lost_without_a_trace_cost_every_episode_of_the_file(tmp_path: Path) -> None:
+    takes = [Take(30, pictures=[*range(10), *range(13, 30)]), Take(24), Take(28)]
+    root = write_v30(tmp_path / "in", takes, dense=True)
+    report, moments = converted(root, tmp_path / "out", 3)
+    assert moments == {}
+    assert {(f.code, f.episode) for f in report.errors} == {
+        ("video-frames-lost", episode) for episode in range(3)
+    }
+
+
+def test_chunks_over_rows_that_were_cut_out_are_counted(tmp_path: Path) -> None:
+    """Chunks of three actions: those of the two rows before the gap, of 9."""
+    root = write_v21(tmp_path / "in", [Take(12, rows=[0, 1, 2, 3, 4, 8, 9, 10, 11])])
+    (found,) = [one for one in check(root, FLAGS).findings if one.code == "rows-cut"]
+    assert "after row 4; 22% of the chunks of 3 actions" in found.message
+
+
+def test_the_default_track_is_taken(tmp_path: Path) -> None:
+    """A preview first, the recording second."""
+    root = write_v21(tmp_path / "in", [Take(9)])
+    path = root / VIDEO_V2.format(0)
+    with av.open(str(path.rename(tmp_path / "plain.mp4"))) as plain, av.open(path, "w") as both:
+        small = both.add_stream("libx264", rate=FPS)
+        small.width, small.height, small.pix_fmt = 64, 16, "yuv420p"
+        small.disposition = Disposition(0)
+        whole = both.add_stream_from_template(plain.streams.video[0])
+        whole.disposition = Disposition.default
+        for place in range(9):
+            frame = av.VideoFrame.from_ndarray(np.zeros((16, 64, 3), np.uint8), "rgb24")
+            frame.pts = place
+            both.mux(small.encode(frame))
+        both.mux(small.encode())
+        for packet in plain.demux(plain.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = whole
+                both.mux(packet)
+    report, moments = converted(root, tmp_path / "out", 1)
+    assert moments == {0: list(range(9))}
+    assert "video-tracks" in codes_of(report)
+
+
+def test_a_display_matrix_is_told(tmp_path: Path) -> None:
+    root = write_v21(tmp_path / "in", [Take(9)])
+    _copy_packets(root / VIDEO_V2.format(0), lambda stream: stream.set_display_rotation(180))
+    report, moments = converted(root, tmp_path / "out", 1)
+    assert moments == {0: list(range(9))}
+    (found,) = [one for one in report.findings if one.code == "video-rotated"]
+    assert "rotate by 180 degrees" in found.message
+
+
+def test_b_frames_without_times_are_refused_by_both(tmp_path: Path) -> None:
+    path = Path(shutil.copytree(SMALL / "v30_bframes", tmp_path / "in")) / VIDEO_V3
+    _copy_packets(path, times=False)
+    report = check(tmp_path / "in", FLAGS)
+    assert {finding.code for finding in report.errors} == {"video-order"}
+
+
+def _copy_packets(
+    path: Path, change: Callable[[Any], None] = lambda _: None, *, times: bool = True
+) -> None:
+    """Mux a video anew; without `times` each packet is shown in the order of decoding."""
+    plain = path.rename(path.with_suffix(".plain"))
+    with av.open(str(plain)) as source, av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        change(stream)
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                packet.pts = packet.pts if times else packet.dts
+                target.mux(packet)
+    plain.unlink()
+
+
+class Recording(NamedTuple):
+    """A random dataset."""
+
+    write: Write
+    takes: list[Take]
+    first: int  # where its videos start
+    dense: bool  # pictures that are gone leave no gap
+
+
+@st.composite
+def recordings(draw: st.DrawFn) -> Recording:
+    """Rows and pictures are gone at random, rows doubled, windows follow the rows or not."""
+    takes = []
+    for _ in range(draw(st.integers(1, 3))):
+        moments = draw(st.integers(4, 14))
+        every = st.just(list(range(moments)))
+        some = st.lists(st.integers(0, moments - 1), min_size=2, unique=True).map(sorted)
+        late = st.sampled_from([list(range(first, moments)) for first in range(1, moments - 1)])
+        rows = draw(st.one_of(every, late, some))
+        rows = rows + rows[-1:] * draw(st.sampled_from([0, 0, 0, 1]))
+        pictures = draw(st.one_of(every, every, late, some))
+        window = draw(st.sampled_from([None, None, len(rows)]))
+        takes.append(Take(moments, rows, pictures, window=window))
+    write = draw(st.sampled_from([write_v21, write_v30]))
+    return Recording(write, takes, draw(st.sampled_from([0, 0, 0, 2])), draw(st.booleans()))
+
+
+def may_be_known(recording: Recording) -> bool:
+    """Whether what is lost does not make up for something else that is lost.
+
+    Pictures that leave no gap are missed by their number alone, so rows may not be gone as well;
+    as many pictures as rows are a proof of the order; a file that ends as early as it starts late
+    has lost its first pictures, by windows that are those of the recording.
+    """
+    takes, last = recording.takes, recording.takes[-1]
+    lost = [take for take in takes if len(take.pictures) < take.moments]
+    if recording.dense and lost:
+        return all(
+            set(take.rows) == set(range(take.moments)) and take.window in (None, take.moments)
+            for take in takes
+        )
+    if any(len(t.rows) == len(t.pictures) and list(t.rows) != list(t.pictures) for t in takes):
+        return False
+    if takes[0].pictures[0] and any(t.window not in (None, t.moments) for t in takes):
+        return False
+    return not recording.first or last.pictures[-1] == last.moments - 1
+
+
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
+@given(recordings())
+def test_each_row_has_its_own_picture_or_its_episode_is_refused(recording: Recording) -> None:
+    assume(may_be_known(recording))
+    with tempfile.TemporaryDirectory() as name:
+        write, takes, first, dense = recording
+        root = write(Path(name) / "in", takes, first=first, dense=dense)
+        converted(root, Path(name) / "out", len(takes))

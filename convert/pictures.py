@@ -224,7 +224,7 @@ def _reason(
         )
     if index.is_cut_off and wanted[-1] >= index.end:
         return "video-truncated", (
-            f"cut off: its header lists {index.listed} frames, the data of {len(index.ordinals)} "
+            f"cut off: its header lists {index.listed} frames, the data of {index.there} "
             f"is there, and this episode ends at frame {wanted[-1]}; copy it again, or use only "
             f"the episodes that are whole"
         )

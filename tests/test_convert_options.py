@@ -25,6 +25,7 @@ from convert.episodes import (
     worker_count,
 )
 from convert.flags import DataFlags
+from convert.lerobot.dataset import choose_cameras, read_features
 from convert.lerobot.video import VideoReader
 from convert.plan import make_plan
 from episodes.jpeg import decode_jpeg
@@ -235,6 +236,29 @@ def test_whole_numbers_in_floats_and_a_byte_order_mark_change_nothing(tmp_path: 
         with h5py.File(one) as a, h5py.File(other) as b:
             for name in ("action", "observations/qpos", "observations/images/front"):
                 assert np.array_equal(a[name], b[name])
+
+
+@pytest.mark.parametrize(
+    ("key", "is_camera"),
+    [
+        ("observation.images.depth", False),
+        ("observation.depth.front", False),
+        ("observation.images.front_depth", False),
+        ("observation.images.depth_cam_rgb", True),
+        ("observation.images.depthai", True),
+        ("observation.images.mask_free", True),
+    ],
+)
+def test_a_name_says_depth_and_the_user_knows_better(
+    tmp_path: Path, key: str, is_camera: bool
+) -> None:
+    (tmp_path / "meta").mkdir()
+    info = json.loads((SMALL / "v21_h264/meta/info.json").read_text())
+    info["features"][key] = info["features"].pop("observation.images.wrist")
+    (tmp_path / "meta/info.json").write_text(json.dumps(info))
+    dataset = read_features(tmp_path)
+    assert (key in dataset.cameras) is is_camera
+    assert choose_cameras(dataset, (key,)) == [key]
 
 
 def test_quaternions_are_warned_of_and_fixed(

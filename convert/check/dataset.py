@@ -67,7 +67,7 @@ def check(
     report.users = _users(wanted)
     readable = tuple(episode for episode in wanted if unread.isdisjoint(files_of(episode)))
     dataset = replace(dataset, episodes=readable)
-    _check_list(dataset, report)
+    _check_list(dataset, flags, report)
     cameras = choose_cameras(dataset, flags.camera_keys, report.add)
     required, optional = _vector_keys(dataset, flags, report)
     _add_facts(dataset, report)
@@ -130,7 +130,7 @@ def _users(episodes: Sequence[Episode]) -> dict[str, frozenset[int]]:
     return {path: frozenset(indices) for path, indices in users.items()}
 
 
-def _check_list(dataset: Dataset, report: Report) -> None:
+def _check_list(dataset: Dataset, flags: DataFlags, report: Report) -> None:
     empty = [episode for episode in dataset.episodes if episode.length < 1]
     for episode in empty:
         what = f"has length {episode.length} and is skipped"
@@ -145,8 +145,9 @@ def _check_list(dataset: Dataset, report: Report) -> None:
         report.add(warning("tasks", dataset.root / "meta", what))
     info_path = dataset.root / "meta/info.json"
     for key, feature in dataset.features.items():
-        if feature.is_depth:
+        if feature.is_depth and key not in flags.camera_keys:
             what = "is marked, shaped or named as depth, or as a mask, and is left out"
+            what += "; name it with --camera_keys" if feature.is_depth_by_name else ""
             report.add(warning("depth-left-out", info_path, what, camera=key))
         rate, fps = feature.video_fps, float(dataset.fps)
         rounded = rate is not None and 0 <= fps - rate < _FPS_ROUNDED  # 29.97 is written as 29

@@ -131,12 +131,14 @@ def choose_cameras(dataset: Dataset, keys: tuple[str, ...], add: Add = refuse) -
             f"or image that is not depth"
         )
         add(error("camera-none", info_path, what))
+    guessed = {key for key, feature in dataset.features.items() if feature.is_depth_by_name}
+    usable = {*dataset.cameras, *(guessed & {*keys})}
     for key in chosen:
-        if key not in dataset.cameras:
+        if key not in usable:
             feature = dataset.features.get(key)
             code = "camera-depth" if feature is not None and feature.is_depth else "camera-unknown"
             add(error(code, info_path, _unknown_camera(dataset, key)))
-    return [key for key in chosen if key in dataset.cameras]
+    return [key for key in chosen if key in usable]
 
 
 def _unknown_camera(dataset: Dataset, key: str) -> str:

@@ -15,7 +15,8 @@ from convert.lerobot.file import OnRead, check_file, ignore
 from job.errors import DatasetError
 
 VERSIONS = ("v2.0", "v2.1", "v3.0")
-_DEPTH_TOKENS = {"depth", "disparity", "mask", "seg", "segmentation"}
+_DEPTH_WORDS = {"depth", "disparity", "mask", "seg", "segmentation"}  # at the end of a key
+_COLOUR_WORDS = {"rgb", "color", "colour"}
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Feature:
     shape: tuple[int, ...]
     names: tuple[str, ...] | None  # of a vector's dims, when there is one for each
     is_depth: bool
+    is_depth_by_name: bool  # a guess, which --camera_keys overrules
     video_fps: float | None = None  # what the encoder was given, for file 0 of the recording
 
     @property
@@ -196,7 +198,8 @@ class Info:
             entry["dtype"],
             tuple(shape),
             names if fits else None,
-            _is_depth(key, entry),
+            _is_depth(entry) or _is_named_depth(key, entry),
+            not _is_depth(entry) and _is_named_depth(key, entry),
             float(fps) if isinstance(fps, int | float) and 0 <= fps <= 1e6 else None,
         )
 
@@ -255,7 +258,15 @@ def _video_info(entry: Mapping[str, Any]) -> dict[str, Any]:
     return info if isinstance(info, dict) else {}
 
 
-def _is_depth(key: str, entry: Mapping[str, Any]) -> bool:
+def _is_named_depth(key: str, entry: Mapping[str, Any]) -> bool:
+    """Whether a camera's name says so: "depth" among its words, unless another one is of colour."""
+    words = re.split(r"[._/-]", key)
+    named = "depth" in words or words[-1] in _DEPTH_WORDS
+    return entry["dtype"] in ("video", "image") and named and _COLOUR_WORDS.isdisjoint(words)
+
+
+def _is_depth(entry: Mapping[str, Any]) -> bool:
+    """Whether a camera's type, shape or metadata says so."""
     if entry["dtype"] not in ("video", "image"):
         return False
     info = _video_info(entry)
@@ -263,7 +274,7 @@ def _is_depth(key: str, entry: Mapping[str, Any]) -> bool:
     grey = str(info.get("video.pix_fmt") or "").startswith("gray")
     shape: Any = entry.get("shape") or ()
     one_channel = len(shape) == 3 and 1 in (shape[0], shape[2])
-    return bool(marked or grey or one_channel or re.split(r"[._/-]", key)[-1] in _DEPTH_TOKENS)
+    return bool(marked or grey or one_channel)
 
 
 def _read_json(path: Path, on_read: OnRead) -> Any:

@@ -29,8 +29,9 @@ class VideoIndex:
 
     path: Path
     rate: Fraction  # frames per second: the dataset's, or the file's own where its frames lie so
-    ordinals: NDArray[np.int64]  # of the frames whose data is there, ascending
-    listed: int  # frames that the header lists; more than there are where the file is cut off
+    ordinals: NDArray[np.int64]  # of the frames whose data is there, ascending, each once
+    there: int  # frames whose data is there
+    listed: int  # frames that the header lists; more where the file is cut off
     start_s: Fraction  # where the first frame is shown
 
     @property
@@ -46,7 +47,7 @@ class VideoIndex:
     @property
     def is_cut_off(self) -> bool:
         """Whether the header lists frames whose data is not there."""
-        return len(self.ordinals) < self.listed
+        return self.there < self.listed
 
     def missing(self, ordinals: NDArray[np.int64]) -> NDArray[np.int64]:
         """Those of some ordinals that no frame has."""
@@ -66,7 +67,7 @@ def read_index(path: Path, stream: VideoStream, fps: Fraction, on_read: OnRead) 
         ordinals = np.rint(places).astype(np.int64)
         off = np.abs(places - ordinals) >= MAX_OFF_GRID
         if not off.any():
-            return VideoIndex(path, rate, np.unique(ordinals), max(listed, len(shown)), start_s)
+            return VideoIndex(path, rate, np.unique(ordinals), len(shown), listed, start_s)
     place = float((shown * float(time_base * fps))[_off_grid(shown, time_base * fps).argmax()])
     raise off_grid(path, stream, place, fps)
 

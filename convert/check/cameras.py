@@ -82,8 +82,8 @@ def _check_probe(file: CameraFile, seen: Probe, report: Report) -> None:
         report.add(file.warning("video-start", what))
     if seen.display:
         what = (
-            f"players would {seen.display} its frames, by its display matrix; they are taken as they "
-            f"are stored, which is how the robot must give them too"
+            f"players would {seen.display} its frames, by its display matrix; they are taken as "
+            f"they are stored, which is how the robot must give them too"
         )
         report.add(file.warning("video-rotated", what))
     if seen.tracks > 1:

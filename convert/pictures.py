@@ -5,7 +5,6 @@ is proven where the video has as many pictures as the episode has rows. Where ne
 trusted, the episode is refused. The check and the conversion ask the same function.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convert.findings import Add, Finding, error, warning
-from convert.lerobot.episode_list import Episode, FileUse, VideoSpan
+from convert.lerobot.episode_list import Episode, FileUses, VideoSpan
 from convert.lerobot.table import Times
 from convert.lerobot.video_index import MAX_OFF_GRID, VideoIndex
 
@@ -26,7 +25,7 @@ class VideoFile:
     """A video, where its frames are, and what all episodes of the dataset take from it."""
 
     index: VideoIndex
-    uses: Sequence[FileUse]  # by their first frame
+    uses: FileUses
     fps: Fraction  # of the dataset
 
     @property
@@ -46,15 +45,14 @@ def choose_pictures(
 
     times: the rows' timestamps, (T,) in seconds; None where the table has none
     """
-    span = episode.videos[camera]
-    shift = _shift(file, times)
-    problem = _unknown_place(file, episode, span)
+    span, shift = episode.videos[camera], _shift(file, times)
+    problem = _unknown_place(file, episode, camera)
     if problem is None and shift is None:
         problem = _unknown_start(file)
-    if problem is not None or shift is None:
-        code, what = problem or _unknown_start(file)
-        add(error(code, file.path, what, episode=episode.index, camera=camera))
+    if problem is not None:
+        add(error(problem[0], file.path, problem[1], episode=episode.index, camera=camera))
         return None
+    assert shift is not None, "where it is unknown was refused"
     first = file.at_rate(span.first) - shift
     region = range(first, _next_use(file, span, shift))
     by_order = first + np.arange(episode.length)
@@ -73,28 +71,27 @@ def choose_pictures(
     return None
 
 
-def _unknown_place(file: VideoFile, episode: Episode, span: VideoSpan) -> tuple[str, str] | None:
-    """Why the metadata do not say where in the file an episode lies."""
-    others = [use for use in file.uses if use.episode != episode.index]
-    if span.window is None:
-        if not others:
+def _unknown_place(file: VideoFile, episode: Episode, camera: str) -> tuple[str, str] | None:
+    """Why the metadata do not say where in the file an episode lies: code and message."""
+    use = episode.use_of(camera)
+    if use.window is None:
+        if len(file.uses) == 1:
             return None
         what = f"is the video of {len(file.uses)} episodes, expected one of its own for each"
         return "video-shared", what
-    if span.window < episode.length:
+    if use.window < use.rows:
         return "video-window-short", (
-            f"its window has {span.window} frames, the table has {episode.length} rows, expected "
-            f"as many; frames were dropped while recording, and which ones cannot be known; leave "
-            f"the episode out or record it again"
+            f"its window has {use.window} frames, the table has {use.rows} rows, expected as many; "
+            f"frames were dropped while recording, and which ones cannot be known; leave the "
+            f"episode out or record it again"
         )
-    mine = range(span.first, span.first + episode.length)
-    other = next((use for use in others if use.first < mine.stop and mine.start < use.end), None)
+    other = file.uses.overlapping(use)
     if other is None:
         return None
     return "video-overlap", (
-        f"its window begins at frame {mine.start} and that of episode {other.episode}, which "
-        f"ends at frame {other.end - 1}, at {other.first}, expected windows apart; one of the two "
-        f"is wrong; leave both out, or merge or record the dataset again"
+        f"its window is frames {use.first} to {use.end - 1}, that of episode {other.episode} "
+        f"frames {other.first} to {other.end - 1}, expected windows apart; one of the two is "
+        f"wrong; leave both out, or merge or record the dataset again"
     )
 
 
@@ -104,28 +101,24 @@ def _shift(file: VideoFile, times: Times | None) -> int | None:
     A file that starts late has lost its first pictures, or is counted from where it starts: what
     the episodes take of it shows which, when it ends where one of the two says.
     """
-    index, end = file.index, file.at_rate(_last(file.uses))
+    index, uses = file.index, file.uses
+    end = file.at_rate(uses.end)
     if not index.start:
-        lost = index.end < end and not index.is_cut_off and file.uses[0].window is not None
+        lost = index.end < end and not index.is_cut_off and uses.is_shared
         return None if lost else 0
-    if file.uses[0].window is not None and file.at_rate(file.uses[0].first) == index.start:
+    if uses.is_shared and file.at_rate(uses.first) == index.start:
         return index.start
     from_there, from_0 = index.end == end, index.start + index.end == end
     if from_there == from_0:
         return None
-    if from_there and file.uses[0].window is None and times is not None and len(times):
+    if from_there and not uses.is_shared and times is not None and len(times):
         # as many pictures as rows: the first row's time, if it is that of the first picture
         return index.start if round(times[0] * float(index.rate)) == index.start else 0
     return 0 if from_there else index.start
 
 
-def _last(uses: Sequence[FileUse]) -> int:
-    """Where the metadata say that the last episode of a file ends."""
-    return max(use.first + (use.rows if use.window is None else use.window) for use in uses)
-
-
 def _unknown_start(file: VideoFile) -> tuple[str, str]:
-    index, last = file.index, _last(file.uses)
+    index, last = file.index, file.uses.end
     if not index.start:
         return "video-frames-lost", (
             f"has {index.end} frames, its episodes take {last}, expected as many; where frames "
@@ -141,9 +134,8 @@ def _unknown_start(file: VideoFile) -> tuple[str, str]:
 
 def _next_use(file: VideoFile, span: VideoSpan, shift: int) -> int:
     """Where the frames end that can be an episode's: at the next episode, or with the file."""
-    later = [use.first for use in file.uses if use.first > span.first]
-    end = file.index.end
-    return min(end, file.at_rate(min(later)) - shift) if later else end
+    later, end = file.uses.next_first(span.first), file.index.end
+    return end if later is None else min(end, file.at_rate(later) - shift)
 
 
 def _by_time(file: VideoFile, first: int, times: Times | None) -> Ordinals | None:
@@ -179,7 +171,7 @@ def _are_its_own(file: VideoFile, by_time: Ordinals, region: range) -> bool:
 def _differences(
     file: VideoFile, episode: Episode, camera: str, by_time: Ordinals, by_order: Ordinals
 ) -> list[Finding]:
-    """What is said of pictures that are not simply all of them in order."""
+    """Warnings about frames that are left out, or that are not taken in order."""
     span, rows = episode.videos[camera], episode.length
     if not np.array_equal(by_time, by_order):
         at = by_time - by_order[0]
@@ -203,7 +195,7 @@ def _spans(frames: Ordinals) -> str:
     """Which frames these are, in a few words."""
     steps = np.diff(frames)
     if len(steps) and steps.min() == steps.max():
-        every = "" if steps[0] == 1 else f", every {steps[0]}th"
+        every = "" if steps[0] == 1 else f" in steps of {steps[0]}"
         return f"{frames[0]} to {frames[-1]}{every}"
     breaks = np.flatnonzero(steps != np.median(steps))
     gaps = ", ".join(f"{frames[at]} then {frames[at + 1]}" for at in breaks[:2])

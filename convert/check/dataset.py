@@ -77,8 +77,8 @@ def check(
         rows = check_tables(dataset, keys, listed, report, pool, on_read)
         wanted_size = flags.image_height_width
         times = {row.episode.index: row.times for row in rows}
+        expected = row_rate(rows[0].times if rows else None, dataset.fps)
         for row in rows:
-            expected = row_rate(rows[0].times, dataset.fps)
             check_rate(row.episode, row.times, expected, dataset.fps, report.add)
             check_gaps(row.episode, row.times, dataset.fps, flags.chunk_size, report.add)
         sizes = check_cameras(dataset, cameras, wanted_size, times, report, pool, on_read)

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from convert.check.camera_file import CameraFile, camera_files
-from convert.findings import Finding, Report
+from convert.findings import Report, refuse
 from convert.lerobot.dataset import Dataset
 from convert.lerobot.episode_list import Episode
 from convert.lerobot.file import OnRead
@@ -55,14 +55,11 @@ def _decode_video(
             video = VideoFile(reader.index, dataset.file_uses[file.path], dataset.fps)
             for episode, _ in (use for use in file.uses if use[0].index in times):
                 rows = times[episode.index]
-                ordinals = choose_pictures(video, episode, file.key, rows, _reported)
-                yield episode, () if ordinals is None else reader.frames(ordinals)
+                ordinals = choose_pictures(video, episode, file.key, rows, refuse)
+                assert ordinals is not None, "a file with an error is not decoded"
+                yield episode, reader.frames(ordinals)
 
     return _count(file, decode(), report)
-
-
-def _reported(_: Finding) -> None:
-    """Nothing is added a second time."""
 
 
 def _decode_images(report: Report, on_read: OnRead, file: CameraFile) -> int:

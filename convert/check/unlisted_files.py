@@ -5,7 +5,7 @@ from pathlib import Path
 from convert.check.camera_file import leftover_folder
 from convert.findings import Report, error, warning
 from convert.lerobot.dataset import Dataset
-from convert.lerobot.file import OnRead, check_file, data_files
+from convert.lerobot.file import OnRead, check_file
 from job.errors import DatasetError
 
 _SUFFIXES = {".parquet", ".mp4", ".json", ".jsonl"}
@@ -34,15 +34,16 @@ def check_unlisted(dataset: Dataset, report: Report) -> None:
     used = {episode.table_path for episode in dataset.episodes}
     used |= {span.path for episode in dataset.episodes for span in episode.videos.values()}
     reported = {finding.where for finding in report.findings}
-    for folder, suffix in (("data", "*.parquet"), ("videos", "*.mp4")):
-        for path in data_files(dataset.root / folder, f"**/{suffix}"):
-            if path not in used and str(path) not in reported:
+    hidden = []
+    for folder, pattern in (("meta", "*"), ("data", "*.parquet"), ("videos", "*.mp4")):
+        for path in sorted((dataset.root / folder).rglob(pattern)):
+            if path.name.startswith("."):
+                hidden.append(path)
+            elif folder != "meta" and path not in used and str(path) not in reported:
                 what = "no episode of the metadata is in this file; it is not used"
                 report.add(warning("file-unlisted", path, what))
-    folders = [dataset.root / name for name in ("meta", "data", "videos")]
-    hidden = [path for folder in folders for path in folder.rglob(".*") if path.is_file()]
     if hidden:
-        what = f"{len(hidden)} hidden files, such as {min(hidden).name}, are no data; not used"
+        what = f"{len(hidden)} hidden files, such as {hidden[0].name}, are no data; not used"
         report.add(warning("hidden-files", dataset.root, what))
 
 

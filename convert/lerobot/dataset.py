@@ -14,7 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from convert.findings import ERROR, Add, Finding, error, refuse, warning
-from convert.lerobot.episode_list import Episode, FileUse, read_v2, read_v3
+from convert.lerobot.episode_list import Episode, FileUse, FileUses, read_v2, read_v3
 from convert.lerobot.file import OnRead, ignore
 from convert.lerobot.info import VERSIONS, Feature, Info
 
@@ -32,7 +32,7 @@ class Dataset:
     features: Mapping[str, Feature]  # in the order of info.json
     episodes: tuple[Episode, ...]
     total_episodes: int  # as info.json says; more than are listed where a recording was cut off
-    file_uses: Mapping[Path, tuple[FileUse, ...]]  # of a video by all episodes, by first frame
+    file_uses: Mapping[Path, FileUses]  # of each video
 
     @property
     def cameras(self) -> list[str]:
@@ -106,13 +106,12 @@ def read_dataset(root: Path, add: Add = refuse, on_read: OnRead = ignore) -> Dat
     )
 
 
-def _file_uses(episodes: Sequence[Episode]) -> dict[Path, tuple[FileUse, ...]]:
+def _file_uses(episodes: Sequence[Episode]) -> dict[Path, FileUses]:
     uses: dict[Path, list[FileUse]] = {}
     for episode in (episode for episode in episodes if episode.length > 0):
-        for span in episode.videos.values():
-            use = FileUse(episode.index, span.first, episode.length, span.window)
-            uses.setdefault(span.path, []).append(use)
-    return {path: tuple(sorted(used, key=lambda use: use.first)) for path, used in uses.items()}
+        for key, span in episode.videos.items():
+            uses.setdefault(span.path, []).append(episode.use_of(key))
+    return {path: FileUses(used) for path, used in uses.items()}
 
 
 def camera_name(key: str) -> str:

@@ -193,13 +193,14 @@ class Info:
             raise self.error(f"features[{key!r}].names", "texts", bad, "features")
         fits = len(names) == math.prod(shape)
         fps = _video_info(entry).get("video.fps")
+        is_depth, is_named_depth = _is_depth(entry), _is_named_depth(key, entry)
         return Feature(
             key,
             entry["dtype"],
             tuple(shape),
             names if fits else None,
-            _is_depth(entry) or _is_named_depth(key, entry),
-            not _is_depth(entry) and _is_named_depth(key, entry),
+            is_depth or is_named_depth,
+            is_named_depth and not is_depth,
             float(fps) if isinstance(fps, int | float) and 0 <= fps <= 1e6 else None,
         )
 

@@ -18,6 +18,10 @@ from convert.findings import Add, Finding, error, refuse, warning
 from convert.lerobot.file import OnRead, check_file
 from job.errors import DatasetError, first_line
 
+Times = NDArray[np.float64]  # (T,), timestamps in seconds
+
+ORDER = ("frame_index", "timestamp", "index")  # columns that say which row comes when
+
 
 def read_columns(
     path: Path, columns: Sequence[str], on_read: OnRead, optional: Sequence[str] = ()
@@ -41,12 +45,6 @@ def row_counts(path: Path, on_read: OnRead) -> dict[int, int]:
         return {}
     values, counts = np.unique(numbers, return_counts=True)
     return dict(zip(values.tolist(), counts.tolist(), strict=True))
-
-
-Times = NDArray[np.float64]  # (T,), timestamps in seconds
-
-
-ORDER = ("frame_index", "timestamp", "index")  # columns that say which row comes when
 
 
 class EpisodeRows(NamedTuple):
@@ -131,7 +129,7 @@ def _rank(path: Path, episode: int, table: pa.Table, add: Add) -> NDArray[np.int
         add(_no_numbers(path, "frame_index", table["frame_index"], episode))
         return None
     rank = np.argsort(order, kind="stable")
-    first = int(order.min(initial=0 if not len(order) else order[0]))
+    first = int(order[rank[0]]) if len(rank) else 0
     if not np.array_equal(order[rank], first + np.arange(len(order))):
         what = (
             f"frame_index is {_short(order)}, expected 0 to {len(order) - 1}, each once; rows are "
@@ -151,15 +149,17 @@ def _rank_without(path: Path, episode: int, table: pa.Table, add: Add) -> NDArra
     index = _whole_numbers(table["index"]) if "index" in table.column_names else None
     times = _times(table, rows)
     counted = index is not None and bool((np.diff(index) == 1).all())
-    rising = index is None and times is not None and bool((np.diff(times) > 0).all())
-    if counted or rising:
-        by = "index" if counted else "timestamp"
-        what = f"there is no frame_index; its rows are taken in the order of {by!r}"
+    rising = times is not None and bool((np.diff(times) > 0).all())
+    if counted or (rising and index is None):
+        what = (
+            "there is no frame_index; its rows are taken as they lie in the table, in the order of "
+        )
+        what += "'index'" if counted else "'timestamp'"
         add(warning("frame-index-derived", path, what, episode=episode))
         return rows
     what = (
-        "there is no frame_index, and neither 'index' counts its rows nor do timestamps rise, "
-        "expected one of them; export the dataset again"
+        "there is no frame_index, expected one, or an 'index' that counts the rows, or without "
+        "that timestamps that rise; export the dataset again"
     )
     add(error("frame-index", path, what, episode=episode))
     return None
@@ -168,8 +168,7 @@ def _rank_without(path: Path, episode: int, table: pa.Table, add: Add) -> NDArra
 def _times(table: pa.Table, rank: NDArray[np.int64]) -> Times | None:
     if "timestamp" not in table.column_names or not _is_real(table["timestamp"].type):
         return None
-    times = table["timestamp"].to_numpy()[rank].astype(np.float64)  # an empty value is NaN
-    return times.ravel() if times.size == len(rank) else None
+    return table["timestamp"].to_numpy()[rank].astype(np.float64)  # an empty value is NaN
 
 
 def _vectors(
@@ -226,9 +225,9 @@ def _whole_numbers(column: pa.ChunkedArray) -> NDArray[np.int64] | None:
     """The whole numbers of a column, whatever type they are stored in; None: there are others."""
     if column.null_count or not (_is_real(column.type) or pa.types.is_decimal(column.type)):
         return None
-    values = column.to_numpy().astype(np.float64) if not pa.types.is_integer(column.type) else None
-    if values is None:
+    if pa.types.is_integer(column.type):
         return column.to_numpy().astype(np.int64)
+    values = column.to_numpy().astype(np.float64)
     whole = np.isfinite(values) & (np.abs(values) < 1 << 53) & (values == np.rint(values))
     return values.astype(np.int64) if whole.all() else None
 

@@ -6,6 +6,7 @@ Places come from the container's index when it is regular, else from the packets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -51,30 +52,35 @@ class VideoIndex:
 
     def missing(self, ordinals: NDArray[np.int64]) -> NDArray[np.int64]:
         """Those of some ordinals that no frame has."""
-        return np.setdiff1d(ordinals, self.ordinals)
+        places = np.searchsorted(self.ordinals, ordinals)  # a file may have far more frames
+        found = self.ordinals[np.minimum(places, len(self.ordinals) - 1)]
+        return ordinals[found != ordinals]
 
 
 def read_index(path: Path, stream: VideoStream, fps: Fraction, on_read: OnRead) -> VideoIndex:
-    """Look where the frames of an open stream are; raises DatasetError for a file that is cut off
-    before its first frame, or whose frames are on no grid.
+    """Find where the frames of an open stream are.
+
+    Raises DatasetError for a file that is cut off before its first frame, or has no constant rate.
     """
     time_base = stream.time_base or Fraction(1)
     shown, listed = _places(path, stream, on_read)
     shown = shown - shown.min()
     start_s = (stream.start_time or 0) * time_base
-    for rate in (fps, *_own_rates(shown, time_base, stream)):
-        places = shown * float(time_base * rate)
-        ordinals = np.rint(places).astype(np.int64)
-        off = np.abs(places - ordinals) >= MAX_OFF_GRID
+    for rate in chain([fps], _own_rates(shown, time_base, stream)):
+        ordinals, off = _on_grid(shown, time_base * rate)
         if not off.any():
             return VideoIndex(path, rate, np.unique(ordinals), len(shown), listed, start_s)
-    place = float((shown * float(time_base * fps))[_off_grid(shown, time_base * fps).argmax()])
-    raise off_grid(path, stream, place, fps)
+    _, off = _on_grid(shown, time_base * fps)
+    raise off_grid(path, stream, float(shown[off.argmax()]) * float(time_base * fps), fps)
 
 
-def _off_grid(shown: NDArray[np.float64], scale: Fraction) -> NDArray[np.bool_]:
+def _on_grid(
+    shown: NDArray[np.float64], scale: Fraction
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The nearest ordinals, and which frames are not near theirs."""
     places = shown * float(scale)
-    return np.abs(places - np.rint(places)) >= MAX_OFF_GRID
+    ordinals = np.rint(places).astype(np.int64)
+    return ordinals, np.abs(places - ordinals) >= MAX_OFF_GRID
 
 
 def _own_rates(

@@ -151,10 +151,8 @@ def _rank_without(path: Path, episode: int, table: pa.Table, add: Add) -> NDArra
     counted = index is not None and bool((np.diff(index) == 1).all())
     rising = times is not None and bool((np.diff(times) > 0).all())
     if counted or (rising and index is None):
-        what = (
-            "there is no frame_index; its rows are taken as they lie in the table, in the order of "
-        )
-        what += "'index'" if counted else "'timestamp'"
+        by = "index" if counted else "timestamp"
+        what = f"there is no frame_index; its rows are taken in the order of {by!r}"
         add(warning("frame-index-derived", path, what, episode=episode))
         return rows
     what = (

@@ -19,7 +19,7 @@ from job.ranks import attempt
 from job.sections.section import Section
 from job.sections.whole import SCHEMA_VERSION, Artifact, Versions, Whole
 from job.version import VERSION, commit
-from job.whole_files import output_errors, sha256, write_json
+from job.whole_files import output_errors, recorded_sha256, sha256, write_json
 
 _PACKAGES = (
     "torch",
@@ -92,7 +92,7 @@ class Manifest:
             warnings.append(message)
 
     def add_artifact(self, path: Path) -> None:
-        """List a file of the output with its size and SHA-256, as it is now."""
+        """List a file of the output with its size and SHA-256: as recorded, or as it is now."""
         with output_errors(path):
             found = path.stat()
             state = (found.st_ino, found.st_size, found.st_mtime_ns)
@@ -100,7 +100,7 @@ class Manifest:
                 self._artifacts[path] = Artifact(
                     path=path.relative_to(self._folder).as_posix(),
                     size_bytes=found.st_size,
-                    sha256=sha256(path),
+                    sha256=recorded_sha256(path) or sha256(path),
                 )
                 self._seen[path] = state
         self.content.artifacts = list(self._artifacts.values())

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -52,7 +53,22 @@ def whole_file(path: Path, recorded: bool = False) -> Iterator[IO[bytes]]:
             hashed = _Hashed(file)
             yield cast(IO[bytes], hashed) if recorded else file
         if recorded:
-            _record(path, hashed.digest.hexdigest())
+            _record(path, partial, hashed.digest.hexdigest())
+
+
+def whole_copy(source: Path, path: Path) -> None:
+    """Put a recorded file under a second name: as a hard link where the file system has them."""
+    with output_errors(path):
+        if path.exists() and path.samefile(source):  # where renaming one to the other does nothing
+            return
+        digest = recorded_sha256(source) or sha256(source)
+    with whole_path(path) as partial:
+        try:
+            os.link(source, partial)
+        except OSError:  # a file system without them, or a folder on another one
+            with source.open("rb") as reader, partial.open("wb") as writer:
+                shutil.copyfileobj(reader, writer)
+        _record(path, partial, digest)
 
 
 class _Hashed:
@@ -72,9 +88,11 @@ class _Hashed:
         self._file.flush()
 
 
-def _record(path: Path, digest: str) -> None:
+def _record(path: Path, partial: Path, digest: str) -> None:
+    """Note, before `partial` becomes `path`, what it holds and how it is recognised then."""
+    content = {"name": path.name, "sha256": digest, **_identity(partial)}
     # a kill may have left half a line at the end: each line starts with its own line break
-    line = "\n" + json.dumps({"name": path.name, "sha256": digest})
+    line = "\n" + json.dumps(content)
     with open(path.parent / RECORD, "ab", opener=_own) as file:
         file.write(line.encode())
         file.flush()
@@ -86,15 +104,35 @@ def is_recorded(path: Path, digest: str) -> bool:
 
     Each was noted before it got its name: after kills it need not be the last one noted.
     """
+    return any(line.get("sha256") == digest for line in _records(path))
+
+
+def recorded_sha256(path: Path) -> str | None:
+    """The SHA-256 with which the file that is at `path` now was written; None: it is not known.
+
+    So that a checkpoint is not read again to be listed. Raises OSError.
+    """
+    identity = _identity(path).items()
+    digests = [line.get("sha256") for line in _records(path) if identity <= line.items()]
+    return digests[-1] if digests and isinstance(digests[-1], str) else None
+
+
+def _identity(path: Path) -> dict[str, int]:
+    found = path.stat()
+    return {"size_bytes": found.st_size, "inode": found.st_ino, "mtime_ns": found.st_mtime_ns}
+
+
+def _records(path: Path) -> Iterator[dict[str, Any]]:
+    """What the folder's record says of files of this name, oldest first; raises OSError."""
     with (
         contextlib.suppress(FileNotFoundError),
         open(path.parent / RECORD, "rb", opener=regular) as file,
     ):
         while line := file.readline(_LINE_BYTES):
             with contextlib.suppress(ValueError, RecursionError):  # half a line, or not ours
-                if json.loads(line) == {"name": path.name, "sha256": digest}:
-                    return True
-    return False
+                content = json.loads(line)
+                if isinstance(content, dict) and content.get("name") == path.name:
+                    yield content
 
 
 def regular(path: str, flags: int) -> int:

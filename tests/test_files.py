@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from job.errors import OutputError
-from job.whole_files import append_lines, sampled_sha256, sha256, whole_file, whole_path, write_json
+from job.whole_files import (
+    append_lines,
+    recorded_sha256,
+    sampled_sha256,
+    sha256,
+    whole_copy,
+    whole_file,
+    whole_path,
+    write_json,
+)
 from tests.support.errors import raises_code
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a tmpfs")
@@ -88,3 +97,38 @@ def test_digests_tell_files_apart(tmp_path: Path) -> None:
     assert sampled_sha256(tmp_path / "a") != sampled_sha256(tmp_path / "b")
     (tmp_path / "c").write_bytes(b"")
     assert len(sampled_sha256(tmp_path / "c")) == 64
+
+
+def _write_recorded(path: Path, content: bytes) -> None:
+    with whole_file(path, recorded=True) as file:
+        file.write(content)
+
+
+def test_a_recorded_file_is_known_until_it_changes(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    for content in (b"first", b"second"):
+        _write_recorded(path, content)
+        assert recorded_sha256(path) == sha256(path)
+    path.write_bytes(b"by another hand")
+    assert recorded_sha256(path) is None
+
+
+def test_a_copy_is_the_same_file_until_the_first_is_written_again(tmp_path: Path) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    _write_recorded(first, b"old")
+    for _ in range(2):  # the second time it is there already
+        whole_copy(first, second)
+        assert second.samefile(first)
+        assert recorded_sha256(second) == sha256(first)
+    _write_recorded(first, b"new")
+    assert second.read_bytes() == b"old"
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "b", "files.jsonl"}
+
+
+@as_root
+def test_a_copy_where_there_are_no_links(tmp_path: Path, small_disk: Path) -> None:
+    first, second = small_disk / "a", tmp_path / "b"  # links do not lead to another disk
+    _write_recorded(first, b"content")
+    whole_copy(first, second)
+    assert second.read_bytes() == b"content"
+    assert recorded_sha256(second) == sha256(second)

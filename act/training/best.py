@@ -1,7 +1,6 @@
 """The weights with the lowest validation loss."""
 
 import math
-import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from act.policies.weights import Weights, save_weights, to_cpu
-from job.whole_files import whole_file
+from job.whole_files import whole_copy
 
 BEST_INTERVAL_S = 60.0
 
@@ -68,8 +67,7 @@ class Best:
             self._written_at = time.monotonic()
 
     def copy_to(self, path: Path) -> None:
-        """Write the best weights, once more, under upstream's name for their epoch."""
+        """Put the best weights under upstream's name for their epoch as well."""
         self.flush()
         assert self._path is not None
-        with self._path.open("rb") as source, whole_file(path, recorded=True) as target:
-            shutil.copyfileobj(source, target)
+        whole_copy(self._path, path)

@@ -179,7 +179,11 @@ def _converted(
         plan = plan_input(conversion, pool)
         if is_first:
             claim_folder(flags, flags.run_folder, plan.dataset)
-        return convert_input(conversion, plan, manifest, pool)
+        episodes = convert_input(conversion, plan, manifest, pool)
+    if conversion.keep_converted_hdf5:
+        for path in episodes.paths:
+            manifest.add_artifact(path)
+    return episodes
 
 
 if __name__ == "__main__":

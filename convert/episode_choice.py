@@ -50,6 +50,17 @@ def parse_ranges(text: str) -> tuple[range, ...]:
     return tuple(ranges)
 
 
+def as_ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers as `parse_ranges` reads them."""
+    parts: list[range] = []
+    for number in numbers:
+        if parts and parts[-1].stop == number:
+            parts[-1] = range(parts[-1].start, number + 1)
+        else:
+            parts.append(range(number, number + 1))
+    return ",".join(f"{p.start}:{p.stop}" if len(p) > 1 else str(p.start) for p in parts)
+
+
 def chosen(number: int, only: Sequence[range], without: Sequence[range]) -> bool:
     """Whether an episode is asked for: in `only` (or that is empty) and not in `without`."""
     wanted = not only or any(number in part for part in only)

@@ -5,14 +5,14 @@ import logging
 import numpy as np
 
 from convert import quaternion
+from convert.features import check_dims
 from convert.findings import refuse
 from convert.lerobot.file import OnRead
-from convert.lerobot.table import Times, check_row_count, read_episode
+from convert.lerobot.table import EpisodeRows, Times, check_row_count, read_episode
 from convert.plan import Dims, Plan
 from convert.row_times import check_rate
 from convert.sources import Source
 from episodes.reader import FloatArray
-from job.errors import DatasetError
 
 logger = logging.getLogger("act")
 
@@ -27,31 +27,26 @@ def read_vectors(
     Raises DatasetError where rows or widths are not as planned.
     """
     optional = {"qvel": plan.velocity_key, "effort": plan.effort_key}
-    keys = [plan.qpos.key, plan.action.key, *(key for key in optional.values() if key)]
-    episode = source.episode
-    read, times = read_episode(episode.table_path, episode.index, keys, on_read)
-    check_rate(episode, times, plan.row_rate, source.dataset.fps, refuse)
-    for dims in (plan.qpos, plan.action):
-        _check_shape(source, dims, read[dims.key])
-        read[dims.key] = _orientations(plan, source, dims, read[dims.key])
-    qpos, action = plan.qpos.fit(read[plan.qpos.key]), plan.action.fit(read[plan.action.key])
+    keys = [*plan.qpos.keys, *plan.action.keys, *(key for key in optional.values() if key)]
+    episode, names = source.episode, source.dataset.names(dict.fromkeys(keys))
+    rows = read_episode(episode.table_path, episode.index, names, on_read)
+    check_rate(episode, rows.times, plan.row_rate, source.dataset.fps, refuse)
+    qpos = plan.qpos.fit(_joined(plan, source, plan.qpos, rows))
+    action = plan.action.fit(_joined(plan, source, plan.action, rows))
     vectors = {"action": action, "qpos": qpos, "qvel": np.zeros_like(qpos)}
     for name, key in optional.items():
         if key is not None:
-            vectors[name] = plan.qpos.fit(read[key])
-    return vectors, times
+            vectors[name] = plan.qpos.fit(rows.vectors[key])
+    return vectors, rows.times
 
 
-def _check_shape(source: Source, dims: Dims, vectors: FloatArray) -> None:
-    rows, width = vectors.shape
+def _joined(plan: Plan, source: Source, dims: Dims, rows: EpisodeRows) -> FloatArray:
+    """The features of a vector side by side, (T, D); refused where D is not as planned."""
     episode = source.episode
-    check_row_count(episode.table_path, episode.index, rows, episode.length, refuse)
-    if width != len(dims.names):
-        raise DatasetError(
-            f"{episode.table_path}: {source} has {width} values in {dims.key!r}, expected "
-            f"{len(dims.names)} as in the first episode; leave the episode out",
-            code="vector-width",
-        )
+    vectors = np.concatenate([rows.vectors[key] for key in dims.keys], axis=1)
+    check_row_count(episode.table_path, episode.index, len(vectors), episode.length, refuse)
+    check_dims(source.dataset, episode, dims.keys, dims.names, rows, refuse)
+    return _orientations(plan, source, dims, vectors)
 
 
 def _orientations(plan: Plan, source: Source, dims: Dims, vectors: FloatArray) -> FloatArray:

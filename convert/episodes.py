@@ -262,6 +262,16 @@ def _log_plan(plan: Plan, mine: Sequence[int], todo: list[int]) -> None:
             plan.fps,
             dataset.root,
         )
+        if any(dataset.not_listed):
+            logger.warning(
+                "%s: meta/info.json counts %d episodes and %d frames, its list has %d and %d; the "
+                "rest is not used",
+                dataset.root,
+                dataset.total_episodes,
+                dataset.total_frames,
+                len(dataset.episodes),
+                sum(episode.length for episode in dataset.episodes),
+            )
     logger.info(
         "convert    %d of %d episodes, %d of them already converted",
         len(mine),

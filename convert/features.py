@@ -1,69 +1,131 @@
 """Which features of a dataset become qpos, action, qvel and effort: one rule for check and plan."""
 
 import math
+import re
 from collections.abc import Sequence
 
 from convert.findings import Add, error, warning
 from convert.lerobot.dataset import Dataset
+from convert.lerobot.episode_list import Episode
+from convert.lerobot.table import EpisodeRows
 
 # The standard name first: it is taken where a dataset has others too.
 _CANDIDATES = {
     "state": ("observation.state", "state", "observation.qpos"),
     "action": ("action", "actions"),
 }
+_WORDS = {"state": {"state", "states", "qpos"}, "action": {"action", "actions"}}
 _OPTIONAL = {
     "velocity": ("observation.velocity", "observation.qvel"),
     "effort": ("observation.effort",),
 }
 
 
-def choose_vector(dataset: Dataset, what: str, asked: str, add: Add) -> str | None:
-    """The feature that is the "state" or "action" (`what`); None after an error was added.
+def choose_vector(dataset: Dataset, what: str, asked: Sequence[str], add: Add) -> tuple[str, ...]:
+    """The features that are the "state" or "action" (`what`), in order; () after an error.
 
     asked: the value of --state_key or --action_key
     """
-    names = _CANDIDATES[what] if asked == "auto" else (asked,)
-    present = [name for name in names if name in dataset.features]
+    present = [name for name in asked or _CANDIDATES[what] if name in dataset.features]
     info_path = dataset.root / "meta/info.json"
-    if not present:
-        vectors = {
-            key: list(feature.shape)
-            for key, feature in dataset.features.items()
-            if feature.dtype.startswith(("float", "int", "uint", "bool"))
-            and not key.endswith("index")
-        }
-        message = (
-            f"no feature {' or '.join(map(repr, names))} for the {what}, expected one of them; "
-            f"the vectors are {vectors}; name one with --{what}_key"
-        )
-        add(error(f"{what}-missing", info_path, message))
-        return None
+    if not present or (asked and len(present) < len(asked)):
+        add(error(f"{what}-missing", info_path, _missing(dataset, what, asked)))
+        return ()
+    if asked:
+        return tuple(present)
     if len(present) > 1:
         message = (
             f"{present} could each be the {what}; {present[0]!r} is used; name another with "
             f"--{what}_key"
         )
         add(warning("keys-several", info_path, message))
-    return present[0]
+    return (present[0],)
 
 
-def choose_optional(datasets: Sequence[Dataset], what: str, state_key: str, add: Add) -> str | None:
+def _missing(dataset: Dataset, what: str, asked: Sequence[str]) -> str:
+    """What is not there, and what could be named instead."""
+    vectors = {
+        key: list(feature.shape)
+        for key, feature in dataset.features.items()
+        if feature.dtype.startswith(("float", "int", "uint", "bool")) and not key.endswith("index")
+    }
+    lacking = [key for key in asked if key not in dataset.features] or _CANDIDATES[what]
+    likely = [key for key in vectors if not _WORDS[what].isdisjoint(re.split(r"[._/]", key))]
+    several = (
+        f", or several to be joined in their order, such as --{what}_key {','.join(likely)}"
+        if len(likely) > 1
+        else f", such as --{what}_key {likely[0]}"
+        if likely
+        else ""
+    )
+    return (
+        f"no feature {' or '.join(map(repr, lacking))} for the {what}, expected "
+        f"{'each' if asked else 'one'} of them; the vectors are {vectors}; name one with "
+        f"--{what}_key{several}"
+    )
+
+
+def dim_names(dataset: Dataset, keys: Sequence[str], rows: EpisodeRows) -> tuple[str, ...]:
+    """The names of the dims of features that are joined, of which `rows` are an episode's.
+
+    Where two features have a name in common, each name of the dims has its feature before it.
+    """
+    parts = {}
+    for key in keys:
+        width, stated = rows.vectors[key].shape[1], rows.names.get(key, dataset.features[key].names)
+        fits = stated is not None and len(stated) == width
+        parts[key] = stated if fits else tuple(f"{key}[{i}]" for i in range(width))
+    joined = [name for names in parts.values() for name in names or ()]
+    if len(set(joined)) < len(joined) and len(keys) > 1:
+        return tuple(f"{key}.{name}" for key, names in parts.items() for name in names or ())
+    return tuple(joined)
+
+
+def check_dims(
+    dataset: Dataset,
+    episode: Episode,
+    keys: Sequence[str],
+    expected: Sequence[str],
+    rows: EpisodeRows,
+    add: Add,
+) -> bool:
+    """Whether an episode's features have as many dims as expected, by the same names."""
+    found = dim_names(dataset, keys, rows)
+    if len(found) != len(expected):
+        code, of = "vector-width", f"{len(found)} values in {','.join(keys)!r}"
+        what = f"has {of}, expected {len(expected)} as in most episodes"
+    elif any(key in rows.names for key in keys) and tuple(expected) != found:
+        code, of = "vector-names", f"the fields {list(found)} in {','.join(keys)!r}"
+        what = f"has {of}, expected {list(expected)} in this order, as in most episodes"
+    else:
+        return True
+    add(error(code, episode.table_path, f"{what}; leave the episode out", episode=episode.index))
+    return False
+
+
+def choose_optional(
+    datasets: Sequence[Dataset], what: str, state_keys: Sequence[str], add: Add
+) -> str | None:
     """The feature that is the "velocity" or "effort"; None where there is none to use.
 
     It is used where every dataset has it, as wide as the state.
     """
     for key in _OPTIONAL[what]:
         having = [dataset for dataset in datasets if key in dataset.features]
-        fits = all(
-            math.prod(dataset.features[key].shape) == math.prod(dataset.features[state_key].shape)
-            for dataset in having
-        )
+        fits = all(_width(dataset, [key]) == _width(dataset, state_keys) for dataset in having)
         if len(having) == len(datasets) and fits:
             return key
         if having:
-            message = f"{key!r} is left out: expected it in every dataset, as wide as {state_key!r}"
+            message = (
+                f"{key!r} is left out: expected it in every dataset, as wide as "
+                f"{','.join(state_keys)!r}"
+            )
             add(warning("feature-left-out", having[0].root / "meta/info.json", message))
     return None
+
+
+def _width(dataset: Dataset, keys: Sequence[str]) -> int:
+    return sum(math.prod(dataset.features[key].shape) for key in keys)
 
 
 def check_datasets_match(datasets: Sequence[Dataset], keys: Sequence[str], add: Add) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from convert.episode_choice import chosen, parse_ranges
 from episodes.flags import ChunkFlags, EpisodeFlags
-from job.bounds import at_least, distinct, percent, some_text
+from job.bounds import at_least, distinct, percent
 from job.errors import UsageError
 from job.flags import Flags, flag, names_of
 from job.run_flags import OutputFlags, RunFlags, TaskFlags
@@ -40,8 +40,16 @@ class RecordingFlags(EpisodeFlags, TaskFlags):
         "own",
         check=_size,
     )
-    state_key: str = flag("LeRobot feature that becomes qpos.", "auto", check=some_text)
-    action_key: str = flag("LeRobot feature that becomes action.", "auto", check=some_text)
+    state_key: tuple[str, ...] = flag(
+        "LeRobot features that become qpos, comma-separated, joined in this order.",
+        (),
+        check=distinct,
+    )
+    action_key: tuple[str, ...] = flag(
+        "LeRobot features that become action, comma-separated, joined in this order.",
+        (),
+        check=distinct,
+    )
     episodes: str = flag(
         "Only these episodes are used, like 0:40,55: 0 to 39, and 55.", "all", check=_ranges
     )

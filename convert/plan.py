@@ -12,12 +12,12 @@ import numpy as np
 
 from convert.camera_frames import recorded_size
 from convert.cameras import Camera, check_sizes, name_cameras
-from convert.features import check_datasets_match, choose_optional, choose_vector
+from convert.features import check_datasets_match, choose_optional, choose_vector, dim_names
 from convert.findings import ERROR, Add, Finding, refuse, warning
 from convert.flags import DataFlags
 from convert.lerobot.dataset import Dataset, choose_cameras
 from convert.lerobot.file import OnRead, check_file, ignore
-from convert.lerobot.table import read_episode
+from convert.lerobot.table import EpisodeRows, read_episode
 from convert.quaternion import Quaternion, find_quaternions
 from convert.row_times import row_rate
 from convert.sources import NOTHING, LeftOut, Source, read_sources
@@ -34,9 +34,14 @@ _JPEG_SHARE = 0.12
 class Dims:
     """How a vector of the dataset becomes the policy's: padded with zeros, cut, or as it is."""
 
-    key: str
+    keys: tuple[str, ...]  # of the features, whose dims are joined
     names: tuple[str, ...]  # of the dataset's dims
     size: int  # in the episode files
+
+    @property
+    def key(self) -> str:
+        """The features as the command line has them."""
+        return ",".join(self.keys)
 
     @property
     def cut(self) -> tuple[str, ...]:
@@ -172,16 +177,16 @@ def plan_for(
         add(finding)
 
     first, source = datasets[0], sources[0]
-    state_key = choose_vector(first, "state", flags.state_key, note)
-    action_key = choose_vector(first, "action", flags.action_key, note)
+    state_keys = choose_vector(first, "state", flags.state_key, note)
+    action_keys = choose_vector(first, "action", flags.action_key, note)
     keys = choose_cameras(first, flags.camera_keys, note)
-    if state_key is None or action_key is None or errors:
+    if errors:
         return None
-    check_datasets_match(datasets, [*keys, state_key, action_key], note)
+    vector_keys = list(dict.fromkeys([*state_keys, *action_keys]))
+    check_datasets_match(datasets, [*keys, *vector_keys], note)
     cameras = _plan_cameras(flags, keys, source, note, on_read)
-    vectors, times = read_episode(
-        source.episode.table_path, source.episode.index, [state_key, action_key], on_read
-    )
+    episode = source.episode
+    rows = read_episode(episode.table_path, episode.index, first.names(vector_keys), on_read)
     if errors:
         return None
     return Plan(
@@ -189,11 +194,11 @@ def plan_for(
         sources=tuple(sources),
         left_out=left_out,
         cameras=cameras,
-        qpos=_dims(first, state_key, vectors[state_key].shape[1], flags.state_dim, note),
-        action=_dims(first, action_key, vectors[action_key].shape[1], flags.state_dim, note),
-        velocity_key=choose_optional(datasets, "velocity", state_key, note),
-        effort_key=choose_optional(datasets, "effort", state_key, note),
-        row_rate=row_rate(times, first.fps),
+        qpos=_dims(first, state_keys, rows, flags.state_dim, note),
+        action=_dims(first, action_keys, rows, flags.state_dim, note),
+        velocity_key=choose_optional(datasets, "velocity", state_keys, note),
+        effort_key=choose_optional(datasets, "effort", state_keys, note),
+        row_rate=row_rate(rows.times, first.fps),
         sim=flags.is_sim,
         fix_quaternions=flags.fix_quaternions,
         jpeg_quality=flags.jpeg_quality if flags.image_storage == "jpeg" else None,
@@ -214,14 +219,14 @@ def _plan_cameras(
     )
 
 
-def _dims(dataset: Dataset, key: str, found: int, wanted: int, add: Add) -> Dims:
-    names = dataset.features[key].names
-    if names is None or len(names) != found:
-        names = tuple(f"{key}[{i}]" for i in range(found))
-    dims = Dims(key, names, wanted or found)
+def _dims(
+    dataset: Dataset, keys: tuple[str, ...], rows: EpisodeRows, wanted: int, add: Add
+) -> Dims:
+    names = dim_names(dataset, keys, rows)
+    dims, found = Dims(keys, names, wanted or len(names)), len(names)
     if dims.cut:
         message = (
-            f"--state_dim {wanted} cuts away {len(dims.cut)} of the {found} dims of {key}: "
+            f"--state_dim {wanted} cuts away {len(dims.cut)} of the {found} dims of {dims.key}: "
             f"{', '.join(dims.cut)}; the policy will never see or move them; --state_dim 0 keeps "
             f"all"
         )

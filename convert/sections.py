@@ -8,6 +8,7 @@ from job.sections.data import (
     ConvertedVector,
     Dataset,
     LeftOutEpisode,
+    NotListed,
     UsedEpisode,
 )
 
@@ -33,6 +34,12 @@ def describe_dataset(planned: Planned) -> Dataset:
         ],
         left_out=[
             LeftOutEpisode(dataset=str(root), source=index) for root, index in sorted(plan.left_out)
+        ],
+        not_listed=[
+            NotListed(dataset=str(dataset.root), episodes=episodes, frames=frames)
+            for dataset in plan.datasets
+            for episodes, frames in [dataset.not_listed]
+            if episodes or frames
         ],
         frames=sum(source.episode.length for source in plan.sources),
         fingerprint=planned.fingerprint,

@@ -1,5 +1,6 @@
 """Which datasets the input holds, and which of their episodes are wanted, in what order."""
 
+import contextlib
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -55,7 +56,35 @@ def _datasets_in(folder: Path) -> list[Path]:
     if is_dataset(folder):
         return [folder]
     # none is let through as it is: reading it reports what is missing
-    return [path for path in children if is_dataset(path)] or [folder]
+    return [path for path in children if is_dataset(path)] or [_snapshot_in(folder) or folder]
+
+
+def _snapshot_in(folder: Path) -> Path | None:
+    """The snapshot in a folder of a Hugging Face cache, of one dataset or of one alone."""
+    of_datasets = [folder] if (folder / "snapshots").is_dir() else folder.glob("datasets--*")
+    found = [
+        snapshot
+        for of_dataset in sorted(of_datasets)
+        for snapshot in _current(of_dataset)
+        if is_dataset(snapshot)
+    ]
+    if len(found) > 1:
+        raise UsageError(
+            f"--input: {folder} is a Hugging Face cache with {len(found)} snapshots of datasets, "
+            f"expected one; name one of {', '.join(map(str, found))}",
+            code="input-several",
+        )
+    return found[0] if found else None
+
+
+def _current(of_dataset: Path) -> list[Path]:
+    """The snapshot that `main` is at, else all of them."""
+    snapshots = of_dataset / "snapshots"
+    with contextlib.suppress(OSError, ValueError):
+        current = snapshots / (of_dataset / "refs/main").read_text().strip()
+        if current.parent == snapshots and is_dataset(current):
+            return [current]
+    return sorted(snapshots.glob("*"))
 
 
 def read_sources(

@@ -17,6 +17,7 @@ USAGE: Mapping[str, str] = {
     "precision-unsupported": "The device cannot compute in the precision that was asked for.",
     "compilation-unavailable": "The model cannot be compiled on this machine.",
     "input-twice": "A dataset is given more than once.",
+    "input-several": "A folder of the Hugging Face cache holds several snapshots.",
     "input-mixed": "Episode files and datasets are given together.",
     "output-foreign": "A file that no job wrote is where the job writes one of its own.",
     "output-inside-input": "The output lies inside the input, or holds it.",
@@ -83,6 +84,8 @@ DATASET = {
     "value-missing": "A vector has empty values.",
     "not-finite": "A vector holds NaN or infinity.",
     "vector-width": "A vector has another width than in the other rows or episodes.",
+    "vector-names": "The fields of a struct column have other names or another order than in the "
+    "other episodes.",
     "quaternion-zero": "A quaternion that is to be normalised has length 0.",
     # videos and images
     "video-unreadable": "A file is not readable as a video.",

@@ -32,13 +32,17 @@ def run_recorded(manifest: Manifest, job: Job, beside_others: bool = False) -> i
     beside_others: other jobs may write files of their own to the folder at the same time
     """
     folder = manifest.path.parent
-    warn_unless_mounted(folder)
-    alone = only_job(folder, beside_others)
+    keeper = WarningsToManifest(manifest)
+    logger.addHandler(keeper)
     try:
+        warn_unless_mounted(folder)
+        alone = only_job(folder, beside_others)
         with alone if rank() == 0 else contextlib.nullcontext():
             return _run(manifest, job)
     except JobError as error:  # of the folder itself, which is not ours
         return report_error(error)
+    finally:
+        logger.removeHandler(keeper)
 
 
 def warn_unless_mounted(output: Path) -> None:
@@ -63,8 +67,6 @@ def _is_on_root(path: Path) -> bool:
 
 def _run(manifest: Manifest, job: Job) -> int:
     before = _read(manifest.path)
-    keeper = WarningsToManifest(manifest)
-    logger.addHandler(keeper)
 
     def record_end(_: bool) -> None:
         if manifest.begun:
@@ -86,8 +88,6 @@ def _run(manifest: Manifest, job: Job) -> int:
             with contextlib.suppress(JobError), whole_file(manifest.path) as file:
                 file.write(before)  # nothing was done
         return code
-    finally:
-        logger.removeHandler(keeper)
     return EXIT_DONE
 
 

@@ -33,7 +33,7 @@ _PACKAGES = (
     "matplotlib",
     "pydantic",
 )
-_MAX_WARNINGS = 100
+_MAX_WARNINGS = 1000
 
 
 class Manifest:

@@ -28,6 +28,7 @@ from convert.lerobot.episode_list import files_of
 from convert.lerobot.video import VideoReader
 from convert.notes import input_digest, noted_left_out
 from convert.plan import make_plan
+from convert.sections import describe_dataset
 from convert.sources import NOTHING
 from job.errors import DatasetError
 from job.flags import names_of
@@ -456,6 +457,10 @@ def test_only_whole_episodes_of_an_unfinished_recording(
     assert str(root) in caplog.text  # with the episodes
     whole = convert(make_config(tmp_path, input=SMALL / "v30_multifile"), tmp_path / "whole")
     used = convert(config, tmp_path / "used", left_out=left_out)
+    assert "counts 9 episodes and" in caplog.text
+    (lacking,) = describe_dataset(used).not_listed
+    assert (lacking.dataset, lacking.episodes, lacking.frames) == (str(root), 1, 0)
+    assert check(root).facts["not_listed"] == {"episodes": 1, "frames": 0}
     kept = [index for index in range(8) if index not in lost]
     assert [source.episode.index for source in used.plan.sources] == kept
     for path, index in zip(used.paths, kept, strict=True):

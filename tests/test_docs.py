@@ -190,6 +190,7 @@ _MADE_IN_THE_TEST = {
     "datasets-differ",  # tests/test_check_and_conversion.py, as those below
     "keys-several",
     "quaternion-zero",
+    "vector-names",  # tests/test_vectors.py
 }
 
 

@@ -294,12 +294,12 @@ def test_images_that_are_nowhere_or_outside(write: Write, name: str | None) -> N
 @pytest.mark.parametrize(
     ("columns", "code", "values"),
     [
-        ({"frame_index": [0, 1, 3]}, "frame-index", "frame 2 of episode 0"),
-        ({"frame_index": [0, 1, 1]}, "frame-index", "frame 2 of episode 0"),
-        ({"frame_index": [1, 2, 3]}, "frame-index", "frame 0 of episode 0"),
-        ({"frame_index": [0, None, 2]}, "frame-index", "'frame_index' .*int64 .*1 "),
-        ({"episode_index": [0.0, 0.0, 0.0]}, "frame-index", "'episode_index' .*double"),
-        ({"episode_index": [0, 0, 1]}, "frame-index", "frame 2 of episode 0 .*2 rows"),
+        ({"frame_index": [0, 1, 3]}, "frame-index", r"frame_index is \[0, 1, 3\]"),
+        ({"frame_index": [0, 1, 1]}, "frame-index", r"frame_index is \[0, 1, 1\]"),
+        ({"frame_index": [0, None, 2]}, "frame-index", "frame_index is int64 .*1 empty"),
+        ({"frame_index": [0, 0.5, 1]}, "frame-index", "frame_index is double"),
+        ({"episode_index": ["0", "0", "0"]}, "frame-index", "episode_index is string"),
+        ({"episode_index": [0, 0, 1]}, "table-rows", "has 2 rows, expected 3"),
         ({KEY: [1, 2, 3]}, "image-unreadable", f"'{KEY}' .*int64"),
         ({KEY: [[1], [2], [3]]}, "image-unreadable", f"'{KEY}' .*list"),
         ({KEY: [{"path": "a"}] * 3}, "image-unreadable", f"'{KEY}' .*struct<path: string>"),
@@ -311,6 +311,26 @@ def test_odd_tables_are_refused(
     path = write([cell(encode(picture(0)))] * 3, **columns)
     with raises_code(DatasetError, code, rf"file\.parquet: .*{values}"):
         read(path, 0, 3)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"frame_index": [2, 1, 0]},
+        {"frame_index": [13.0, 12.0, 11.0], "episode_index": [0.0, 0.0, 0.0]},
+    ],
+)
+def test_rows_are_taken_in_the_order_of_the_vectors(write: Write, columns: dict[str, Any]) -> None:
+    path = write([cell(encode(picture(place))) for place in range(3)], **columns)
+    for frame, expected in zip(read(path, 0, 3), (2, 1, 0), strict=True):
+        assert np.array_equal(frame, picture(expected))
+
+
+def test_without_frame_index_the_order_is_that_of_index(write: Write) -> None:
+    path = write([cell(encode(picture(place))) for place in range(3)])
+    table = pq.read_table(path).drop_columns(["frame_index"])
+    pq.write_table(table.append_column("index", pa.array([7, 8, 9])), path)
+    assert all(np.array_equal(f, picture(i)) for i, f in enumerate(read(path, 0, 3)))
 
 
 def test_a_missing_column_is_named(write: Write) -> None:

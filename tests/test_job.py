@@ -223,6 +223,8 @@ def test_kept_episodes_train_again_without_conversion(tmp_path: Path, job: Job) 
     assert first.code == 0, first.err
     episodes = tmp_path / "a/converted_hdf5"
     assert len(list(episodes.iterdir())) == 4
+    listed = {artifact["path"] for artifact in checked(first)["artifacts"]}
+    assert {f"converted_hdf5/{path.name}" for path in episodes.iterdir()} < listed
     direct = job(input=episodes, num_epochs=1)
     assert direct.code == 0, direct.err
     manifest = checked(direct)

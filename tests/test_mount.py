@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from job.command import IN_IMAGE, warn_unless_mounted
+from job.command import IN_IMAGE, run_recorded, warn_unless_mounted
+from job.manifest import Manifest
 from tests.support.paths import ROOT
 
 ON_ROOT, ON_A_MOUNT = Path("/not_there/output"), Path("/proc/output")
@@ -26,6 +27,17 @@ def test_only_our_image_warns_and_only_of_its_own_file_system(
     assert [record.message.split(":")[0] for record in caplog.records] == (
         [f"{output} is no mount"] if is_warned else []
     )
+
+
+def test_the_warning_stands_in_the_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(IN_IMAGE, "1")
+    manifest = Manifest(tmp_path / "manifest.json", {})
+    assert run_recorded(manifest, lambda manifest: manifest.write()) == 0
+    is_on_root = tmp_path.stat().st_dev == Path("/").stat().st_dev
+    found = [warning for warning in manifest.content.warnings if "is no mount" in warning]
+    assert len(found) == is_on_root
 
 
 def test_the_image_says_that_it_is_ours() -> None:

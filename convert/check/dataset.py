@@ -17,6 +17,8 @@ from convert.check.deep import check_deep
 from convert.check.tables import Rows, check_tables
 from convert.check.unlisted_files import check_all_files, check_leftovers, check_unlisted
 from convert.check.vectors import Vector, check_pair, check_vector, gather
+from convert.check.whole_episodes import whole_episodes
+from convert.episode_choice import as_ranges
 from convert.features import choose_optional, choose_vector
 from convert.findings import Report, error, warning
 from convert.flags import DataFlags
@@ -62,6 +64,9 @@ def check(
         check_all_files(root, report, on_read)
         return report.finish()
     check_unlisted(dataset, report)
+    if any(dataset.not_listed):
+        episodes, frames = dataset.not_listed
+        report.facts["not_listed"] = {"episodes": episodes, "frames": frames}
     listed = {episode.index for episode in dataset.episodes}
     wanted = [e for e in dataset.episodes if only is None or e.index in only]
     report.users = _users(wanted)
@@ -73,7 +78,8 @@ def check(
     _add_facts(dataset, report)
     # threads wait on files and on FFmpeg, so a few more than cores
     with ThreadPoolExecutor(threads or 2 * machine.cpu_count()) as pool:
-        keys = [key for key in dict.fromkeys([*required.values(), *optional]) if key]
+        named = [key for keys in required.values() for key in keys]
+        keys = [key for key in dict.fromkeys([*named, *optional]) if key]
         rows = check_tables(dataset, keys, listed, report, pool, on_read)
         wanted_size = flags.image_height_width
         times = {row.episode.index: row.times for row in rows}
@@ -91,17 +97,19 @@ def check(
     check_padding(dataset, flags.chunk_size, report)
     if not report.errors:
         _check_plan(dataset, flags, output, report, on_read)
+    elif whole := whole_episodes(report):
+        report.facts["whole_episodes"] = as_ranges(whole)
     return report.finish()
 
 
 def _vector_keys(
     dataset: Dataset, flags: DataFlags, report: Report
-) -> tuple[dict[str, str | None], list[str | None]]:
+) -> tuple[dict[str, tuple[str, ...]], list[str | None]]:
     """The features that are the state and the action, and those of velocity and effort."""
     state = choose_vector(dataset, "state", flags.state_key, report.add)
     action = choose_vector(dataset, "action", flags.action_key, report.add)
     others = ("velocity", "effort") if state else ()
-    optional = [choose_optional([dataset], what, str(state), report.add) for what in others]
+    optional = [choose_optional([dataset], what, state, report.add) for what in others]
     return {"state": state, "action": action}, optional
 
 
@@ -159,18 +167,18 @@ def _check_list(dataset: Dataset, flags: DataFlags, report: Report) -> None:
 def _check_values(
     dataset: Dataset,
     rows: list[Rows],
-    keys: Mapping[str, str | None],
+    required: Mapping[str, Sequence[str]],
     flags: DataFlags,
     report: Report,
 ) -> None:
     vectors: dict[str, Vector] = {}
-    for name, key in keys.items():
-        vector = gather(dataset.features[key], rows, dataset.root, report) if key else None
+    for name, keys in required.items():
+        vector = gather(dataset, keys, rows, report) if keys else None
         if vector is not None:
             vectors[name] = vector
-            report.facts[name] = f"{key}, {len(vector.names)} dims"
+            report.facts[name] = f"{vector.key}, {len(vector.names)} dims"
             check_vector(vector, dataset.root, flags.fix_quaternions, report)
-    if len(vectors) == len(keys):
+    if len(vectors) == len(required):
         check_pair(vectors["state"], vectors["action"], dataset.root, report)
     worst = max((row.deviation_s for row in rows), default=0.0)
     report.facts["timestamps"] = f"off frame_index / fps by up to {worst * 1e3:.3f} ms"

@@ -1,21 +1,19 @@
 """What a job checks before it converts, and which episodes it may use."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from convert.check.own_process import check_apart
-from convert.findings import WARNING, Finding, Report, refuse
+from convert.check.whole_episodes import broken_episodes, tolerated, whole_episodes
+from convert.episode_choice import as_ranges
+from convert.findings import Report, refuse
 from convert.flags import ConversionFlags
 from convert.sources import NOTHING, LeftOut, find_datasets
 from job.workers import Workers
 
 logger = logging.getLogger("act")
-
-# info.json is ahead of a list that was not finished, or the list holds what cannot be used
-_LISTS = ("episode-count", "frame-count", "episode-row", "episode-twice")
-_LOST = ("data", "videos", "meta/episodes")  # where a file may be broken without harm to others
 
 
 def check_input(
@@ -48,16 +46,16 @@ def check_input(
 
 
 def _hint(flags: ConversionFlags, reports: list[Report]) -> None:
-    if flags.only_whole_episodes:
-        return
-    broken = sum(len(set(_broken(report))) for report in reports)
-    excusable = all(
-        _tolerated(report, finding).severity == WARNING or finding.episode is not None
-        for report in reports
-        for finding in report.errors
+    """What would leave something over, where that is so."""
+    broken = sum(len(set(broken_episodes(report))) for report in reports)
+    whole = [whole_episodes(report) for report in reports]
+    sound = all(
+        indices or not report.errors for indices, report in zip(whole, reports, strict=True)
     )
-    if broken and excusable:
-        logger.warning("--only_whole_episodes would leave out the %d broken episodes", broken)
+    if flags.only_whole_episodes or not broken or not sound:
+        return
+    choice = f"; --episodes {as_ranges(whole[0])} takes the others" if len(reports) == 1 else ""
+    logger.warning("--only_whole_episodes would leave out the %d broken episodes%s", broken, choice)
 
 
 def _leave_out(
@@ -71,7 +69,9 @@ def _leave_out(
     # the first N are the first N whole ones
     every = replace(flags, max_episodes=0)
     while True:
-        found = frozenset((report.root, index) for report in reports for index in _broken(report))
+        found = frozenset(
+            (report.root, index) for report in reports for index in broken_episodes(report)
+        )
         if found <= left_out:
             break
         left_out |= found
@@ -84,26 +84,8 @@ def _leave_out(
             ", ".join(map(str, indices)),
         )
     for report in reports:
-        report.findings = [_tolerated(report, finding) for finding in report.findings]
+        report.findings = [tolerated(report, finding) for finding in report.findings]
     return reports, left_out
-
-
-def _broken(report: Report) -> Iterator[int]:
-    """The episodes that the errors are of: those named, else all in the file named."""
-    for finding in report.errors:
-        if finding.episode is not None:
-            yield finding.episode
-        else:
-            yield from report.users.get(finding.where, ())
-
-
-def _tolerated(report: Report, finding: Finding) -> Finding:
-    """An error that only reports what was lost, as a warning."""
-    where = Path(finding.where)
-    lost = any(where.is_relative_to(report.root / folder) for folder in _LOST)
-    if lost or finding.code in _LISTS:
-        return replace(finding, severity=WARNING)
-    return finding
 
 
 def _by_dataset(left_out: LeftOut) -> Iterable[tuple[Path, list[int]]]:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from convert.findings import Report, warning
 from convert.lerobot.dataset import Dataset
@@ -19,6 +18,7 @@ from convert.lerobot.episode_list import NOT_FOUND, Episode
 from convert.lerobot.file import OnRead
 from convert.lerobot.table import (
     ORDER,
+    EpisodeRows,
     Times,
     check_row_count,
     episode_rows,
@@ -37,9 +37,13 @@ class Rows:
     """What an episode's rows hold, as far as they could be read."""
 
     episode: Episode
-    vectors: dict[str, NDArray[np.float32]]  # (T, D) each
-    times: Times | None  # (T,), timestamps in seconds
+    read: EpisodeRows
     deviation_s: float  # the largest of |timestamp - timestamp[0] - frame_index / rate|
+
+    @property
+    def times(self) -> Times | None:
+        """The timestamps, (T,) in seconds."""
+        return self.read.times
 
 
 def check_tables(
@@ -103,9 +107,10 @@ def _check_rows(
     keys: Sequence[str],
     report: Report,
 ) -> Rows:
-    vectors, times = episode_rows(path, episode.index, table, keys, report.add)
+    read = episode_rows(path, episode.index, table, dataset.names(keys), report.add)
+    times = read.times
     deviation_s = 0.0 if times is None else _check_times(dataset, path, episode, times, report)
-    return Rows(episode, vectors, times, deviation_s)
+    return Rows(episode, read, deviation_s)
 
 
 def _check_times(

@@ -3,6 +3,7 @@
 T rows of an episode, D values in a vector; all episodes together are judged by one scale.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convert.check.tables import Rows
+from convert.features import check_dims, dim_names
 from convert.findings import Report, error, warning
-from convert.lerobot.info import Feature
+from convert.lerobot.dataset import Dataset
 from convert.quaternion import find_quaternions, flips, off_unit, zero_length, zero_rows
 
 _STILL = 1e-6
@@ -44,30 +46,30 @@ class Vector:
         return np.concatenate([values for _, values in self.parts])
 
 
-def gather(feature: Feature, rows: Sequence[Rows], root: Path, report: Report) -> Vector | None:
-    """One vector of all episodes; an episode of another width is an error and left out."""
-    parts = [(row, row.vectors[feature.key]) for row in rows if feature.key in row.vectors]
-    if not parts:
+def gather(
+    dataset: Dataset, keys: Sequence[str], rows: Sequence[Rows], report: Report
+) -> Vector | None:
+    """Features joined to one vector, of all episodes; one with other dims is an error, left out."""
+    whole = [row for row in rows if all(key in row.read.vectors for key in keys)]
+    if not whole:
         return None
-    usual = Counter(values.shape[1] for _, values in parts).most_common(1)[0][0]
-    for row, values in parts:
-        if values.shape[1] != usual:
-            what = (
-                f"has {values.shape[1]} values in {feature.key!r}, expected {usual} as in most "
-                f"episodes; leave the episode out"
-            )
-            path = row.episode.table_path
-            report.add(error("vector-width", path, what, episode=row.episode.index))
-    stated = int(np.prod(feature.shape))
-    if stated != usual:
-        what = f"shape of {feature.key!r} is {list(feature.shape)}, but its rows have {usual}"
-        report.add(warning("vector-shape", root / "meta/info.json", f"{what} values, which counts"))
-    names = feature.names if feature.names and len(feature.names) == usual else None
-    return Vector(
-        feature.key,
-        names or tuple(f"{feature.key}[{i}]" for i in range(usual)),
-        [(row, values) for row, values in parts if values.shape[1] == usual],
-    )
+    names = Counter(dim_names(dataset, keys, row.read) for row in whole).most_common(1)[0][0]
+    for key in keys:
+        _check_shape(dataset, key, whole, report)
+    fitting = [
+        row for row in whole if check_dims(dataset, row.episode, keys, names, row.read, report.add)
+    ]
+    parts = [(row, np.concatenate([row.read.vectors[k] for k in keys], axis=1)) for row in fitting]
+    return Vector(",".join(keys), names, parts)
+
+
+def _check_shape(dataset: Dataset, key: str, rows: Sequence[Rows], report: Report) -> None:
+    """Whether info.json has a feature as wide as most of its rows are."""
+    usual = Counter(row.read.vectors[key].shape[1] for row in rows).most_common(1)[0][0]
+    shape = dataset.features[key].shape
+    if math.prod(shape) != usual:
+        what = f"shape of {key!r} is {list(shape)}, but its rows have {usual} values, which counts"
+        report.add(warning("vector-shape", dataset.root / "meta/info.json", what))
 
 
 def check_vector(vector: Vector, root: Path, fixed: bool, report: Report) -> None:

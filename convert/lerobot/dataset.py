@@ -8,7 +8,7 @@ Source of the format: lerobot 0.3.3 (v2.1) and 0.4.4 (v3.0), and the files they 
 import difflib
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -32,6 +32,7 @@ class Dataset:
     features: Mapping[str, Feature]  # in the order of info.json
     episodes: tuple[Episode, ...]
     total_episodes: int  # as info.json says; more than are listed where a recording was cut off
+    total_frames: int
     file_uses: Mapping[Path, FileUses]  # of each video
 
     @property
@@ -42,6 +43,19 @@ class Dataset:
             for key, feature in self.features.items()
             if feature.dtype in ("video", "image") and not feature.is_depth
         ]
+
+    @property
+    def not_listed(self) -> tuple[int, int]:
+        """How many episodes and frames info.json has beyond those that are listed."""
+        frames = sum(episode.length for episode in self.episodes)
+        return (
+            max(0, self.total_episodes - len(self.episodes)),
+            max(0, self.total_frames - frames),
+        )
+
+    def names(self, keys: Iterable[str]) -> dict[str, tuple[str, ...] | None]:
+        """Features, with the names of their dims where info.json has one for each."""
+        return {key: self.features[key].names for key in keys}
 
     @property
     def tasks(self) -> list[str]:
@@ -63,7 +77,9 @@ def read_features(root: Path) -> Dataset:
     info = Info(root)
     for problem in info.problems():
         refuse(problem)
-    return Dataset(root, info.version(), info.fps(), info.robot_type(), info.features(), (), 0, {})
+    return Dataset(
+        root, info.version(), info.fps(), info.robot_type(), info.features(), (), 0, 0, {}
+    )
 
 
 def read_dataset(root: Path, add: Add = refuse, on_read: OnRead = ignore) -> Dataset:
@@ -102,6 +118,7 @@ def read_dataset(root: Path, add: Add = refuse, on_read: OnRead = ignore) -> Dat
         features,
         tuple(episodes),
         info.total("total_episodes") or 0,
+        info.total("total_frames") or 0,
         _file_uses(episodes),
     )
 

@@ -253,7 +253,8 @@ class _Tables:
             )
             self._add(warning("table-pointer", table, what, episode=index))
         if len(holders) > 1:
-            what = f"its rows are in {len(holders)} files, the others are left alone"
+            others = ", ".join(str(path) for path in holders if path != table)
+            what = f"its rows are in {others} as well, which is not read; remove the copy"
             self._add(warning("table-twice", table, what, episode=index))
         return table
 

@@ -13,7 +13,9 @@ from job.errors import DatasetError
 
 _LFS_POINTER = b"version https://git-lfs"
 _KINDS = {".parquet": "table", ".mp4": "video"}
+_MOST_HOPS = 40  # of links, as in the kernel
 _PARQUET = b"PAR1"  # at both ends; the one at the end is written last
+_MATROSKA = b"\x1a\x45\xdf\xa3"  # also under an .mp4 name, as some tools write it
 _MP4_BOXES = {b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide"}
 
 # Called with each file before it is opened, and again while a long one is read; by any thread.
@@ -72,12 +74,12 @@ def _check_format(path: Path, kind: str, head: bytes, tail: bytes) -> None:
             f"recording was not finished or the copy is cut off; copy it again, or use only the "
             f"episodes that are whole",
         )
-    if kind == "video" and head[4:8] not in _MP4_BOXES:
+    if kind == "video" and head[4:8] not in _MP4_BOXES and not head.startswith(_MATROSKA):
         raise _refusal(
             path,
             "video-unreadable",
-            f"cannot be decoded: it begins with {head[:12]!r}, expected an MP4 header (ftyp); "
-            f"copy it again",
+            f"cannot be decoded: it begins with {head[:12]!r}, expected an MP4 header (ftyp) or "
+            f"Matroska's; copy it again",
         )
 
 
@@ -102,22 +104,48 @@ def _absent(path: Path, kind: str, problem: Exception) -> DatasetError:
     link = next((place for place in (path, *path.parents) if _is_dead_link(place)), None)
     if link is None:
         return _refusal(
-            path, f"{kind}-missing", "no such file, expected it as the metadata says; copy it again"
+            path,
+            f"{kind}-missing",
+            "no such file, expected it as the metadata says; copy or download it, or choose the "
+            "episodes whose files are there with --episodes",
         )
-    target = str(link.readlink())
-    cache = "blobs/" in target
+    hop, target = _dead_hop(link)
+    through = "" if hop == path else f" (through {hop})"
     return _refusal(
         path,
         "link-dangling",
-        f"a link to {target!r}, which is not there, expected its file; "
-        + (
-            "this is a snapshot of the Hugging Face cache: mount the cache root (the folder that "
-            "holds blobs/ and snapshots/)"
-            if cache
-            else "mount the folder that holds the link's target too"
-        )
-        + ", or copy the dataset with its links resolved (cp -rL)",
+        f"a link{through} to {str(hop.readlink())!r}, which is not there, expected its file; "
+        f"{_folder_to_mount(hop, target)}, or copy the dataset with its links resolved where they "
+        f"lead somewhere (cp -rL)",
     )
+
+
+def _folder_to_mount(hop: Path, target: Path) -> str:
+    """What to do about a link that leads out of what is mounted."""
+    ups = hop.readlink().parts.count("..")
+    if hop.parent.name == "blobs" and 2 <= ups < len(hop.parents):
+        whole, of_dataset = hop.parents[ups], hop.parents[1]
+        return (
+            f"the blobs of this Hugging Face cache are links into a store of several datasets: "
+            f"mount the folder that holds it and the dataset's own (here {whole}), and give "
+            f"--input the dataset's in it ({of_dataset.relative_to(whole)})"
+        )
+    if target.parent.name == "blobs":
+        return (
+            "this is a snapshot of the Hugging Face cache: mount the dataset's folder in the cache "
+            "(datasets--…, which holds blobs/ and snapshots/), whose snapshot is found by itself"
+        )
+    return f"mount the folder that holds {target} too, at the same place"
+
+
+def _dead_hop(link: Path) -> tuple[Path, Path]:
+    """The last link of a chain that leads nowhere, and where it leads."""
+    for _ in range(_MOST_HOPS):
+        target = Path(os.path.normpath(link.parent.resolve() / link.readlink()))
+        if not target.is_symlink():
+            break
+        link = target
+    return link, target
 
 
 def _is_dead_link(path: Path) -> bool:

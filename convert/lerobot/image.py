@@ -18,11 +18,19 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from convert.findings import refuse
 from convert.lerobot.file import OnRead, check_file, ignore
-from convert.lerobot.table import parquet_errors, read_columns
+from convert.lerobot.table import (
+    ORDER,
+    check_row_count,
+    no_numbers,
+    parquet_errors,
+    read_columns,
+    row_order,
+    whole_numbers,
+)
 from episodes.reader import Frame
 from job.errors import DatasetError, first_line
 
@@ -73,8 +81,7 @@ class ImageReader:
         self.path = path
         self.key = key
         self._on_read = on_read
-        index = read_columns(path, ["episode_index", "frame_index"], on_read)
-        self._episodes, self._frames = (self._numbers(index, name) for name in index.column_names)
+        self._index = read_columns(path, ["episode_index"], on_read, ORDER)
         with parquet_errors(path):
             # without these two, pyarrow holds whole columns in memory
             self._file = pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES)
@@ -104,17 +111,6 @@ class ImageReader:
         for frame, cell in enumerate(cells):
             yield self._decode(cell, episode, frame)
 
-    def _numbers(self, index: pa.Table, name: str) -> NDArray[np.int64]:
-        column = index[name]
-        if column.null_count or not pa.types.is_integer(column.type):
-            raise DatasetError(
-                f"{self.path}: column {name!r} holds {column.type} with {column.null_count} empty "
-                f"rows, expected a whole number in each; export the dataset again",
-                code="frame-index",
-                where=self.path,
-            )
-        return column.to_numpy().astype(np.int64)
-
     def _check_column(self) -> None:
         schema = self._file.schema_arrow
         if schema.names.count(self.key) != 1:
@@ -139,20 +135,15 @@ class ImageReader:
 
     def _rows(self, episode: int, count: int) -> list[int]:
         """Where the frames 0 … count - 1 lie in the file."""
-        rows = np.flatnonzero(self._episodes == episode)
-        order = np.argsort(self._frames[rows], kind="stable")[:count]
-        found = self._frames[rows[order]]
-        if not np.array_equal(found, np.arange(count)):
-            wrong = np.flatnonzero(found != np.arange(len(found)))
-            first = int(wrong[0]) if len(wrong) else len(found)
-            raise DatasetError(
-                f"{self.path}: frame {first} of episode {episode} is missing or there twice, "
-                f"expected frame_index 0 to {count - 1}, each once; found {len(rows)} rows; leave "
-                f"the episode out or export the dataset again",
-                code="frame-index",
-                where=self.path,
-            )
-        return rows[order].tolist()
+        column = self._index["episode_index"]
+        numbers = whole_numbers(column)
+        if numbers is None:
+            refuse(no_numbers(self.path, "episode_index", column))
+        rows = np.flatnonzero(numbers == episode)
+        order = row_order(self.path, episode, self._index.take(rows), refuse)
+        assert order is not None, "what is wrong was refused"
+        check_row_count(self.path, episode, min(len(rows), count), count, refuse)
+        return rows[order][:count].tolist()
 
     def _cell(self, row: int) -> Any:
         """What a row of the file holds; costs least when rows are asked for in order."""

@@ -4,21 +4,22 @@ T rows (time steps) of an episode, D values in a vector.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from convert.findings import Add, Finding, error, refuse, warning
 from convert.lerobot.file import OnRead, check_file
+from convert.lerobot.vector_column import Names, VectorColumn, is_real
 from job.errors import DatasetError, first_line
 
 Times = NDArray[np.float64]  # (T,), timestamps in seconds
+Keys = Mapping[str, Names | None]  # columns with vectors, and info.json's names of their dims
 
 ORDER = ("frame_index", "timestamp", "index")  # columns that say which row comes when
 
@@ -39,9 +40,9 @@ def read_columns(
 def row_counts(path: Path, on_read: OnRead) -> dict[int, int]:
     """How many rows of which episode a data file holds; raises DatasetError."""
     column = read_columns(path, ["episode_index"], on_read)["episode_index"]
-    numbers = _whole_numbers(column)
+    numbers = whole_numbers(column)
     if numbers is None:
-        refuse(_no_numbers(path, "episode_index", column))
+        refuse(no_numbers(path, "episode_index", column))
         return {}
     values, counts = np.unique(numbers, return_counts=True)
     return dict(zip(values.tolist(), counts.tolist(), strict=True))
@@ -52,9 +53,10 @@ class EpisodeRows(NamedTuple):
 
     vectors: dict[str, NDArray[np.float32]]  # each (T, D)
     times: Times | None  # None: the table has none
+    names: dict[str, Names]  # of the dims of struct columns
 
 
-def read_episode(path: Path, episode: int, keys: Sequence[str], on_read: OnRead) -> EpisodeRows:
+def read_episode(path: Path, episode: int, keys: Keys, on_read: OnRead) -> EpisodeRows:
     """The vectors `keys` of one episode, and its timestamps.
 
     Raises DatasetError when rows are missing, a value is not a finite number, or widths differ.
@@ -66,7 +68,7 @@ def read_episode(path: Path, episode: int, keys: Sequence[str], on_read: OnRead)
     return episode_rows(path, episode, table, keys, refuse)
 
 
-def _episode_table(path: Path, episode: int, keys: Sequence[str]) -> pa.Table:
+def _episode_table(path: Path, episode: int, keys: Keys) -> pa.Table:
     with parquet_errors(path):
         present = pq.read_schema(path).names
         _require(path, present, ["episode_index", *keys])
@@ -93,9 +95,9 @@ def check_row_count(path: Path, episode: int, found: int, expected: int, add: Ad
 def split_episodes(path: Path, table: pa.Table, add: Add) -> Iterator[tuple[int, pa.Table]]:
     """The rows of each episode in a table that has `episode_index`."""
     column = table["episode_index"]
-    indices = _whole_numbers(column)
+    indices = whole_numbers(column)
     if indices is None:
-        add(_no_numbers(path, "episode_index", column))
+        add(no_numbers(path, "episode_index", column))
     if indices is None or not len(column):
         return
     starts = np.flatnonzero(np.diff(indices, prepend=indices[:1] - 1))
@@ -108,25 +110,29 @@ def split_episodes(path: Path, table: pa.Table, add: Add) -> Iterator[tuple[int,
             yield int(index), table.take(np.flatnonzero(indices == index))
 
 
-def episode_rows(
-    path: Path, episode: int, table: pa.Table, keys: Sequence[str], add: Add
-) -> EpisodeRows:
+def episode_rows(path: Path, episode: int, table: pa.Table, keys: Keys, add: Add) -> EpisodeRows:
     """An episode's rows; vectors with a problem are reported and left out."""
-    rank = _rank(path, episode, table, add)
+    rank = row_order(path, episode, table, add)
     if rank is None:
-        return EpisodeRows({}, None)
-    found = {key: _vectors(path, episode, key, table[key], add) for key in keys}
-    vectors = {key: values[rank] for key, values in found.items() if values is not None}
-    return EpisodeRows(vectors, _times(table, rank))
+        return EpisodeRows({}, None, {})
+    vectors: dict[str, NDArray[np.float32]] = {}
+    names: dict[str, Names] = {}
+    for key, wanted in keys.items():
+        column = VectorColumn(path, episode, key, add)
+        values = column.read(table[key], wanted)
+        if values is not None:
+            vectors[key] = values[rank]
+            names |= {key: column.names} if column.names else {}
+    return EpisodeRows(vectors, _times(table, rank), names)
 
 
-def _rank(path: Path, episode: int, table: pa.Table, add: Add) -> NDArray[np.int64] | None:
-    """The places of an episode's rows in order; None after an error was added."""
+def row_order(path: Path, episode: int, table: pa.Table, add: Add) -> NDArray[np.int64] | None:
+    """The places of an episode's rows in order, by `ORDER`; None after an error was added."""
     if "frame_index" not in table.column_names:
         return _rank_without(path, episode, table, add)
-    order = _whole_numbers(table["frame_index"])
+    order = whole_numbers(table["frame_index"])
     if order is None:
-        add(_no_numbers(path, "frame_index", table["frame_index"], episode))
+        add(no_numbers(path, "frame_index", table["frame_index"], episode))
         return None
     rank = np.argsort(order, kind="stable")
     first = int(order[rank[0]]) if len(rank) else 0
@@ -146,7 +152,7 @@ def _rank(path: Path, episode: int, table: pa.Table, add: Add) -> NDArray[np.int
 def _rank_without(path: Path, episode: int, table: pa.Table, add: Add) -> NDArray[np.int64] | None:
     """The order of rows that have no frame_index, where `index` or the timestamps give it."""
     rows = np.arange(table.num_rows)
-    index = _whole_numbers(table["index"]) if "index" in table.column_names else None
+    index = whole_numbers(table["index"]) if "index" in table.column_names else None
     times = _times(table, rows)
     counted = index is not None and bool((np.diff(index) == 1).all())
     rising = times is not None and bool((np.diff(times) > 0).all())
@@ -164,64 +170,14 @@ def _rank_without(path: Path, episode: int, table: pa.Table, add: Add) -> NDArra
 
 
 def _times(table: pa.Table, rank: NDArray[np.int64]) -> Times | None:
-    if "timestamp" not in table.column_names or not _is_real(table["timestamp"].type):
+    if "timestamp" not in table.column_names or not is_real(table["timestamp"].type):
         return None
     return table["timestamp"].to_numpy()[rank].astype(np.float64)  # an empty value is NaN
 
 
-def _vectors(
-    path: Path, episode: int, key: str, column: pa.ChunkedArray, add: Add
-) -> NDArray[np.float32] | None:
-    rows = len(column)
-    if not rows:
-        add(error("table-rows", path, "no rows, expected some; copy it again", episode=episode))
-        return None
-    values = column.combine_chunks()
-    if isinstance(values, pa.ChunkedArray):
-        values = pa.concat_arrays(values.chunks)
-    empty = values.null_count
-    ragged = False
-    while _is_list(values.type):
-        ragged = ragged or len(pc.unique(pc.list_value_length(values))) > 1
-        values = values.flatten()  # unlike .values, this honours the offset of a slice
-        empty = empty or values.null_count
-    if empty:
-        what = f"column {key!r} has {empty} empty values, expected a number in each"
-        add(error("value-missing", path, what, episode=episode))
-        return None
-    if pa.types.is_boolean(values.type) or pa.types.is_decimal(values.type):
-        values = values.cast(pa.uint8() if pa.types.is_boolean(values.type) else pa.float64())
-    if not _is_real(values.type):
-        what = f"column {key!r} holds {values.type}, expected numbers; choose another column"
-        add(error("column-type", path, what, episode=episode))
-        return None
-    with np.errstate(over="ignore"):  # beyond float32 a float64 becomes inf, an error below
-        flat = values.to_numpy(zero_copy_only=False).astype(np.float32)
-    if ragged or len(flat) == 0 or len(flat) % rows:
-        what = f"column {key!r} has {len(flat)} values in {rows} rows, expected equal widths"
-        add(error("vector-width", path, what, episode=episode))
-        return None
-    vectors = flat.reshape(rows, -1)
-    bad = np.argwhere(~np.isfinite(vectors))
-    if len(bad):
-        row, dim = bad[0]
-        add(
-            error(
-                "not-finite",
-                path,
-                f"column {key!r} is {vectors[row, dim]} at row {row}, dim "
-                f"{dim} ({len(bad)} such values), expected finite numbers; leave the episode out "
-                f"or record it again",
-                episode=episode,
-            )
-        )
-        return None
-    return vectors
-
-
-def _whole_numbers(column: pa.ChunkedArray) -> NDArray[np.int64] | None:
+def whole_numbers(column: pa.ChunkedArray) -> NDArray[np.int64] | None:
     """The whole numbers of a column, whatever type they are stored in; None: there are others."""
-    if column.null_count or not (_is_real(column.type) or pa.types.is_decimal(column.type)):
+    if column.null_count or not (is_real(column.type) or pa.types.is_decimal(column.type)):
         return None
     if pa.types.is_integer(column.type):
         return column.to_numpy().astype(np.int64)
@@ -230,24 +186,15 @@ def _whole_numbers(column: pa.ChunkedArray) -> NDArray[np.int64] | None:
     return values.astype(np.int64) if whole.all() else None
 
 
-def _no_numbers(
+def no_numbers(
     path: Path, name: str, column: pa.ChunkedArray, episode: int | None = None
 ) -> Finding:
+    """The error of an index column that does not hold whole numbers."""
     what = (
         f"{name} is {column.type} with {column.null_count} empty rows, expected a whole number in "
         f"each; export the dataset again"
     )
     return error("frame-index", path, what, episode=episode)
-
-
-def _is_real(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    )
 
 
 def _require(path: Path, present: Sequence[str], columns: Sequence[str]) -> None:

@@ -23,6 +23,14 @@ class LeftOutEpisode(Section):
     source: int = Field(description="The dataset's own episode_index.")
 
 
+class NotListed(Section):
+    """What a dataset's list of episodes lacks: a recording that was not finished."""
+
+    dataset: str = Field(description="Folder of the dataset.")
+    episodes: Count = Field(description="Episodes that meta/info.json counts beyond those listed.")
+    frames: Count = Field(description="Frames that meta/info.json counts beyond those listed.")
+
+
 class Dataset(Section):
     """The input, as the job read it."""
 
@@ -43,6 +51,10 @@ class Dataset(Section):
     left_out: list[LeftOutEpisode] = Field(
         description="Episodes that --only_whole_episodes left out, because the check found them "
         "broken."
+    )
+    not_listed: list[NotListed] = Field(
+        default_factory=list,
+        description="Datasets whose list of episodes lacks some that meta/info.json counts.",
     )
     frames: Positive = Field(description="Time steps of all episodes.")
     fingerprint: Sha256 = Field(
@@ -65,7 +77,10 @@ class ConvertedCamera(Section):
 class ConvertedVector(Section):
     """How a vector of the dataset became one of the policy's."""
 
-    key: str = Field(description="LeRobot feature that it was taken from.")
+    key: str = Field(
+        description="LeRobot feature that it was taken from; several, joined in their order, "
+        "stand with commas."
+    )
     source_dims: Positive = Field(description="Dimensions in the dataset.")
     source_names: list[str] = Field(description="Names of the dataset's dimensions, in order.")
     dims: Positive = Field(description="Dimensions in the episode files and in the policy.")

@@ -129,7 +129,7 @@ class Whole(BaseModel):
         description="Where this run departs from what upstream ACT does, a sentence each."
     )
     warnings: list[str] = Field(
-        description="The warnings that the user was shown, at most the first 100."
+        description="The warnings that the user was shown, at most the first 1,000."
     )
     device: Device | None = Field(description="What the policy was trained on.")
     dataset: Dataset | None = Field(description="The input.")

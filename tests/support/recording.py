@@ -141,3 +141,9 @@ def _write_info(root: Path, version: str, episodes: int, frames: int, **paths: s
         **paths,
     }
     (root / "meta/info.json").write_text(json.dumps(info))
+
+
+def read_info(root: Path) -> dict[str, Any]:
+    """What info.json says."""
+    values: dict[str, Any] = json.loads((root / "meta/info.json").read_text())
+    return values

@@ -1,0 +1,37 @@
+"""Which episodes a report leaves whole, and what is to be said of those that it does not."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from convert.findings import WARNING, Finding, Report
+
+# info.json is ahead of a list that was not finished, or the list holds what cannot be used
+_LISTS = ("episode-count", "frame-count", "episode-row", "episode-twice")
+_LOST = ("data", "videos", "meta/episodes")  # where a file may be broken without harm to others
+
+
+def broken_episodes(report: Report) -> Iterator[int]:
+    """The episodes that the errors are of: those named, else all in the file named."""
+    for finding in report.errors:
+        if finding.episode is not None:
+            yield finding.episode
+        else:
+            yield from report.users.get(finding.where, ())
+
+
+def whole_episodes(report: Report) -> list[int]:
+    """The episodes that could be used without the broken ones; none where all are concerned."""
+    if any(tolerated(report, f).severity != WARNING and f.episode is None for f in report.errors):
+        return []
+    used = {index for indices in report.users.values() for index in indices}
+    return sorted(used - set(broken_episodes(report)))
+
+
+def tolerated(report: Report, finding: Finding) -> Finding:
+    """An error that only reports what was lost, as a warning."""
+    where = Path(finding.where)
+    lost = any(where.is_relative_to(report.root / folder) for folder in _LOST)
+    if lost or finding.code in _LISTS:
+        return replace(finding, severity=WARNING)
+    return finding

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from convert.cameras import Camera, by, check_reduction
+from convert.cameras import Camera, Size, by, check_reduction
 from convert.findings import refuse
+from convert.lerobot.display import Display
 from convert.lerobot.file import OnRead, ignore
 from convert.lerobot.image import ImageReader
 from convert.lerobot.table import Times
@@ -19,8 +20,10 @@ from job.errors import DatasetError
 class CameraReaders:
     """One open file per camera; it stays open while episodes follow each other in it."""
 
-    def __init__(self, on_read: OnRead = ignore) -> None:
+    def __init__(self, on_read: OnRead = ignore, *, rotated: bool = False) -> None:
+        """rotated: frames of videos are given as their display matrices have players show them"""
         self.on_read = on_read
+        self._rotated = rotated
         self._open: dict[str, VideoReader | ImageReader] = {}
 
     def frames(self, source: Source, camera: Camera, times: Times | None) -> Iterator[Frame]:
@@ -41,7 +44,7 @@ class CameraReaders:
         reader = self._open.get(key)
         if not isinstance(reader, VideoReader) or reader.path != path:
             self._close(key)
-            reader = VideoReader(path, dataset.fps, self.on_read)
+            reader = VideoReader(path, dataset.fps, self.on_read, rotated=self._rotated)
             self._open[key] = reader
         return reader
 
@@ -84,14 +87,21 @@ def file_of(source: Source, key: str) -> Path:
     return source.episode.table_path if span is None else span.path
 
 
-def recorded_size(source: Source, key: str, on_read: OnRead) -> tuple[int, int]:
-    """H, W as decoded: what info.json says is of the recording's first file and can be stale."""
-    readers = CameraReaders(on_read)
+def first_frame(
+    source: Source, key: str, on_read: OnRead, rotated: bool
+) -> tuple[Size, Display | None]:
+    """H, W as decoded, as info.json can be stale; and how players show the video.
+
+    rotated: by the video's display matrix
+    """
+    readers = CameraReaders(on_read, rotated=rotated)
     try:
         frame = next(iter(_first_frame(source, key, readers)))
+        span = source.episode.videos.get(key)
+        display = None if span is None else readers.video(source, key).display
     finally:
         readers.close()
-    return frame.shape[0], frame.shape[1]
+    return (frame.shape[0], frame.shape[1]), display
 
 
 def _first_frame(source: Source, key: str, readers: CameraReaders) -> Iterator[Frame]:

@@ -6,8 +6,12 @@ from pathlib import Path
 
 from convert.findings import Add, error, warning
 from convert.lerobot.dataset import camera_name
+from convert.lerobot.display import Display
 
 Size = tuple[int, int]  # height and width in pixels
+
+
+UPRIGHT = "as stored"
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,17 @@ class Camera:
     height: int
     width: int
     any_size: bool = False  # whether other frames may be recorded in another size
+    orientation: str = UPRIGHT  # of the frames, beside how players show the video
+
+
+def orientation(display: Display | None, rotated: bool) -> str:
+    """How the frames of a camera lie, in words for the contract with the robot.
+
+    display: how players show the video of the first episode; rotated: --apply_rotation
+    """
+    if display is None:
+        return UPRIGHT
+    return str(display) if rotated else f"{UPRIGHT}, where players show them {display}"
 
 
 def name_cameras(keys: Sequence[str], asked: Sequence[str], root: Path, add: Add) -> list[str]:

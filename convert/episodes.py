@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from convert.camera_frames import CameraReaders, file_of
-from convert.cameras import Camera
+from convert.cameras import UPRIGHT, Camera
 from convert.disk_and_memory import check_disk, check_memory, needed_bytes
 from convert.episode_choice import WHOLE, Shard
 from convert.episode_folder import FINGERPRINT, drop_stale, is_done, refuse_foreign
@@ -193,7 +193,7 @@ def convert_episodes(task: tuple[Plan, list[int]], send: workers.Send) -> None:
     def on_read(_: Path) -> None:
         send(0)  # no frame is done, but it reads
 
-    readers = CameraReaders(on_read)
+    readers = CameraReaders(on_read, rotated=plan.apply_rotation)
     try:
         for number in numbers:
             _convert_episode(plan, number, readers, send)
@@ -218,7 +218,9 @@ def _convert_episode(plan: Plan, number: int, readers: CameraReaders, send: work
 
 
 def _attributes(plan: Plan, number: int) -> dict[str, Any]:
+    orientations = [camera.orientation for camera in plan.cameras]
     return {
+        **({} if set(orientations) <= {UPRIGHT} else {"camera_orientations": orientations}),
         "sim": plan.sim,
         FINGERPRINT: plan.fingerprint(number),
         "source_episode": plan.sources[number].episode.index,

@@ -108,6 +108,10 @@ class DataFlags(RecordingFlags, ChunkFlags):
     title = "conversion"
 
     fix_quaternions: bool = flag("Orientations are made unit-length and continuous in sign.", False)
+    apply_rotation: bool = flag(
+        "Frames are rotated and mirrored as a video's display matrix says.",
+        False,
+    )
     image_storage: str = flag(
         "How images are stored: as raw pixels, or as JPEG in ALOHA's compressed layout.",
         "raw",

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from convert.camera_frames import recorded_size
-from convert.cameras import Camera, check_sizes, name_cameras
+from convert.camera_frames import first_frame
+from convert.cameras import Camera, check_sizes, name_cameras, orientation
 from convert.features import check_datasets_match, choose_optional, choose_vector, dim_names
 from convert.findings import ERROR, Add, Finding, refuse, warning
 from convert.flags import DataFlags
@@ -19,7 +19,7 @@ from convert.lerobot.dataset import Dataset, choose_cameras
 from convert.lerobot.file import OnRead, check_file, ignore
 from convert.lerobot.table import EpisodeRows, read_episode
 from convert.quaternion import Quaternion, find_quaternions
-from convert.row_times import row_rate
+from convert.row_times import check_rate, row_rate
 from convert.sources import NOTHING, LeftOut, Source, read_sources
 from episodes.reader import FloatArray
 from job.whole_files import sampled_sha256
@@ -100,6 +100,7 @@ class Plan:
     row_rate: Fraction  # rows per second
     sim: bool
     fix_quaternions: bool
+    apply_rotation: bool
     jpeg_quality: int | None  # None: raw frames
     folder: Path
     digests: Digests = field(default_factory=Digests, compare=False)  # of the sources' files
@@ -127,7 +128,7 @@ class Plan:
             del camera["any_size"]  # it shapes no byte of an episode that is converted
         options = [LAYOUT, cameras, self.sim]
         dims = [asdict(self.qpos), asdict(self.action), self.velocity_key, self.effort_key]
-        changes = [self.fix_quaternions, self.jpeg_quality]
+        changes = [self.fix_quaternions, self.apply_rotation, self.jpeg_quality]
         return _digest([options, dims, changes, number, self.source_fingerprint(number)])
 
     def source_fingerprint(self, number: int) -> str:
@@ -187,6 +188,8 @@ def plan_for(
     cameras = _plan_cameras(flags, keys, source, note, on_read)
     episode = source.episode
     rows = read_episode(episode.table_path, episode.index, first.names(vector_keys), on_read)
+    rate = row_rate(rows.times, first.fps)
+    _check_rates(sources, rate, note, on_read)
     if errors:
         return None
     return Plan(
@@ -198,12 +201,22 @@ def plan_for(
         action=_dims(first, action_keys, rows, flags.state_dim, note),
         velocity_key=choose_optional(datasets, "velocity", state_keys, note),
         effort_key=choose_optional(datasets, "effort", state_keys, note),
-        row_rate=row_rate(rows.times, first.fps),
+        row_rate=rate,
         sim=flags.is_sim,
         fix_quaternions=flags.fix_quaternions,
+        apply_rotation=flags.apply_rotation,
         jpeg_quality=flags.jpeg_quality if flags.image_storage == "jpeg" else None,
         folder=folder,
     )
+
+
+def _check_rates(sources: Sequence[Source], rate: Fraction, add: Add, on_read: OnRead) -> None:
+    """Whether each dataset's first rows have the rate of the plan; each has one rate within."""
+    firsts = {source.dataset.root: source for source in reversed(sources)}
+    for source in firsts.values() if len(firsts) > 1 else ():
+        episode = source.episode
+        rows = read_episode(episode.table_path, episode.index, {}, on_read)
+        check_rate(episode, rows.times, rate, source.dataset.fps, add)
 
 
 def _plan_cameras(
@@ -211,10 +224,18 @@ def _plan_cameras(
 ) -> tuple[Camera, ...]:
     root, wanted = source.dataset.root, flags.image_height_width
     names = name_cameras(keys, flags.camera_names, root, add)
-    sizes = {key: recorded_size(source, key, on_read) for key in keys}
+    first = {key: first_frame(source, key, on_read, flags.apply_rotation) for key in keys}
+    sizes = {key: size for key, (size, _) in first.items()}
     check_sizes(sizes, wanted, root, add)
     return tuple(
-        Camera(key, name, sizes[key], *(wanted or sizes[key]), any_size=wanted is not None)
+        Camera(
+            key,
+            name,
+            sizes[key],
+            *(wanted or sizes[key]),
+            any_size=wanted is not None,
+            orientation=orientation(first[key][1], flags.apply_rotation),
+        )
         for key, name in zip(keys, names, strict=False)
     )
 

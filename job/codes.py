@@ -100,6 +100,7 @@ DATASET = {
     "video-short": "A video has fewer frames than its episode has rows.",
     "video-dropped": "Frames are missing inside a video.",
     "video-order": "The frames of a video are not shown in the order of their timestamps.",
+    "video-slanted": "A display matrix rotates by no multiple of 90 degrees, for --apply_rotation.",
     "video-shared": "One video file is that of several episodes.",
     "video-stale": "A video is of an aborted take whose images were left behind.",
     "video-window-short": "The metadata gives an episode fewer video frames than it has rows.",

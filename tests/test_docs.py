@@ -184,6 +184,7 @@ _MADE_IN_THE_TEST = {
     "rows-cut",  # tests/test_pictures.py, as those below
     "video-tracks",
     "video-rotated",
+    "video-slanted",
     "video-order",
     "video-too-large",
     "image-distorted",  # tests/test_convert_options.py

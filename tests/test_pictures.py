@@ -14,6 +14,7 @@ import pytest
 from av.stream import Disposition
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from convert.check.dataset import check
 from convert.episodes import convert_episodes
@@ -21,10 +22,13 @@ from convert.findings import Report
 from convert.flags import DataFlags
 from convert.plan import make_plan
 from episodes.reader import episode_path
-from tests.support.barcode import read_code
+from job.errors import DatasetError
+from tests.support.barcode import Code, read_code
 from tests.support.broken import edit_info
+from tests.support.conversion import convert_here
+from tests.support.errors import raises_code
 from tests.support.paths import SMALL
-from tests.support.recording import FPS, VIDEO_V2, VIDEO_V3, Take, write_v21, write_v30
+from tests.support.recording import CAMERA, FPS, VIDEO_V2, VIDEO_V3, Take, write_v21, write_v30
 
 FLAGS = DataFlags(chunk_size=3, state_dim=0)
 Write = Callable[..., Path]
@@ -96,6 +100,13 @@ def test_episodes_of_another_rate_are_refused(tmp_path: Path) -> None:
     report, moments = converted(write_v21(tmp_path / "in", takes), tmp_path / "out", 2)
     assert moments == {0: list(range(30))}
     assert [(finding.code, finding.episode) for finding in report.errors] == [("row-rate", 1)]
+
+
+def test_datasets_whose_rows_have_other_rates_do_not_go_together(tmp_path: Path) -> None:
+    whole = write_v21(tmp_path / "whole", [Take(30)])
+    thinned = write_v30(tmp_path / "thinned", [Take(30, rows=range(0, 30, 3))])
+    with raises_code(DatasetError, "row-rate", f"{thinned}.*10 a second .*expected 30"):
+        make_plan(replace(FLAGS, input=(whole, thinned)), tmp_path)
 
 
 def test_a_video_of_three_times_the_rate_is_read_by_time(tmp_path: Path) -> None:
@@ -182,13 +193,71 @@ def test_the_default_track_is_taken(tmp_path: Path) -> None:
     assert "video-tracks" in codes_of(report)
 
 
-def test_a_display_matrix_is_told(tmp_path: Path) -> None:
+def test_a_display_matrix_is_named(tmp_path: Path) -> None:
     root = write_v21(tmp_path / "in", [Take(9)])
     _copy_packets(root / VIDEO_V2.format(0), lambda stream: stream.set_display_rotation(180))
     report, moments = converted(root, tmp_path / "out", 1)
     assert moments == {0: list(range(9))}
     (found,) = [one for one in report.findings if one.code == "video-rotated"]
-    assert "rotate by 180 degrees" in found.message
+    assert "rotated by 180 degrees" in found.message
+
+
+def shown(frame: NDArray[np.uint8], matrix: list[int]) -> NDArray[np.uint8]:
+    """A frame by a display matrix: each pixel goes where its definition says."""
+    a, b, _, c, d = np.array(matrix[:5]) >> 16
+    y, x = np.indices(frame.shape[:2])
+    rows, columns = b * x + d * y, a * x + c * y
+    rows, columns = rows - rows.min(), columns - columns.min()
+    result = np.zeros((rows.max() + 1, columns.max() + 1, 3), np.uint8)
+    result[rows, columns] = frame
+    return result
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+@pytest.mark.parametrize("mirror", [{}, {"hflip": True}, {"vflip": True}])
+def test_rotation_is_applied_where_that_is_asked_for(
+    tmp_path: Path, degrees: int, mirror: dict[str, bool]
+) -> None:
+    root = write_v21(tmp_path / "in", [Take(4)])
+    path = root / VIDEO_V2.format(0)
+    _copy_packets(path, lambda stream: stream.set_display_rotation(degrees, **mirror))
+    with av.open(str(path)) as container:
+        stored = next(container.decode(video=0))
+        data: Any = stored.side_data.get("DISPLAYMATRIX")
+    flags = replace(FLAGS, input=(root,), apply_rotation=True)
+    report = check(root, flags)
+    assert not report.errors
+    plan = convert_here(flags, tmp_path / "out")
+    with h5py.File(episode_path(plan.folder, 0)) as file:
+        frame = file["observations/images/front"][0]
+        orientations = file.attrs.get("camera_orientations")
+    plain = convert_here(replace(flags, apply_rotation=False), tmp_path / "plain")
+    with h5py.File(episode_path(plain.folder, 0)) as file:
+        as_stored = file["observations/images/front"][0]
+    assert read_code(as_stored) == Code(0, 0, 0)
+    if degrees == 0 and not mirror:
+        assert np.array_equal(frame, as_stored)
+        assert orientations is None
+        return
+    assert np.array_equal(frame, shown(as_stored, np.frombuffer(bytes(data), np.int32).tolist()))
+    if not mirror:
+        assert np.array_equal(frame, np.rot90(as_stored, round(stored.rotation / 90)))
+        assert list(orientations) == [
+            f"rotated by {round(stored.rotation) % 360} degrees counterclockwise"
+        ]
+    assert report.facts["cameras"] == {CAMERA: f"{frame.shape[0]}x{frame.shape[1]}"}
+    (camera,) = plain.cameras
+    assert camera.orientation == f"as stored, where players show them {orientations[0]}"
+
+
+def test_a_slanted_display_matrix_is_refused_by_both(tmp_path: Path) -> None:
+    root = write_v21(tmp_path / "in", [Take(4)])
+    _copy_packets(root / VIDEO_V2.format(0), lambda stream: stream.set_display_rotation(45))
+    flags = replace(FLAGS, input=(root,), apply_rotation=True)
+    assert {finding.code for finding in check(root, flags).errors} == {"video-slanted"}
+    with raises_code(DatasetError, "video-slanted"):
+        convert_here(flags, tmp_path / "out")
+    assert not check(root, FLAGS).errors
 
 
 def test_b_frames_without_times_are_refused_by_both(tmp_path: Path) -> None:

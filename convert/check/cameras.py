@@ -14,7 +14,9 @@ from convert.check.camera_file import CameraFile, camera_files
 from convert.check.probe import Probe, probe
 from convert.check.spans import check_spans
 from convert.findings import Report, warning
+from convert.flags import DataFlags
 from convert.lerobot.dataset import Dataset
+from convert.lerobot.display import Display
 from convert.lerobot.file import OnRead
 from convert.lerobot.image import ImageReader
 from convert.lerobot.table import Times
@@ -28,7 +30,7 @@ _BITS = 8
 def check_cameras(
     dataset: Dataset,
     keys: Sequence[str],
-    wanted: Size | None,
+    flags: DataFlags,
     times: Mapping[int, Times | None],
     report: Report,
     pool: Executor,
@@ -36,7 +38,6 @@ def check_cameras(
 ) -> dict[str, Size]:
     """Check every file of the cameras `keys`; gives the size that each camera has in most files.
 
-    wanted: --image_size, which brings images of different sizes to one
     times: the timestamps of the rows by episode, as far as they could be read
     """
     sizes: dict[str, list[tuple[CameraFile, Size]]] = {key: [] for key in keys}
@@ -45,17 +46,17 @@ def check_cameras(
     probed = pool.map(partial(_probe, dataset, report, on_read), videos)
     for file, seen in zip(videos, probed, strict=True):
         if seen is not None:
-            _check_probe(file, seen, report)
+            _check_probe(file, seen, flags.apply_rotation, report)
             check_spans(dataset, file, seen.index, times, report)
             probes.append((file, seen))
-            sizes[file.key].append((file, (seen.height, seen.width)))
+            sizes[file.key].append((file, seen.size(flags.apply_rotation)))
     _check_codecs(probes, report)
     images = camera_files(dataset, keys, "image")
     first_sizes = pool.map(partial(_first_image, report, on_read), images)
     for file, size in zip(images, first_sizes, strict=True):
         if size is not None:
             sizes[file.key].append((file, size))
-    return _check_sizes(dataset, sizes, wanted, report)
+    return _check_sizes(dataset, sizes, flags.image_height_width, report)
 
 
 def _probe(dataset: Dataset, report: Report, on_read: OnRead, file: CameraFile) -> Probe | None:
@@ -67,7 +68,7 @@ def _probe(dataset: Dataset, report: Report, on_read: OnRead, file: CameraFile) 
         return None
 
 
-def _check_probe(file: CameraFile, seen: Probe, report: Report) -> None:
+def _check_probe(file: CameraFile, seen: Probe, rotated: bool, report: Report) -> None:
     if seen.pixel_format.startswith("gray"):
         what = (
             f"is {seen.pixel_format}, a depth or grey stream, expected colour; leave it out with "
@@ -80,12 +81,8 @@ def _check_probe(file: CameraFile, seen: Probe, report: Report) -> None:
     if seen.index.start_s:
         what = f"starts at {float(seen.index.start_s):.3f} s instead of 0"
         report.add(file.warning("video-start", what))
-    if seen.display:
-        what = (
-            f"players would {seen.display} its frames, by its display matrix; they are taken as "
-            f"they are stored, which is how the robot must give them too"
-        )
-        report.add(file.warning("video-rotated", what))
+    if seen.display is not None:
+        _check_display(file, seen.display, rotated, report)
     if seen.tracks > 1:
         what = (
             f"has {seen.tracks} video tracks; the default one, else the largest, is taken: "
@@ -100,6 +97,27 @@ def _check_probe(file: CameraFile, seen: Probe, report: Report) -> None:
         report.add(file.warning("colour-tags", what))
     if seen.is_blank:
         report.add(file.warning("video-blank", "its first frame is of one colour; look at it"))
+
+
+def _check_display(file: CameraFile, display: Display, rotated: bool, report: Report) -> None:
+    """Name what a display matrix does, which players do and decoders do not.
+
+    rotated: --apply_rotation
+    """
+    if rotated:
+        try:
+            display.refuse_slanted(file.path)
+        except DatasetError as problem:
+            report.add(file.finding_of(problem, file.episode))
+            return
+        what = "so are those of the episode files, and so the robot must give them"
+    else:
+        what = (
+            "they are taken as they are stored, and so the robot must give them; --apply_rotation "
+            "takes them as they are shown"
+        )
+    what = f"players show its frames {display}, by its display matrix; {what}"
+    report.add(file.warning("video-rotated", what))
 
 
 def _first_image(report: Report, on_read: OnRead, file: CameraFile) -> Size | None:

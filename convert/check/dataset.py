@@ -81,13 +81,12 @@ def check(
         named = [key for keys in required.values() for key in keys]
         keys = [key for key in dict.fromkeys([*named, *optional]) if key]
         rows = check_tables(dataset, keys, listed, report, pool, on_read)
-        wanted_size = flags.image_height_width
         times = {row.episode.index: row.times for row in rows}
         expected = row_rate(rows[0].times if rows else None, dataset.fps)
         for row in rows:
             check_rate(row.episode, row.times, expected, dataset.fps, report.add)
             check_gaps(row.episode, row.times, dataset.fps, flags.chunk_size, report.add)
-        sizes = check_cameras(dataset, cameras, wanted_size, times, report, pool, on_read)
+        sizes = check_cameras(dataset, cameras, flags, times, report, pool, on_read)
         if deep:
             decoded = check_deep(dataset, cameras, times, report, pool, on_read)
             report.facts["decoded"] = f"{decoded} frames"

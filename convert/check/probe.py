@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import av
-import numpy as np
 from av.container import InputContainer
-from av.sidedata.sidedata import Type
 from av.video.stream import VideoStream
 
+from convert.lerobot.display import Display, read_display
 from convert.lerobot.file import OnRead, check_file
 from convert.lerobot.video_file import (
     choose_stream,
@@ -36,7 +35,7 @@ class Probe:
 
     index: VideoIndex
     tracks: int  # video tracks, of which one is taken
-    display: str  # what players do to its frames: "rotate by 180 degrees"; "" for nothing
+    display: Display | None  # what players do to its frames
     height: int
     width: int
     codec: str
@@ -44,6 +43,11 @@ class Probe:
     bits: int  # per channel
     colorspace: int  # AVCOL_SPC_…
     is_blank: bool  # the first frame is of one colour
+
+    def size(self, rotated: bool) -> tuple[int, int]:
+        """Height and width of its frames; `rotated`: as players show them."""
+        turned = rotated and self.display is not None and not self.display.turned[0]
+        return (self.width, self.height) if turned else (self.height, self.width)
 
     @property
     def is_tagged(self) -> bool:
@@ -84,7 +88,7 @@ def _look(
     return Probe(
         index=read_index(path, stream, fps, on_read),
         tracks=len(video_streams(container)),
-        display=_display(frame),
+        display=read_display(frame),
         height=frame.height,
         width=frame.width,
         codec=stream.codec_context.codec.canonical_name,
@@ -111,17 +115,6 @@ def _check_order(
                 )
                 raise _refusal(path, "video-order", what)
             last = frame.pts
-
-
-def _display(frame: av.VideoFrame) -> str:
-    """What the display matrix has players do."""
-    data: Any = frame.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]
-    if data is None:
-        return ""
-    a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
-    mirrored = a * d - b * c < 0
-    turns = [f"rotate by {abs(frame.rotation):g} degrees"] if round(frame.rotation) else []
-    return " and ".join(turns + (["mirror"] if mirrored else []))
 
 
 def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> av.VideoFrame:

@@ -15,6 +15,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from convert.lerobot.display import Display, read_display
 from convert.lerobot.file import OnRead, check_file, ignore
 from convert.lerobot.video_file import choose_stream, limit_pixels, open_video, video_errors
 from convert.lerobot.video_index import MAX_OFF_GRID, off_grid, read_index
@@ -33,14 +34,19 @@ _ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 class VideoReader:
     """One open video file, read forward; consecutive spans never decode a frame twice."""
 
-    def __init__(self, path: Path, fps: Fraction, on_read: OnRead = ignore) -> None:
+    def __init__(
+        self, path: Path, fps: Fraction, on_read: OnRead = ignore, *, rotated: bool = False
+    ) -> None:
         """Open the default video stream of `path`; raises DatasetError when there is none.
 
         fps: the dataset's, on whose grid the frames are expected
+        rotated: give the frames as the file's display matrix has players show them
         on_read: called with the file before it is opened, and while it is decoded
         """
         self.path = path
         self._on_read = on_read
+        self._rotated = rotated
+        self.display: Display | None = None  # of the last frame that was given
         on_read(path)
         check_file(path)
         with video_errors(path, "its header", "video-unreadable"):
@@ -100,7 +106,12 @@ class VideoReader:
         )
         plane = rgb.planes[0]
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
-        return rows[: rgb.height, : 3 * rgb.width].reshape(rgb.height, rgb.width, 3)
+        pixels = rows[: rgb.height, : 3 * rgb.width].reshape(rgb.height, rgb.width, 3)
+        self.display = read_display(frame)
+        if self.display is None or not self._rotated:
+            return pixels
+        self.display.refuse_slanted(self.path)
+        return self.display.apply(pixels)
 
     def _take(self, ordinal: int) -> av.VideoFrame:
         while True:

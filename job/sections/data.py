@@ -72,6 +72,11 @@ class ConvertedCamera(Section):
     recorded_width: Positive = Field(description="Width of the recorded frames in pixels.")
     height: Positive = Field(description="Height of the frames in the episode files in pixels.")
     width: Positive = Field(description="Width of the frames in the episode files in pixels.")
+    orientation: str = Field(
+        default="as stored",
+        description="How the frames lie: as stored in the video, or as its display matrix has "
+        "players show them (--apply_rotation).",
+    )
 
 
 class ConvertedVector(Section):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from convert.cameras import Camera, Size, by, check_reduction
+from convert.cameras import Camera, FrameOptions, Size, by, check_reduction
 from convert.findings import refuse
 from convert.lerobot.display import Display
 from convert.lerobot.file import OnRead, ignore
@@ -16,14 +16,15 @@ from convert.sources import Source
 from episodes.reader import Frame
 from job.errors import DatasetError
 
+PLAIN = FrameOptions()
+
 
 class CameraReaders:
     """One open file per camera; it stays open while episodes follow each other in it."""
 
-    def __init__(self, on_read: OnRead = ignore, *, rotated: bool = False) -> None:
-        """rotated: frames of videos are given as their display matrices have players show them"""
+    def __init__(self, on_read: OnRead = ignore, options: FrameOptions = PLAIN) -> None:
         self.on_read = on_read
-        self._rotated = rotated
+        self._options = options
         self._open: dict[str, VideoReader | ImageReader] = {}
 
     def frames(self, source: Source, camera: Camera, times: Times | None) -> Iterator[Frame]:
@@ -44,7 +45,8 @@ class CameraReaders:
         reader = self._open.get(key)
         if not isinstance(reader, VideoReader) or reader.path != path:
             self._close(key)
-            reader = VideoReader(path, dataset.fps, self.on_read, rotated=self._rotated)
+            rotated, grey = self._options.rotated, key in self._options.grey
+            reader = VideoReader(path, dataset.fps, self.on_read, rotated=rotated, grey=grey)
             self._open[key] = reader
         return reader
 
@@ -88,13 +90,10 @@ def file_of(source: Source, key: str) -> Path:
 
 
 def first_frame(
-    source: Source, key: str, on_read: OnRead, rotated: bool
+    source: Source, key: str, on_read: OnRead, options: FrameOptions
 ) -> tuple[Size, Display | None]:
-    """H, W as decoded, as info.json can be stale; and how players show the video.
-
-    rotated: by the video's display matrix
-    """
-    readers = CameraReaders(on_read, rotated=rotated)
+    """H, W as decoded, as info.json can be stale; and how players show the video."""
+    readers = CameraReaders(on_read, options)
     try:
         frame = next(iter(_first_frame(source, key, readers)))
         span = source.episode.videos.get(key)

@@ -15,6 +15,14 @@ UPRIGHT = "as stored"
 
 
 @dataclass(frozen=True)
+class FrameOptions:
+    """How the frames of videos are given."""
+
+    rotated: bool = False  # as display matrices have players show them
+    grey: frozenset[str] = frozenset()  # cameras named on purpose, which may have one channel
+
+
+@dataclass(frozen=True)
 class Camera:
     """One camera: its LeRobot key, its name in the files and the policy, its size in pixels."""
 

@@ -193,7 +193,7 @@ def convert_episodes(task: tuple[Plan, list[int]], send: workers.Send) -> None:
     def on_read(_: Path) -> None:
         send(0)  # no frame is done, but it reads
 
-    readers = CameraReaders(on_read, rotated=plan.apply_rotation)
+    readers = CameraReaders(on_read, plan.frame_options)
     try:
         for number in numbers:
             _convert_episode(plan, number, readers, send)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from convert.camera_frames import first_frame
-from convert.cameras import Camera, check_sizes, name_cameras, orientation
+from convert.cameras import Camera, FrameOptions, check_sizes, name_cameras, orientation
 from convert.features import check_datasets_match, choose_optional, choose_vector, dim_names
 from convert.findings import ERROR, Add, Finding, refuse, warning
 from convert.flags import DataFlags
@@ -100,7 +100,7 @@ class Plan:
     row_rate: Fraction  # rows per second
     sim: bool
     fix_quaternions: bool
-    apply_rotation: bool
+    frame_options: FrameOptions
     jpeg_quality: int | None  # None: raw frames
     folder: Path
     digests: Digests = field(default_factory=Digests, compare=False)  # of the sources' files
@@ -128,7 +128,7 @@ class Plan:
             del camera["any_size"]  # it shapes no byte of an episode that is converted
         options = [LAYOUT, cameras, self.sim]
         dims = [asdict(self.qpos), asdict(self.action), self.velocity_key, self.effort_key]
-        changes = [self.fix_quaternions, self.apply_rotation, self.jpeg_quality]
+        changes = [self.fix_quaternions, self.frame_options.rotated, self.jpeg_quality]
         return _digest([options, dims, changes, number, self.source_fingerprint(number)])
 
     def source_fingerprint(self, number: int) -> str:
@@ -204,7 +204,7 @@ def plan_for(
         row_rate=rate,
         sim=flags.is_sim,
         fix_quaternions=flags.fix_quaternions,
-        apply_rotation=flags.apply_rotation,
+        frame_options=_frame_options(flags),
         jpeg_quality=flags.jpeg_quality if flags.image_storage == "jpeg" else None,
         folder=folder,
     )
@@ -224,7 +224,8 @@ def _plan_cameras(
 ) -> tuple[Camera, ...]:
     root, wanted = source.dataset.root, flags.image_height_width
     names = name_cameras(keys, flags.camera_names, root, add)
-    first = {key: first_frame(source, key, on_read, flags.apply_rotation) for key in keys}
+    options = _frame_options(flags)
+    first = {key: first_frame(source, key, on_read, options) for key in keys}
     sizes = {key: size for key, (size, _) in first.items()}
     check_sizes(sizes, wanted, root, add)
     return tuple(
@@ -234,10 +235,14 @@ def _plan_cameras(
             sizes[key],
             *(wanted or sizes[key]),
             any_size=wanted is not None,
-            orientation=orientation(first[key][1], flags.apply_rotation),
+            orientation=orientation(first[key][1], options.rotated),
         )
         for key, name in zip(keys, names, strict=False)
     )
+
+
+def _frame_options(flags: DataFlags) -> FrameOptions:
+    return FrameOptions(flags.apply_rotation, frozenset(flags.camera_keys))
 
 
 def _dims(

@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import h5py
 import numpy as np
 import pyarrow as pa
@@ -32,13 +33,14 @@ from episodes.jpeg import decode_jpeg
 from job import workers
 from job.errors import DatasetError, JobError, OutputError, UsageError
 from tests.support.barcode import read_code
-from tests.support.broken import encode
+from tests.support.broken import WRIST, edit_feature, encode
 from tests.support.commands import (
     ended,
     make_config,
     run_module,
     start_module,
 )
+from tests.support.conversion import convert_here, converted_paths
 from tests.support.errors import raises_code
 from tests.support.jobs import OWN_PROCESSES, Job
 from tests.support.paths import ROOT, SMALL
@@ -236,6 +238,42 @@ def test_whole_numbers_in_floats_and_a_byte_order_mark_change_nothing(tmp_path: 
         with h5py.File(one) as a, h5py.File(other) as b:
             for name in ("action", "observations/qpos", "observations/images/front"):
                 assert np.array_equal(a[name], b[name])
+
+
+@pytest.mark.parametrize(
+    "stated", [{"shape": [96, 128, 1]}, {"info": {"video.pix_fmt": "gray"}}, {}]
+)
+def test_a_camera_of_one_channel_is_used_as_grey_where_it_is_named(
+    tmp_path: Path, stated: dict[str, Any]
+) -> None:
+    """Where info.json does not state it, the file alone does."""
+    root = Path(shutil.copytree(SMALL / "v21_h264", tmp_path / "dataset"))
+    for path in sorted((root / "videos").rglob(f"*/{WRIST}/*.mp4")):
+        with av.open(str(path)) as container:
+            count = container.streams.video[0].frames
+        encode(path, range(count), codec="libx265", pixels="gray")
+    if stated:
+        edit_feature(root, WRIST, **stated)
+    left_out = check(root, DataFlags())
+    assert ("depth-left-out" if stated else "video-depth") in {f.code for f in left_out.findings}
+    assert bool(left_out.errors) is not bool(stated)
+    flags = DataFlags(input=(root,), camera_keys=(WRIST,))
+    assert not check(root, flags, deep=True).errors
+    plan = convert_here(flags, tmp_path / "episodes")
+    with av.open(str(path)) as container:
+        grey = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
+    with h5py.File(converted_paths(plan)[-1]) as file:
+        frames = file["observations/images/wrist"][:]
+    assert np.array_equal(frames, np.repeat(np.array(grey)[..., None], 3, axis=-1))
+
+
+def test_what_is_marked_as_depth_is_no_camera_by_any_name(tmp_path: Path) -> None:
+    root = Path(shutil.copytree(SMALL / "v21_h264", tmp_path / "dataset"))
+    edit_feature(root, WRIST, info={"video.is_depth_map": True})
+    flags = DataFlags(input=(root,), camera_keys=(WRIST,))
+    assert {finding.code for finding in check(root, flags).errors} == {"camera-depth"}
+    with raises_code(DatasetError, "camera-depth"):
+        convert_here(flags, tmp_path / "episodes")
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from convert.lerobot.display import Display
 from convert.lerobot.file import OnRead
 from convert.lerobot.image import ImageReader
 from convert.lerobot.table import Times
+from convert.lerobot.video_file import refuse_depth
 from job import signals
 from job.errors import DatasetError
 
@@ -46,7 +47,7 @@ def check_cameras(
     probed = pool.map(partial(_probe, dataset, report, on_read), videos)
     for file, seen in zip(videos, probed, strict=True):
         if seen is not None:
-            _check_probe(file, seen, flags.apply_rotation, report)
+            _check_probe(file, seen, flags, report)
             check_spans(dataset, file, seen.index, times, report)
             probes.append((file, seen))
             sizes[file.key].append((file, seen.size(flags.apply_rotation)))
@@ -68,21 +69,19 @@ def _probe(dataset: Dataset, report: Report, on_read: OnRead, file: CameraFile) 
         return None
 
 
-def _check_probe(file: CameraFile, seen: Probe, rotated: bool, report: Report) -> None:
-    if seen.pixel_format.startswith("gray"):
-        what = (
-            f"is {seen.pixel_format}, a depth or grey stream, expected colour; leave it out with "
-            f"--camera_keys"
-        )
-        report.add(file.error("video-depth", what))
-    elif seen.bits > _BITS:
+def _check_probe(file: CameraFile, seen: Probe, flags: DataFlags, report: Report) -> None:
+    try:
+        refuse_depth(file.path, seen.pixel_format, file.key in flags.camera_keys)
+    except DatasetError as problem:
+        report.add(file.finding_of(problem, file.episode))
+    if seen.bits > _BITS:
         what = f"has {seen.bits} bits per channel, expected {_BITS}; re-encode it if colours matter"
         report.add(file.warning("video-bits", what))
     if seen.index.start_s:
         what = f"starts at {float(seen.index.start_s):.3f} s instead of 0"
         report.add(file.warning("video-start", what))
     if seen.display is not None:
-        _check_display(file, seen.display, rotated, report)
+        _check_display(file, seen.display, flags.apply_rotation, report)
     if seen.tracks > 1:
         what = (
             f"has {seen.tracks} video tracks; the default one, else the largest, is taken: "

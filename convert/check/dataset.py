@@ -88,7 +88,8 @@ def check(
             check_gaps(row.episode, row.times, dataset.fps, flags.chunk_size, report.add)
         sizes = check_cameras(dataset, cameras, flags, times, report, pool, on_read)
         if deep:
-            decoded = check_deep(dataset, cameras, times, report, pool, on_read)
+            grey = flags.camera_keys
+            decoded = check_deep(dataset, cameras, grey, times, report, pool, on_read)
             report.facts["decoded"] = f"{decoded} frames"
     check_leftovers(dataset, report)
     report.facts["cameras"] = {key: f"{h}x{w}" for key, (h, w) in sizes.items()}
@@ -154,7 +155,7 @@ def _check_list(dataset: Dataset, flags: DataFlags, report: Report) -> None:
     for key, feature in dataset.features.items():
         if feature.is_depth and key not in flags.camera_keys:
             what = "is marked, shaped or named as depth, or as a mask, and is left out"
-            what += "; name it with --camera_keys" if feature.is_depth_by_name else ""
+            what += "; --camera_keys uses it" if feature.is_depth_by_guess else ""
             report.add(warning("depth-left-out", info_path, what, camera=key))
         rate, fps = feature.video_fps, float(dataset.fps)
         rounded = rate is not None and 0 <= fps - rate < _FPS_ROUNDED  # 29.97 is written as 29

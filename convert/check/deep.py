@@ -1,6 +1,6 @@
 """The long look: every frame of every camera decoded, file by file, in order."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
 
@@ -25,6 +25,7 @@ _NOISE = 8  # levels by which a codec may make copies of one picture differ
 def check_deep(
     dataset: Dataset,
     keys: Sequence[str],
+    grey: Collection[str],
     times: Mapping[int, Times | None],
     report: Report,
     pool: Executor,
@@ -32,6 +33,7 @@ def check_deep(
 ) -> int:
     """Decode everything but what is known to be broken; gives the number of frames decoded.
 
+    grey: cameras that were named on purpose, and may have one channel
     times: the timestamps of the rows by episode, as far as they could be read
     """
     broken = {finding.where for finding in report.errors}
@@ -39,19 +41,20 @@ def check_deep(
         [file for file in camera_files(dataset, keys, dtype) if str(file.path) not in broken]
         for dtype in ("video", "image")
     )
-    counts = pool.map(partial(_decode_video, dataset, times, report, on_read), videos)
+    counts = pool.map(partial(_decode_video, dataset, grey, times, report, on_read), videos)
     return sum(counts) + sum(pool.map(partial(_decode_images, report, on_read), images))
 
 
 def _decode_video(
     dataset: Dataset,
+    grey: Collection[str],
     times: Mapping[int, Times | None],
     report: Report,
     on_read: OnRead,
     file: CameraFile,
 ) -> int:
     def decode() -> Iterator[tuple[Episode, Iterable[Frame]]]:
-        with VideoReader(file.path, dataset.fps, on_read) as reader:
+        with VideoReader(file.path, dataset.fps, on_read, grey=file.key in grey) as reader:
             video = VideoFile(reader.index, dataset.file_uses[file.path], dataset.fps)
             for episode, _ in (use for use in file.uses if use[0].index in times):
                 rows = times[episode.index]

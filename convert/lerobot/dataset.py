@@ -147,7 +147,7 @@ def choose_cameras(dataset: Dataset, keys: tuple[str, ...], add: Add = refuse) -
             f"or image that is not depth"
         )
         add(error("camera-none", info_path, what))
-    guessed = {key for key, feature in dataset.features.items() if feature.is_depth_by_name}
+    guessed = {key for key, feature in dataset.features.items() if feature.is_depth_by_guess}
     usable = {*dataset.cameras, *(guessed & {*keys})}
     for key in chosen:
         if key not in usable:

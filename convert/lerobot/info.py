@@ -11,12 +11,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from convert.findings import Finding, finding_of
+from convert.lerobot.depth import has_one_channel, is_marked_depth, is_named_depth, video_info
 from convert.lerobot.file import OnRead, check_file, ignore
 from job.errors import DatasetError
 
 VERSIONS = ("v2.0", "v2.1", "v3.0")
-_DEPTH_WORDS = {"depth", "disparity", "mask", "seg", "segmentation"}  # at the end of a key
-_COLOUR_WORDS = {"rgb", "color", "colour"}
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,8 @@ class Feature:
     dtype: str  # "video", "image", or a numpy dtype's name
     shape: tuple[int, ...]
     names: tuple[str, ...] | None  # of a vector's dims, when there is one for each
-    is_depth: bool
-    is_depth_by_name: bool  # a guess, which --camera_keys overrules
+    is_depth: bool  # or a mask, or of one channel: no camera unless it is named as one
+    is_depth_by_guess: bool  # which --camera_keys overrules
     video_fps: float | None = None  # what the encoder was given, for file 0 of the recording
 
     @property
@@ -192,15 +191,16 @@ class Info:
         if bad is not None:
             raise self.error(f"features[{key!r}].names", "texts", bad, "features")
         fits = len(names) == math.prod(shape)
-        fps = _video_info(entry).get("video.fps")
-        is_depth, is_named_depth = _is_depth(entry), _is_named_depth(key, entry)
+        fps = video_info(entry).get("video.fps")
+        is_marked = is_marked_depth(entry)
+        is_guessed = has_one_channel(entry) or is_named_depth(key, entry)
         return Feature(
             key,
             entry["dtype"],
             tuple(shape),
             names if fits else None,
-            is_depth or is_named_depth,
-            is_named_depth and not is_depth,
+            is_marked or is_guessed,
+            is_guessed and not is_marked,
             float(fps) if isinstance(fps, int | float) and 0 <= fps <= 1e6 else None,
         )
 
@@ -252,30 +252,6 @@ def _is_text(name: str) -> bool:
         return b"\0" not in name.encode()
     except UnicodeEncodeError:
         return False
-
-
-def _video_info(entry: Mapping[str, Any]) -> dict[str, Any]:
-    info = entry.get("info") or entry.get("video_info")
-    return info if isinstance(info, dict) else {}
-
-
-def _is_named_depth(key: str, entry: Mapping[str, Any]) -> bool:
-    """Whether a camera's name says so: "depth" among its words, unless another one is of colour."""
-    words = re.split(r"[._/-]", key)
-    named = "depth" in words or words[-1] in _DEPTH_WORDS
-    return entry["dtype"] in ("video", "image") and named and _COLOUR_WORDS.isdisjoint(words)
-
-
-def _is_depth(entry: Mapping[str, Any]) -> bool:
-    """Whether a camera's type, shape or metadata says so."""
-    if entry["dtype"] not in ("video", "image"):
-        return False
-    info = _video_info(entry)
-    marked = info.get("is_depth_map") or info.get("video.is_depth_map")
-    grey = str(info.get("video.pix_fmt") or "").startswith("gray")
-    shape: Any = entry.get("shape") or ()
-    one_channel = len(shape) == 3 and 1 in (shape[0], shape[2])
-    return bool(marked or grey or one_channel)
 
 
 def _read_json(path: Path, on_read: OnRead) -> Any:

@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 
 from convert.lerobot.display import Display, read_display
 from convert.lerobot.file import OnRead, check_file, ignore
-from convert.lerobot.video_file import choose_stream, limit_pixels, open_video, video_errors
+from convert.lerobot.video_file import (
+    choose_stream,
+    limit_pixels,
+    open_video,
+    refuse_depth,
+    video_errors,
+)
 from convert.lerobot.video_index import MAX_OFF_GRID, off_grid, read_index
 from episodes.reader import Frame
 from job.errors import DatasetError
@@ -35,17 +41,25 @@ class VideoReader:
     """One open video file, read forward; consecutive spans never decode a frame twice."""
 
     def __init__(
-        self, path: Path, fps: Fraction, on_read: OnRead = ignore, *, rotated: bool = False
+        self,
+        path: Path,
+        fps: Fraction,
+        on_read: OnRead = ignore,
+        *,
+        rotated: bool = False,
+        grey: bool = False,
     ) -> None:
         """Open the default video stream of `path`; raises DatasetError when there is none.
 
         fps: the dataset's, on whose grid the frames are expected
         rotated: give the frames as the file's display matrix has players show them
+        grey: the file may have one channel of 8 bits, which is then given three times
         on_read: called with the file before it is opened, and while it is decoded
         """
         self.path = path
         self._on_read = on_read
         self._rotated = rotated
+        self._grey = grey
         self.display: Display | None = None  # of the last frame that was given
         on_read(path)
         check_file(path)
@@ -87,13 +101,7 @@ class VideoReader:
         Untagged video is BT.601 in all of them. PyAV before 17 takes BT.709 for BT.601 too, unless
         it is given the source's tags and a target that differs from them.
         """
-        if frame.format.name.startswith("gray"):  # decodes as plausible pictures all the same
-            raise DatasetError(
-                f"{self.path}: is {frame.format.name}, a depth or grey stream, expected colour; "
-                f"leave it out with --camera_keys",
-                code="video-depth",
-                where=self.path,
-            )
+        refuse_depth(self.path, frame.format.name, self._grey)
         tagged = frame.colorspace == _BT709
         rgb = self._reformatter.reformat(  # one for the file: to_ndarray builds one per frame
             frame,

@@ -50,6 +50,23 @@ def _pixels(stream: VideoStream) -> int:
     return context.width * context.height if context is not None else 0
 
 
+def refuse_depth(path: Path, pixel_format: str, grey: bool) -> None:
+    """Refuse a stream of one channel, which would decode as plausible pictures all the same.
+
+    grey: the camera was named on purpose, so that 8 bits of grey are what is wanted
+    """
+    if not pixel_format.startswith("gray") or (grey and pixel_format == "gray"):
+        return
+    mend = "leave it out with --camera_keys"
+    if pixel_format == "gray":
+        mend += ", or name it there to use its grey as colour"
+    raise DatasetError(
+        f"{path}: is {pixel_format}, a depth or grey stream, expected colour; {mend}",
+        code="video-depth",
+        where=path,
+    )
+
+
 def limit_pixels(path: Path, stream: VideoStream) -> None:
     """Refuse frames that claim more than the memory bears, and have the decoder do so later on."""
     most = min(_LARGEST_PIXELS, memory_bytes() // _LARGEST_SHARE // _PIXEL_BYTES)

@@ -8,7 +8,6 @@ import itertools
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 from av.container import InputContainer
@@ -16,12 +15,7 @@ from av.video.stream import VideoStream
 
 from convert.lerobot.display import Display, read_display
 from convert.lerobot.file import OnRead, check_file
-from convert.lerobot.video_file import (
-    choose_stream,
-    limit_pixels,
-    open_video,
-    video_streams,
-)
+from convert.lerobot.video_file import open_decoder, video_errors, video_streams
 from convert.lerobot.video_index import VideoIndex, read_index
 from job.errors import DatasetError
 
@@ -62,17 +56,9 @@ def probe(path: Path, fps: Fraction, on_read: OnRead) -> Probe:
     """
     on_read(path)
     check_file(path)
-    try:
-        container = open_video(path)
-    except (av.error.FFmpegError, ValueError, OSError) as problem:
-        raise _refusal(
-            path,
-            "video-unreadable",
-            f"cannot be decoded, not even its header ({problem}); expected a whole AV1, H.264 or "
-            f"HEVC video; it is cut off or not a video; copy or record it again",
-        ) from problem
+    container, stream = open_decoder(path)
     with container:
-        return _look(container, choose_stream(path, container), path, fps, on_read)
+        return _look(container, stream, path, fps, on_read)
 
 
 def _look(
@@ -118,34 +104,11 @@ def _check_order(
 
 
 def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> av.VideoFrame:
-    context: Any = stream.codec_context  # None when FFmpeg has no decoder
-    if context is None:
-        raise _no_decoder(path, "of an unknown kind")
-    limit_pixels(path, stream)
-    context.thread_count = 1
-    try:
+    with video_errors(path, "its first frame"):
         frame = next(container.decode(stream), None)
-    except NotImplementedError as problem:  # the native av1 decoder only drives hardware
-        raise _no_decoder(path, context.name) from problem
-    except (av.error.FFmpegError, ValueError, OSError) as problem:
-        raise _refusal(
-            path,
-            "video-decode",
-            f"its first frame cannot be decoded ({problem}); expected a whole AV1, H.264 or HEVC "
-            f"video; copy or record it again",
-        ) from problem
     if frame is None:
         raise _refusal(path, "video-decode", "no frame can be decoded; copy or record it again")
     return frame
-
-
-def _no_decoder(path: Path, codec: str) -> DatasetError:
-    return _refusal(
-        path,
-        "codec-missing",
-        f"PyAV {av.__version__} here has no decoder for its codec ({codec}), expected one for AV1, "
-        f"H.264 and HEVC as the wheels from PyPI have; pip install av",
-    )
 
 
 def _refusal(path: Path, code: str, what: str) -> DatasetError:

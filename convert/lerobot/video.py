@@ -18,9 +18,7 @@ from numpy.typing import NDArray
 from convert.lerobot.display import Display, read_display
 from convert.lerobot.file import OnRead, check_file, ignore
 from convert.lerobot.video_file import (
-    choose_stream,
-    limit_pixels,
-    open_video,
+    open_decoder,
     refuse_depth,
     video_errors,
 )
@@ -63,19 +61,7 @@ class VideoReader:
         self.display: Display | None = None  # of the last frame that was given
         on_read(path)
         check_file(path)
-        with video_errors(path, "its header", "video-unreadable"):
-            self._container = open_video(path)
-        self._stream = choose_stream(path, self._container)
-        if self._stream.codec_context is None:
-            raise DatasetError(
-                f"{path}: PyAV {av.__version__} has no decoder for its video; expected AV1, H.264 "
-                f"or HEVC; re-encode it",
-                code="codec-missing",
-                where=path,
-            )
-        limit_pixels(path, self._stream)
-        # one thread per process: the work is spread over processes (job/workers.py)
-        self._stream.codec_context.thread_count = 1
+        self._container, self._stream = open_decoder(path)
         self._start = self._stream.start_time or 0
         self._time_base = self._stream.time_base or Fraction(1)
         self.index = read_index(path, self._stream, fps, on_read)

@@ -28,6 +28,25 @@ def open_video(path: Path) -> InputContainer:
     return av.open(str(path), options=_ONLY_A_FILE)
 
 
+def open_decoder(path: Path) -> tuple[InputContainer, VideoStream]:
+    """Open a video file and the track that is taken of it, within the memory there is.
+
+    One thread decodes: the work is spread over processes (job/workers.py). Raises DatasetError.
+    """
+    with video_errors(path, "its header", "video-unreadable"):
+        container = open_video(path)
+    try:
+        stream = choose_stream(path, container)
+        if stream.codec_context is None:
+            raise _no_decoder(path, "an unknown codec")
+        _limit_pixels(path, stream)
+        stream.codec_context.thread_count = 1
+    except DatasetError:
+        container.close()
+        raise
+    return container, stream
+
+
 def video_streams(container: InputContainer) -> list[VideoStream]:
     """The tracks with frames over time: no attached picture, which is a cover or a thumbnail."""
     picture = Disposition.attached_pic
@@ -67,7 +86,7 @@ def refuse_depth(path: Path, pixel_format: str, grey: bool) -> None:
     )
 
 
-def limit_pixels(path: Path, stream: VideoStream) -> None:
+def _limit_pixels(path: Path, stream: VideoStream) -> None:
     """Refuse frames that claim more than the memory bears, and have the decoder do so later on."""
     most = min(_LARGEST_PIXELS, memory_bytes() // _LARGEST_SHARE // _PIXEL_BYTES)
     context = stream.codec_context
@@ -81,12 +100,23 @@ def limit_pixels(path: Path, stream: VideoStream) -> None:
     context.options = {"max_pixels": str(most)}
 
 
+def _no_decoder(path: Path, codec: str) -> DatasetError:
+    return DatasetError(
+        f"{path}: PyAV {av.__version__} here has no decoder for {codec}, expected those for AV1, "
+        f"H.264 and HEVC that its wheels have; re-encode the video, or install such a PyAV",
+        code="codec-missing",
+        where=path,
+    )
+
+
 @contextlib.contextmanager
 def video_errors(path: Path, reached: str, code: str = "video-decode") -> Iterator[None]:
     """Translate PyAV's errors, at the one border where it is used."""
     try:
         yield
-    except (av.error.FFmpegError, ValueError) as error:
+    except NotImplementedError as error:  # the native av1 decoder only drives hardware
+        raise _no_decoder(path, f"its codec ({error})") from error
+    except (av.error.FFmpegError, ValueError, OSError) as error:
         raise DatasetError(
             f"{path}: cannot be decoded at {reached} ({error}); expected a whole AV1, H.264 or "
             f"HEVC video; copy or record it again",

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from episodes.estimate_lines import lines
 from job import codes
 from job.errors import DatasetError, JobError, OutputError, UsageError
+from job.sections.estimates import Estimates
 
 ERROR, WARNING = "error", "warning"
 FORMAT = 1  # of the JSON; raised when a field changes its meaning
@@ -101,6 +103,7 @@ class Report:
     root: Path
     findings: list[Finding] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)  # what is so, rather than wrong
+    sentences: dict[str, str] = field(default_factory=dict)  # facts that people read as these
     users: dict[str, frozenset[int]] = field(default_factory=dict)  # the episodes in a file
     seconds: float = 0.0
     _started: float = field(default_factory=time.monotonic)
@@ -112,6 +115,11 @@ class Report:
     def catch(self, problem: JobError, where: Path, **named: Any) -> None:
         """Take what a strict function raised."""
         self.add(finding_of(problem, where, **named))
+
+    def estimate(self, estimates: Estimates) -> None:
+        """Take what the data say about the training to come."""
+        self.facts |= estimates.model_dump(mode="json")
+        self.sentences |= lines(estimates)
 
     def finish(self) -> "Report":
         """Put the findings in order and stop the clock."""
@@ -140,7 +148,8 @@ class Report:
     def text(self) -> str:
         """The report for people: facts, errors, warnings, each kind on one line, the verdict."""
         lines = [f"{'dataset':<10} {self.root}"]
-        lines += [f"{name.replace('_', ' '):<10} {_plain(v)}" for name, v in self.facts.items()]
+        facts = {name: _plain(value) for name, value in self.facts.items()} | self.sentences
+        lines += [f"{name.replace('_', ' '):<10} {text}" for name, text in facts.items()]
         for title, findings in (("ERRORS", self.errors), ("WARNINGS", self.warnings)):
             lines += ["", title] if findings else []
             lines += [f"  {line}" for line in self.summary(findings)]

@@ -21,6 +21,7 @@ from convert.lerobot.table import EpisodeRows, read_episode
 from convert.quaternion import Quaternion, find_quaternions
 from convert.row_times import check_rate, row_rate
 from convert.sources import NOTHING, LeftOut, Source, read_sources
+from episodes.padding import padding_names
 from episodes.reader import FloatArray
 from job.whole_files import sampled_sha256
 
@@ -56,7 +57,7 @@ class Dims:
     @property
     def file_names(self) -> tuple[str, ...]:
         """Names of the dims in the episode files."""
-        return self.names[: self.size] + tuple(f"padding[{i}]" for i in range(self.padded))
+        return self.names[: self.size] + padding_names(self.padded)
 
     @cached_property
     def quaternions(self) -> list[Quaternion]:

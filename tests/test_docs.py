@@ -22,6 +22,7 @@ from convert.__main__ import parse as parse_convert
 from convert.__main__ import parser as convert_parser
 from convert.check.__main__ import parse as parse_check
 from convert.check.__main__ import parser as check_parser
+from convert.flags import ConvertFlags
 from docs.generate import PAGES, stale, write
 from job.codes import DATASET, WARNINGS
 from job.command_line import shown_default
@@ -104,6 +105,21 @@ def test_every_block_is_run_or_says_why_not(page: Page) -> None:
         else:
             assert block.language in run_here or block.reason, block
     assert not re.search(r"^ {4}\S", page.prose.replace("    *", ""), re.MULTILINE), "not fenced"
+
+
+def test_what_is_shown_trains_on_the_actions_as_lerobot_records_them(page: Page) -> None:
+    """Every job and conversion; an example of episode files has no such flag."""
+    commands = [words for block in page.blocks for words in block.commands]
+    shown = [_parse(ours) for ours in map(_ours, commands) if ours is not None]
+    assert all(flags.is_sim for flags in shown if isinstance(flags, JobFlags | ConvertFlags))
+
+
+def _ours(words: list[str]) -> list[str] | None:
+    """The arguments of this project's command, in or without its container; None: another one."""
+    for program in ("lerobot-to-act", "entrypoint.py"):
+        if program in words[:-1] and "build" not in words:
+            return words[words.index(program) + 1 :]
+    return None
 
 
 def _understood(words: list[str]) -> bool:

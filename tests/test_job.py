@@ -23,6 +23,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from convert.check.dataset import check
+from convert.flags import DataFlags
 from job.command import log_to_terminal, run_recorded
 from job.machine import processor_name
 from job.manifest import Manifest
@@ -90,6 +92,16 @@ def test_manifest_is_valid_and_true(done: Ended) -> None:
     assert manifest["policy"]["fps"] == 30
     assert manifest["policy"]["output"]["names"][6:8] == ["base.vel", "padding[0]"]
     assert manifest["policy"]["inputs"]["image"]["camera_names"] == ["front", "wrist"]
+
+
+def test_plan_and_manifest_have_what_the_check_says_of_the_training(done: Ended) -> None:
+    """Though the episodes of the job are padded to 16 dims."""
+    flags, root = done.manifest["flags"], SMALL / "v30_h264"
+    report = check(root, DataFlags(chunk_size=flags["chunk_size"], sim=flags["sim"]))
+    found = done.manifest["estimates"]
+    assert found == {name: report.facts[name] for name in ("lag", "chunk", "jumps", "idle")}
+    for sentence in report.sentences.values():
+        assert sentence in done.out
 
 
 def test_a_changed_manifest_would_not_be_valid(done: Ended) -> None:

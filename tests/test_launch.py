@@ -174,6 +174,7 @@ def test_the_command_of_an_example_is_understood(path: Path, tmp_path: Path) -> 
     config = parse([*command_of(path), "--output", str(tmp_path)], {})
     assert (config.run_name, config.task_name) == ("pick_block_act_v1", "pick_block")
     assert config.num_epochs == 12000
+    assert config.is_sim  # as LeRobot records
 
 
 @pytest.mark.parametrize("name", ["aws_batch.json", "aws_batch_two_nodes.json"])

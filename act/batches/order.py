@@ -50,8 +50,7 @@ def epoch_order(
 def first_action(episodes: Episodes, order: Order) -> IntArray:
     """The time step whose action answers each sample's observation first: (B,).
 
-    Recorders of real robots stored actions one step late, so upstream starts one step earlier
-    there (`sim` False).
+    With recordings of real robots (`sim` False) upstream starts one step earlier.
     """
-    late = np.asarray([not episodes.infos[episode].sim for episode in order.episode])
-    return np.maximum(0, order.start_ts - late)
+    earlier = np.asarray([not episodes.infos[episode].sim for episode in order.episode])
+    return np.maximum(0, order.start_ts - earlier)

@@ -2,11 +2,13 @@
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from act.processes.device import device_section
 from act.training.memory import step_bytes
 from act.training.training_run import TrainingRun
+from episodes.estimate_lines import lines
+from episodes.estimates import estimate_episodes
 from episodes.padding import padding_share
 from job.machine import memory_bytes
 from job.sections.training import Training
@@ -34,8 +36,12 @@ def training_section(run: TrainingRun) -> Training:
 
 
 def report_plan(run: TrainingRun) -> None:
-    """Print what will happen."""
-    for what, text in _plan(run):
+    """Print what will happen; what the data say about it goes to the manifest as well."""
+    if not run.group.is_first:
+        return
+    estimates = estimate_episodes(run.data.episodes, run.policy.chunk_size)
+    run.manifest.set("estimates", estimates)
+    for what, text in _plan(run, lines(estimates)):
         logger.info("%-10s %s", what, text)
     if run.effective_batch < run.batch_size:
         logger.warning(
@@ -56,7 +62,8 @@ def report_plan(run: TrainingRun) -> None:
         )
 
 
-def _plan(run: TrainingRun) -> Iterator[tuple[str, str]]:
+def _plan(run: TrainingRun, said: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Each line with its name; `said` by the data, of the lag, the chunk, jumps and idle frames."""
     flags, episodes, info = run.flags, run.data.episodes, run.data.episodes.infos[0]
     lengths, (height, width) = episodes.lengths, episodes.image_size
     shortest, longest, frames = min(lengths), max(lengths), sum(lengths)
@@ -76,6 +83,9 @@ def _plan(run: TrainingRun) -> Iterator[tuple[str, str]]:
     yield "cameras", f"{', '.join(episodes.camera_names)}; {height}x{width}"
     yield "dims", f"qpos {info.qpos_dim}, action {info.action_dim}"
     yield "chunk", f"{run.policy.chunk_size} steps, on average {padding:.0%} of them padding"
+    yield "", said["chunk"]
+    for what in ("lag", "jumps", "idle"):
+        yield what, said[what]
     yield "batch", f"{run.effective_batch} samples a step ({flags.batch_mode}, {_processes(run)})"
     length = f"{flags.epochs} epochs of {epoch_steps} steps, {flags.epochs * epoch_steps} steps"
     yield "length", f"{length}, {samples} samples"

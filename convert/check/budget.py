@@ -1,13 +1,53 @@
-"""What a check reports of the training that would follow: padding of the chunks, disk, memory."""
+"""What a check reports of the training that would follow: estimates, padding, disk, memory."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from convert.check.vectors import Vector
 from convert.disk_and_memory import check_disk, check_memory, free_bytes, needed_bytes
 from convert.findings import Report, warning
+from convert.flags import DataFlags
 from convert.lerobot.dataset import Dataset
 from convert.plan import Plan
+from convert.quaternion import find_quaternions, fix
+from episodes.estimates import estimate
 from episodes.padding import padding_share
+from episodes.reader import FloatArray
+from episodes.series import Series
 from job import machine
+
+
+def estimate_training(
+    state: Vector, action: Vector, fps: float, flags: DataFlags, report: Report
+) -> None:
+    """What the data say about the training, of the vectors as the episode files will have them.
+
+    Only the dims that `--state_dim` adds are not among them.
+    """
+    actions = {id(row): values for row, values in action.parts}
+    pairs = [(row, values, actions[id(row)]) for row, values in state.parts if id(row) in actions]
+    if not pairs or any(
+        e.code == "quaternion-zero" for e in report.errors
+    ):  # which cannot be repaired
+        return
+    report.estimate(
+        estimate(
+            _series(state, [values for _, values, _ in pairs], flags),
+            _series(action, [values for _, _, values in pairs], flags),
+            fps=fps,
+            sim=flags.is_sim,
+            chunk_size=flags.chunk_size,
+            numbers=[row.episode.index for row, _, _ in pairs],
+        )
+    )
+
+
+def _series(vector: Vector, parts: Sequence[FloatArray], flags: DataFlags) -> Series:
+    if flags.fix_quaternions:
+        found = find_quaternions(vector.names)
+        parts = [fix(part, found) for part in parts]
+    kept = flags.state_dim or len(vector.names)
+    return Series([part[:, :kept] for part in parts], vector.names[:kept])
 
 
 def check_padding(dataset: Dataset, chunk_size: int, report: Report) -> None:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from convert.check.budget import check_padding, check_room
+from convert.check.budget import check_padding, check_room, estimate_training
 from convert.check.cameras import check_cameras
 from convert.check.deep import check_deep
 from convert.check.tables import Rows, check_tables
@@ -93,7 +93,7 @@ def check(
             report.facts["decoded"] = f"{decoded} frames"
     check_leftovers(dataset, report)
     report.facts["cameras"] = {key: f"{h}x{w}" for key, (h, w) in sizes.items()}
-    _check_values(dataset, rows, required, flags, report)
+    _check_values(dataset, rows, required, float(expected), flags, report)
     check_padding(dataset, flags.chunk_size, report)
     if not report.errors:
         _check_plan(dataset, flags, output, report, on_read)
@@ -168,6 +168,7 @@ def _check_values(
     dataset: Dataset,
     rows: list[Rows],
     required: Mapping[str, Sequence[str]],
+    fps: float,
     flags: DataFlags,
     report: Report,
 ) -> None:
@@ -180,6 +181,7 @@ def _check_values(
             check_vector(vector, dataset.root, flags.fix_quaternions, report)
     if len(vectors) == len(required):
         check_pair(vectors["state"], vectors["action"], dataset.root, report)
+        estimate_training(vectors["state"], vectors["action"], fps, flags, report)
     worst = max((row.deviation_s for row in rows), default=0.0)
     report.facts["timestamps"] = f"off frame_index / fps by up to {worst * 1e3:.3f} ms"
 

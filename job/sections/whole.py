@@ -11,6 +11,7 @@ from pydantic.config import JsonDict
 from pydantic.json_schema import GenerateJsonSchema
 
 from job.sections.data import Conversion, Dataset
+from job.sections.estimates import Estimates
 from job.sections.policy import Policy
 from job.sections.section import Count, Section, Sha256, Time
 from job.sections.training import Device, Split, Training
@@ -135,6 +136,11 @@ class Whole(BaseModel):
     dataset: Dataset | None = Field(description="The input.")
     conversion: Conversion | None = Field(
         description="How the LeRobot dataset became episode files; null when nothing was converted."
+    )
+    estimates: Estimates | None = Field(
+        default=None,
+        description="What the data say about the training to come, as the check reports it too; "
+        "null where nothing is trained.",
     )
     split: Split | None = Field(
         description="Which episodes were trained on and validated on, by number: upstream's split, "

@@ -31,7 +31,8 @@ _NEAR = 0.9  # of the highest correlation: another lag with that much is no wors
 _FLIPPED = 1.25  # times the highest: a lowest correlation that is of a dim with another sign
 _LOBE = 0.6  # of the highest, below 0 on one side only: as between a position and its speed
 _CLIP = 4.0  # times what is usual: a glitch must not outweigh the motion
-# How far ahead of its effect the first action of a chunk is: not behind it, or a step or more.
+# How far the first action of a chunk is ahead of its effect: not behind it, or a step or more; with
+# room for what an estimate is off by.
 _NOT_BEFORE, _A_STEP = -0.5, 0.75
 _ROUGH = 4.0  # times the noise of the curve: by how much its highest point must stand out
 

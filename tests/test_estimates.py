@@ -5,8 +5,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
+import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from convert.check.dataset import check
 from convert.episodes import convert
@@ -16,10 +21,13 @@ from episodes.episode_set import open_episodes
 from episodes.estimate_lines import lines
 from episodes.estimates import estimate_episodes
 from episodes.padding import padding_names, recorded_dims
+from episodes.reader import find_episodes
 from job.sections.estimates import Estimates
 from tests.support.commands import make_config
+from tests.support.episodes import write_official
 from tests.support.motion import Pairs, estimates, motion, recorded, widened
 from tests.support.paths import SAMPLES, SMALL
+from tests.support.recording import FPS, Take, write_v21
 
 LENGTHS = (150, 90, 201, 12, 3, 1)  # some of them too short to say anything
 
@@ -276,6 +284,25 @@ def test_an_episode_that_is_idle_throughout_counts_once() -> None:
     assert (found.longest, found.longest_episode) == (30, 1)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_vectors_have_estimates(data: st.DataObject) -> None:
+    """Of any length, width and size that float32 has: figures that JSON has, or unknown."""
+    widths = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    kind = st.one_of(
+        st.sampled_from([0.0, 1.0, -1.0, 3e38, -3e38, 1e-40]),
+        st.floats(width=32, allow_nan=False, allow_infinity=False),
+    )
+    pairs = []
+    for rows in data.draw(st.lists(st.integers(1, 25), min_size=1, max_size=4)):
+        pairs.append(tuple(data.draw(arrays(np.float32, (rows, w), elements=kind)) for w in widths))
+    found = estimates([(state, action) for state, action in pairs])
+    whole = Estimates.model_validate_json(found.model_dump_json())
+    assert whole == found
+    json.dumps(found.model_dump(mode="json"), allow_nan=False)
+    assert all(sentence and "nan" not in sentence for sentence in lines(found).values())
+
+
 def test_dims_that_were_added_are_known_by_their_names() -> None:
     assert recorded_dims(None, 5) == 5
     assert recorded_dims(["a", "b", *padding_names(3)], 5) == 2
@@ -313,6 +340,34 @@ def test_a_dataset_without_a_state_has_no_estimates(tmp_path: Path) -> None:
     report = check(SAMPLES[0], DataFlags(state_key=("state",)))
     assert [finding.code for finding in report.errors] == ["state-missing"]
     assert not {"lag", "chunk", "jumps", "idle"} & set(report.facts)
+
+
+@pytest.mark.parametrize(("every", "lag"), [(1, 3), (3, 2)], ids=["whole", "thinned"])
+def test_a_dataset_has_the_lag_that_it_was_made_with(tmp_path: Path, every: int, lag: int) -> None:
+    """Also where only every third row is left: its steps are those of the rows, 100 ms each."""
+    takes = []
+    for state, action in recorded(lag, (90, 70), dims=2):
+        moments = range(0, len(state) * every, every)
+        columns = {"observation.state": state, "action": action}
+        extra = {name: pa.array(list(rows)) for name, rows in columns.items()}
+        takes.append(Take(moments[-1] + 1, moments, extra=extra))
+    found = check(write_v21(tmp_path / "dataset", takes), DataFlags()).facts["lag"]
+    assert (found["steps"], found["dims"], found["matched_by"]) == (lag, 2, "name")
+    assert found["ms"] == pytest.approx(lag * every * 1000 / FPS, abs=2)
+
+
+def test_episodes_of_alohas_recorder_have_estimates(tmp_path: Path) -> None:
+    """They have no names, and no frame rate."""
+    write_official(tmp_path, [100, 80], dims=3)
+    paths = find_episodes(tmp_path)
+    for path, (state, action) in zip(paths, recorded(2, (100, 80), dims=3), strict=True):
+        with h5py.File(path, "r+") as file:
+            file["observations/qpos"][...], file["action"][...] = state, action
+            file.attrs["sim"] = False
+    found = estimate_episodes(open_episodes(paths), 100)
+    assert (found.lag.steps, found.lag.ms, found.lag.matched_by) == (2.0, None, "position")
+    assert (found.lag.dims, found.lag.sim, found.lag.fits_sim_false) == (3, False, True)
+    assert all("\n" not in sentence for sentence in lines(found).values())
 
 
 def test_only_chosen_episodes_have_a_say() -> None:

@@ -26,9 +26,8 @@ def estimate_training(
     """
     actions = {id(row): values for row, values in action.parts}
     pairs = [(row, values, actions[id(row)]) for row, values in state.parts if id(row) in actions]
-    if not pairs or any(
-        e.code == "quaternion-zero" for e in report.errors
-    ):  # which cannot be repaired
+    beyond_repair = any(finding.code == "quaternion-zero" for finding in report.errors)
+    if not pairs or beyond_repair:
         return
     report.estimate(
         estimate(

@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from episodes.estimate_lines import lines
 from job import codes
 from job.errors import DatasetError, JobError, OutputError, UsageError
-from job.sections.estimates import Estimates
+
+if TYPE_CHECKING:
+    from job.sections.estimates import Estimates
 
 ERROR, WARNING = "error", "warning"
 FORMAT = 1  # of the JSON; raised when a field changes its meaning
@@ -116,7 +118,7 @@ class Report:
         """Take what a strict function raised."""
         self.add(finding_of(problem, where, **named))
 
-    def estimate(self, estimates: Estimates) -> None:
+    def estimate(self, estimates: "Estimates") -> None:
         """Take what the data say about the training to come."""
         self.facts |= estimates.model_dump(mode="json")
         self.sentences |= lines(estimates)

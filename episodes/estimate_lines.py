@@ -1,11 +1,14 @@
 """Estimates as sentences, one line each: what the check and the plan of a training print."""
 
-from job.sections.estimates import ChunkLength, Estimates, IdleEnds, Jumps, Lag
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # pydantic takes a moment to import, in every worker of a conversion
+    from job.sections.estimates import ChunkLength, Estimates, IdleEnds, Jumps, Lag
 
 _SHOWN = 3  # dims that jump
 
 
-def lines(estimates: Estimates) -> dict[str, str]:
+def lines(estimates: "Estimates") -> dict[str, str]:
     """Each estimate as a sentence, by its name."""
     return {
         "lag": _lag(estimates.lag),
@@ -15,7 +18,7 @@ def lines(estimates: Estimates) -> dict[str, str]:
     }
 
 
-def _lag(lag: Lag) -> str:
+def _lag(lag: "Lag") -> str:
     here = f"here a chunk starts with action[{'t' if lag.sim else 't-1'}]"
     if lag.steps is None:
         return f"unknown how far the state follows the action: {lag.unknown}; {here}"
@@ -30,7 +33,7 @@ def _lag(lag: Lag) -> str:
     return f"{found} ({source}): {_fit(lag)}; {here}"
 
 
-def _fit(lag: Lag) -> str:
+def _fit(lag: "Lag") -> str:
     if lag.fits_sim_false:
         return (
             "with --sim true and with the shift of --sim auto a chunk starts with an action still "
@@ -47,7 +50,7 @@ def _fit(lag: Lag) -> str:
     )
 
 
-def _chunk(chunk: ChunkLength) -> str:
+def _chunk(chunk: "ChunkLength") -> str:
     if not chunk.dims:
         return f"length: unknown, no dim of the action moves; --chunk_size is {chunk.chunk_size}"
     changes = _suggested(chunk.changes_steps, chunk.changes_s)
@@ -65,7 +68,7 @@ def _suggested(steps: int | None, seconds: float | None) -> str:
     return _steps(steps) + ("" if seconds is None else f" ({seconds:.2g} s)")
 
 
-def _jumps(jumps: Jumps) -> str:
+def _jumps(jumps: "Jumps") -> str:
     ranges = f"{jumps.state_range:g}"
     if jumps.action_range != jumps.state_range:
         ranges = f"{ranges} in the state, {jumps.action_range:g} in the action"
@@ -81,7 +84,7 @@ def _jumps(jumps: Jumps) -> str:
     return f"by more than a gripper's range ({ranges}): {'; '.join(shown)}{rest}"
 
 
-def _idle(idle: IdleEnds) -> str:
+def _idle(idle: "IdleEnds") -> str:
     if idle.start_share is None or idle.end_share is None:
         return "unknown, no dim of state or action moves"
     most = ""

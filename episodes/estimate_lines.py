@@ -51,14 +51,15 @@ def _fit(lag: "Lag") -> str:
 
 
 def _chunk(chunk: "ChunkLength") -> str:
+    here = f"here a chunk has {_count(chunk.chunk_size, 'step')}"
     if not chunk.dims:
-        return f"length: unknown, no dim of the action moves; --chunk_size is {chunk.chunk_size}"
+        return f"no length suggested, no dim of the action moves; {here}"
     changes = _suggested(chunk.changes_steps, chunk.changes_s)
     action = _suggested(chunk.action_steps, chunk.action_s)
     return (
-        f"autocorrelation is below 0.5 after {changes} for changes of the action, after {action} "
-        f"for the action itself (LeRobot's visualizer), median of {_count(chunk.dims, 'dim')}; "
-        f"--chunk_size is {chunk.chunk_size}"
+        f"suggested: {changes}, where the autocorrelation of the action's changes falls below 0.5, "
+        f"or {action}, where that of the action does (as LeRobot's visualizer), median of "
+        f"{_count(chunk.dims, 'dim')}; {here}"
     )
 
 

@@ -64,7 +64,7 @@ class ChunkLength(Section):
     )
     action_s: float | None = Field(description="The same in seconds.")
     dims: Count = Field(description="Number of dims that it is estimated from: those that move.")
-    chunk_size: Positive = Field(description="--chunk_size of this job.")
+    chunk_size: Positive = Field(description="Steps of a chunk in this job.")
 
 
 class JumpingDim(Section):

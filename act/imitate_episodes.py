@@ -4,6 +4,7 @@ Flags and meanings are upstream's; `--dataset_dir` stands in place of its consta
 """
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +13,10 @@ from pathlib import Path
 
 from act.policies.flags import PolicyFlags
 from act.training.flags import OptimizationFlags, TrainingFlags
+from episodes.episode_set import read_infos
+from episodes.folder import find_episodes
 from episodes.own_process import open_apart
-from episodes.reader import find_episodes
+from episodes.remarks import remarks
 from job import signals
 from job.bounds import some_text
 from job.command import log_to_terminal, report_error, run_recorded
@@ -27,12 +30,14 @@ from job.ranks import rank
 from job.run_flags import OutputFlags, TaskFlags
 from job.whole_files import refuse_inside
 
+logger = logging.getLogger("act")
+
 _SIMULATION_ONLY = ("eval", "onscreen_render", "temporal_agg")
 _RENAMED = {"input": "dataset_dir", "output": "ckpt_dir", "learning_rate": "lr"}
 _SHARED = (
     *("policy_class", "task_name", "batch_size", "seed", "num_epochs", "kl_weight"),
     *("chunk_size", "hidden_dim", "dim_feedforward"),
-    *("device", "backbone_weights", "camera_names"),  # not upstream's
+    *("device", "backbone_weights", "camera_names", "base_action"),  # not upstream's
 )
 # Upstream's names of our flags
 OPTIONS = _RENAMED | {name: name for name in _SHARED}
@@ -79,11 +84,14 @@ def train_here(flags: UpstreamFlags, manifest: Manifest) -> None:
     paths = find_episodes(folder)
     if not paths:
         raise DatasetError(
-            f"{folder}: no episode_0.hdf5; expected a folder of ALOHA episodes; name it with "
+            f"{folder}: no episode_*.hdf5; expected a folder of ALOHA episodes; name it with "
             f"--dataset_dir",
             code="episodes-none",
         )
-    open_apart(paths)
+    open_apart(paths, flags.camera_names, flags.base_action)
+    infos, names = read_infos(paths, flags.camera_names, flags.reading)
+    for remark in remarks(infos, names, flags.camera_names, flags.reading):
+        logger.warning("%s", remark)
     if finished:
         claim_folder(flags, flags.output, dataset_section_of_files(flags, paths))
         remove_state(flags.output)

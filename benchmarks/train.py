@@ -50,7 +50,7 @@ from benchmarks.workload import (
     write_episodes,
 )
 from episodes.episode_set import Episodes, open_episodes
-from episodes.reader import find_episodes
+from episodes.folder import find_episodes
 from job.machine import cpu_count, keep_freed_memory
 
 

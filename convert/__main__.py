@@ -38,9 +38,12 @@ def main(argv: Sequence[str]) -> int:
     # these take a second to import, which a mistyped flag does not wait for
     from convert.check.gate import check_input
     from convert.episodes import check_whole, convert
+    from convert.input_kind import refuse_conversion, refuse_unused_flags
     from convert.sections import describe_conversion, describe_dataset
 
     def job(manifest: Manifest) -> None:
+        refuse_conversion(flags.input)
+        refuse_unused_flags(flags, ())
         manifest.write()
         left_out = check_input(flags)
         if flags.check_whole:

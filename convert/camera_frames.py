@@ -11,9 +11,9 @@ from convert.lerobot.image import ImageReader
 from convert.lerobot.table import Times
 from convert.lerobot.video import VideoReader
 from convert.pictures import VideoFile, choose_pictures
-from convert.resize import resize_area
 from convert.sources import Source
 from episodes.reader import Frame
+from episodes.resize import resize_area
 from job.errors import DatasetError
 
 PLAIN = FrameOptions()

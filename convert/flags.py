@@ -1,29 +1,14 @@
 """The flags of a conversion, of its check, and of both as commands of their own."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from convert.episode_choice import chosen, parse_ranges
 from episodes.flags import ChunkFlags, EpisodeFlags
 from job.bounds import at_least, distinct, percent
 from job.errors import UsageError
 from job.flags import Flags, flag, names_of
 from job.run_flags import OutputFlags, RunFlags, TaskFlags
-
-
-def _ranges(value: str) -> str | None:
-    try:
-        parse_ranges(value)
-    except ValueError as error:
-        return str(error)
-    return None
-
-
-def _size(value: str) -> str | None:
-    fine = value == "own" or re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", value)
-    return None if fine else "HEIGHTxWIDTH in pixels, like 240x320, or own"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +20,6 @@ class RecordingFlags(EpisodeFlags, TaskFlags):
     camera_keys: tuple[str, ...] = flag(
         "LeRobot image keys, comma-separated; auto = all but depth.", (), check=distinct
     )
-    image_size: str = flag(
-        "Size (HxW) to which every camera is reduced, by area; own = as recorded.",
-        "own",
-        check=_size,
-    )
     state_key: tuple[str, ...] = flag(
         "LeRobot features that become qpos, comma-separated, joined in this order.",
         (),
@@ -50,17 +30,8 @@ class RecordingFlags(EpisodeFlags, TaskFlags):
         (),
         check=distinct,
     )
-    episodes: str = flag(
-        "Only these episodes are used, like 0:40,55: 0 to 39, and 55.", "all", check=_ranges
-    )
-    exclude_episodes: str = flag("These episodes are left out, like 7,12.", "none", check=_ranges)
     only_whole_episodes: bool = flag(
         "Episodes that the check finds broken are left out.", False, same_run=True
-    )
-    sim: str = flag(
-        "The episodes' sim attribute; false trains on action[t-1].",
-        "auto",
-        choices=("auto", "true", "false"),
     )
 
     def __post_init__(self) -> None:
@@ -74,27 +45,9 @@ class RecordingFlags(EpisodeFlags, TaskFlags):
             )
 
     @property
-    def selects_episodes(self) -> bool:
-        """Whether less than every episode is asked for."""
-        ranges = parse_ranges(self.episodes) + parse_ranges(self.exclude_episodes)
-        return bool(ranges) or self.max_episodes > 0
-
-    def wants(self, number: int) -> bool:
-        """Whether `--episodes` and `--exclude_episodes` ask for the episode of that number."""
-        return chosen(number, parse_ranges(self.episodes), parse_ranges(self.exclude_episodes))
-
-    @property
     def is_sim(self) -> bool:
         """`--sim`, where it is auto by the task's name."""
         return self.sim == "true" or (self.sim == "auto" and self.task_name.startswith("sim_"))
-
-    @property
-    def image_height_width(self) -> tuple[int, int] | None:
-        """`--image_size` as (H, W); None = as recorded."""
-        if self.image_size == "own":
-            return None
-        height, width = self.image_size.split("x")
-        return int(height), int(width)
 
     def shaping(self) -> dict[str, Any]:
         """The flags that shape the result; `sim` by the task's name, where it is auto."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from convert import notes
-from convert.check.gate import check_input
+from convert.check.gate import check_files, check_input
 from convert.episode_folder import remove_episodes
 from convert.episodes import (
     Planned,
@@ -15,12 +15,12 @@ from convert.episodes import (
     prepare_folder,
     write_episodes,
 )
-from convert.flags import RunConversionFlags, conversion_only
-from convert.lerobot.dataset import choose_cameras, is_dataset, read_features
+from convert.flags import RunConversionFlags
+from convert.input_kind import find_episode_folders, refuse_unused_flags
+from convert.lerobot.dataset import choose_cameras, read_features
 from convert.sections import describe_conversion, describe_dataset
 from convert.sources import NOTHING, LeftOut, find_datasets
-from episodes.own_process import open_apart
-from episodes.reader import find_episodes, read_info
+from episodes.folder import choose_files
 from job.errors import DatasetError, OutputError, UsageError
 from job.manifest import Manifest
 from job.output_names import CONVERTED
@@ -102,9 +102,11 @@ def look_at_input(flags: RunConversionFlags) -> None:
 
     Takes a moment and opens no table or video: native code reads those in processes of its own.
     Where something is wrong the whole check runs, so that the report is complete.
-    Raises DatasetError.
+    Raises DatasetError, and UsageError for flags that the input makes no use of.
     """
-    if _episode_files_in(flags.input):
+    folders = find_episode_folders(flags.input)
+    refuse_unused_flags(flags, folders)
+    if folders:
         return
     try:
         for root in find_datasets(flags.input):
@@ -115,10 +117,13 @@ def look_at_input(flags: RunConversionFlags) -> None:
 
 
 def episode_files(flags: RunConversionFlags) -> tuple[Path, ...]:
-    """The episode files of an input that needs no conversion; none where it does."""
-    found = _episode_files_in(flags.input)
-    _check_apart(flags, converting=not found)
-    return _take(flags, found) if found else ()
+    """The episode files of an input that needs no conversion, checked; none where it does."""
+    folders = find_episode_folders(flags.input)
+    _check_apart(flags, converting=not folders)
+    if not folders:
+        return ()
+    check_files(flags, folders)
+    return tuple(file.path for file in choose_files(folders, flags))
 
 
 def describe_input(flags: RunConversionFlags) -> Dataset:
@@ -180,38 +185,3 @@ def _check_apart(flags: RunConversionFlags, converting: bool) -> None:
                     f"folder, as the input is never written to",
                     code="output-inside-input",
                 )
-
-
-def _episode_files_in(inputs: tuple[Path, ...]) -> list[Path]:
-    """The episode files of the one input folder that has some and is no LeRobot dataset."""
-    folders = [folder for folder in inputs if not is_dataset(folder) and find_episodes(folder)]
-    if folders and len(inputs) > 1:
-        raise UsageError(
-            f"--input: {folders[0]} holds episode_*.hdf5 files, which are taken from one folder "
-            f"only; expected LeRobot datasets where there are several",
-            code="input-mixed",
-        )
-    return find_episodes(folders[0]) if folders else []
-
-
-def _take(flags: RunConversionFlags, paths: list[Path]) -> tuple[Path, ...]:
-    """Episode files as they are; raises UsageError for a flag that only a conversion obeys."""
-    useless = conversion_only() & flags.given
-    if useless:
-        raise UsageError(
-            f"--{min(useless)} cannot apply: {paths[0].parent} holds episode_*.hdf5 files, which "
-            f"are not converted; leave it out",
-            code="flag-unused",
-        )
-    taken = tuple(paths[: flags.max_episodes or None])
-    open_apart(taken)
-    info = read_info(taken[0])
-    dims = {info.qpos_dim, info.action_dim}
-    if "state_dim" in flags.given and flags.state_dim and dims != {flags.state_dim}:
-        raise UsageError(
-            f"--state_dim {flags.state_dim} cannot apply: the episodes in {paths[0].parent} have "
-            f"{info.qpos_dim} qpos and {info.action_dim} action dims and are not converted; leave "
-            f"it out",
-            code="flag-unused",
-        )
-    return taken

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from episodes.reader import EpisodeInfo, FloatArray, read_info, read_vectors
+from episodes.reading import AS_STORED, Reading
 from job.errors import DatasetError
 from job.machine import memory_bytes
 
@@ -22,11 +23,16 @@ class Episodes:
     qpos: tuple[FloatArray, ...]  # each (T, Q)
     action: tuple[FloatArray, ...]  # each (T, A)
     camera_names: tuple[str, ...]
+    reading: Reading = AS_STORED
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """H, W of every camera."""
-        return self.infos[0].image_sizes[self.camera_names[0]]
+        """H, W of every camera's frames as they are given: reduced, where that is asked for."""
+        return self.reading.image_size or self.infos[0].image_sizes[self.camera_names[0]]
+
+    def is_sim(self, episode: int) -> bool:
+        """Whether the action that answers an observation is stored with it, not one step late."""
+        return self.infos[episode].sim if self.reading.sim is None else self.reading.sim
 
     @property
     def lengths(self) -> list[int]:
@@ -34,22 +40,39 @@ class Episodes:
         return [info.length for info in self.infos]
 
 
-def open_episodes(paths: Sequence[Path], camera_names: Sequence[str] = ()) -> Episodes:
+def open_episodes(
+    paths: Sequence[Path], camera_names: Sequence[str] = (), reading: Reading = AS_STORED
+) -> Episodes:
     """Read what training needs of the episode files, all but the frames.
 
-    camera_names: cameras to use, in order; none = all in the first file
+    camera_names: cameras to use, in order; none = all in the first file but depth streams
     Raises DatasetError where files disagree, or a camera is not there.
     """
-    infos = tuple(read_info(path) for path in paths)
-    names = tuple(camera_names) or tuple(infos[0].image_sizes)
+    infos, names = read_infos(paths, camera_names, reading)
+    check_room(infos)
+    vectors = [read_vectors(path, reading.base_action) for path in paths]
+    return Episodes(
+        infos, tuple(q for q, _ in vectors), tuple(a for _, a in vectors), names, reading
+    )
+
+
+def read_infos(
+    paths: Sequence[Path], camera_names: Sequence[str], reading: Reading
+) -> tuple[tuple[EpisodeInfo, ...], tuple[str, ...]]:
+    """What the files say of themselves, and the cameras that are used; raises as `open_episodes`.
+
+    camera_names: as of `open_episodes`
+    """
+    first = read_info(paths[0], camera_names, reading.base_action)
+    names = tuple(camera_names) or tuple(first.image_sizes)
+    others = (read_info(path, names, reading.base_action) for path in paths[1:])
+    infos = (first, *others)
     for info in infos:
-        _check_like_first(info, infos[0], names)
-    _check_room(infos)
-    vectors = [read_vectors(path) for path in paths]
-    return Episodes(infos, tuple(q for q, _ in vectors), tuple(a for _, a in vectors), names)
+        check_like_first(info, first, names, reading)
+    return infos, names
 
 
-def _check_room(infos: Sequence[EpisodeInfo]) -> None:
+def check_room(infos: Sequence[EpisodeInfo]) -> None:
     """Refuse vectors that do not fit the memory, before they take it.
 
     While they are normalised they are there three times: as read, joined, and in float32 arithmetic
@@ -66,32 +89,50 @@ def _check_room(infos: Sequence[EpisodeInfo]) -> None:
         )
 
 
-def _check_like_first(info: EpisodeInfo, first: EpisodeInfo, names: tuple[str, ...]) -> None:
+def check_like_first(
+    info: EpisodeInfo, first: EpisodeInfo, names: Sequence[str], reading: Reading = AS_STORED
+) -> None:
+    """Refuse a file that cannot be trained on together with the first one.
+
+    names: the cameras that are used
+    """
     if not names:
         raise DatasetError(
-            f"{info.path}: no camera under /observations/images, expected at least one; record the "
-            f"episode with a camera",
+            f"{info.path}: no camera under /observations/images, found {list(info.cameras)} with "
+            f"depth streams, expected at least one of colour; record the episode with a camera",
             code="camera-none",
         )
     missing = [name for name in names if name not in info.image_sizes]
     if missing:
         raise DatasetError(
             f"{info.path}: camera {missing} is not in the file, which has "
-            f"{list(info.image_sizes)}; choose among those with --camera_names",
+            f"{list(info.cameras)}; choose among those with --camera_names",
             code="camera-unknown",
         )
     sizes = {name: info.image_sizes[name] for name in names}
     wanted = first.image_sizes[names[0]]
-    if any(size != wanted for size in sizes.values()):
+    if reading.image_size is None and any(size != wanted for size in sizes.values()):
         raise DatasetError(
             f"{info.path}: images are {sizes}, expected {wanted} in every camera and episode, as "
-            f"the network joins the cameras along the width; choose cameras with --camera_names",
+            f"the network joins the cameras along the width; choose cameras with --camera_names, "
+            f"or bring all to one size with --image_size",
             code="camera-sizes",
         )
-    found = (info.qpos_dim, info.action_dim)
-    if found != (first.qpos_dim, first.action_dim):
-        raise DatasetError(
-            f"{info.path}: qpos and action have {found} dims, expected "
-            f"{(first.qpos_dim, first.action_dim)} as in {first.path.name}; do not mix robots",
-            code="episodes-differ",
-        )
+    _check_same_robot(info, first)
+
+
+def _check_same_robot(info: EpisodeInfo, first: EpisodeInfo) -> None:
+    """The same dims and names, and the same rate, as far as the files tell."""
+    same_folder = info.path.parent == first.path.parent
+    for what, found, expected in (
+        ("dims of qpos and action", *((i.qpos_dim, i.action_dim) for i in (info, first))),
+        ("names of qpos", info.qpos_names, first.qpos_names),
+        ("names of action", info.action_names, first.action_names),
+        ("fps", info.fps, first.fps),
+    ):
+        if found != expected and found is not None and expected is not None:
+            raise DatasetError(
+                f"{info.path}: {what} are {found}, expected {expected} as in "
+                f"{first.path.name if same_folder else first.path}; do not mix robots",
+                code="episodes-differ",
+            )

@@ -1,10 +1,26 @@
 """The flags that mean something for a dataset and for a folder of episode files."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from episodes.ranges import chosen, parse_ranges
+from episodes.reading import AS_RECORDED, LEFT_OUT, SMOOTHED, Reading
 from job.bounds import at_least, link_names
 from job.flags import Flags, flag
+
+
+def _ranges(value: str) -> str | None:
+    try:
+        parse_ranges(value)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _size(value: str) -> str | None:
+    fine = value == "own" or re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", value)
+    return None if fine else "HEIGHTxWIDTH in pixels, like 240x320, or own"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +37,15 @@ class EpisodeFlags(Flags):
     camera_names: tuple[str, ...] = flag(
         "Names of the cameras in the files and for the policy, in order.", (), check=link_names
     )
+    image_size: str = flag(
+        "Size (HxW) to which every camera is reduced, by area; own = as recorded.",
+        "own",
+        check=_size,
+    )
+    episodes: str = flag(
+        "Only these episodes are used, like 0:40,55: 0 to 39, and 55.", "all", check=_ranges
+    )
+    exclude_episodes: str = flag("These episodes are left out, like 7,12.", "none", check=_ranges)
     max_episodes: int = flag(
         "Only the first N of the episodes are used; 0 = all.", 0, check=at_least(0)
     )
@@ -29,6 +54,40 @@ class EpisodeFlags(Flags):
         16,
         check=at_least(0),
     )
+    sim: str = flag(
+        "The episodes' sim; false trains on action[t-1]; auto = the files' or the task's.",
+        "auto",
+        choices=("auto", "true", "false"),
+    )
+    base_action: str = flag(
+        "Whether /base_action joins /action; append smooths it as Mobile ALOHA does.",
+        LEFT_OUT,
+        choices=(LEFT_OUT, SMOOTHED, AS_RECORDED),
+    )
+
+    @property
+    def selects_episodes(self) -> bool:
+        """Whether less than every episode is asked for."""
+        ranges = parse_ranges(self.episodes) + parse_ranges(self.exclude_episodes)
+        return bool(ranges) or self.max_episodes > 0
+
+    def wants(self, number: int) -> bool:
+        """Whether `--episodes` and `--exclude_episodes` ask for the episode of that number."""
+        return chosen(number, parse_ranges(self.episodes), parse_ranges(self.exclude_episodes))
+
+    @property
+    def image_height_width(self) -> tuple[int, int] | None:
+        """`--image_size` as (H, W); None = as recorded."""
+        if self.image_size == "own":
+            return None
+        height, width = self.image_size.split("x")
+        return int(height), int(width)
+
+    @property
+    def reading(self) -> Reading:
+        """What is done to episode files while they are read; `--sim auto` is their own."""
+        sim = None if self.sim == "auto" else self.sim == "true"
+        return Reading(self.image_height_width, sim, self.base_action)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,9 @@ import numpy as np
 
 from episodes.episode_set import Episodes
 from episodes.jpeg import decode_jpeg
-from episodes.reader import Frame, IntArray, Rows, find_rows, read_row
+from episodes.reader import Frame, IntArray
+from episodes.resize import resize_area
+from episodes.rows import Rows, find_rows, read_row
 from job.errors import DatasetError
 
 _OTHER_FILES = 256  # that a process has open besides the episodes
@@ -47,9 +49,10 @@ def open_frames(episodes: Episodes) -> FrameSource:
 class FrameStore:
     """Frames by episode, camera and time step, read straight from where they lie in the file.
 
-    Raw frames are (T, H, W, 3), compressed ones JPEG rows (T, L), decoded here. Reading into memory
-    that is there already is as fast as copying from a map of the file, and faster the first time; a
-    file that was cut off meanwhile is an error, where a map would end the process.
+    Raw frames are (T, H, W, 3), or (T, H, W) of one channel; compressed ones JPEG rows (T, L),
+    decoded here. Reading into memory that is there already is as fast as copying from a map of the
+    file, and faster the first time; a file that was cut off meanwhile is an error, where a map
+    would end the process. Frames of another size than the episodes' are reduced to it.
     """
 
     def __init__(self, episodes: Episodes) -> None:
@@ -78,19 +81,19 @@ class FrameStore:
         if rows is None:
             row = read_row(info.path, name, ts)
         else:
-            row = np.empty(rows.shape, np.uint8) if info.compressed else out
+            row = out if rows.shape == out.shape else np.empty(rows.shape, np.uint8)
             self._read_row(episode, rows, ts, row)
-        if info.compressed:
-            row = decode_jpeg(row, f"{info.path}: frame {ts} of {name}")
         if row is out:
             return
-        if row.shape != out.shape or row.dtype != out.dtype:
+        frame = _frame_of(row, f"{info.path}: frame {ts} of {name}")
+        size = (*info.image_sizes[name], 3)
+        if frame.shape != size or frame.dtype != out.dtype:
             raise DatasetError(
-                f"{info.path}: frame {ts} of {name} is {row.dtype} {row.shape}, expected "
-                f"{out.dtype} {out.shape} as the first one; convert the dataset again",
+                f"{info.path}: frame {ts} of {name} is {frame.dtype} {frame.shape}, expected "
+                f"{out.dtype} {size} as the first one; convert the dataset again",
                 code="episode-content",
             )
-        np.copyto(out, row)
+        np.copyto(out, resize_area(frame, out.shape[0], out.shape[1]))
 
     def _read_row(self, episode: int, rows: Rows, ts: int, out: Frame) -> None:
         path, descriptor = self._episodes.infos[episode].path, self._files[episode]
@@ -120,6 +123,17 @@ class FrameStore:
             if descriptor is not None:
                 os.close(descriptor)
         self._files = [None] * len(self._files)
+
+
+def _frame_of(row: Frame, where: str) -> Frame:
+    """A frame (H, W, 3) of what is stored for it: itself, a JPEG (L,), or grey (H, W) or (H, W, 1).
+
+    where: what to call it in an error
+    """
+    if row.ndim == 1:
+        return decode_jpeg(row, where)
+    grey = row if row.ndim == 2 else row[..., 0] if row.shape[-1] == 1 else None
+    return row if grey is None else np.repeat(grey[..., None], 3, axis=2)
 
 
 def _open_all(paths: list[Path]) -> list[int | None]:

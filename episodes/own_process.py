@@ -3,17 +3,39 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from episodes.reader import try_episode
+from episodes.jpeg import decode_jpeg
+from episodes.reader import read_info, read_vectors
+from episodes.reading import LEFT_OUT
+from episodes.rows import find_rows, read_row
 from job import workers
 from job.machine import cpu_count
 
+_Task = tuple[Path, tuple[str, ...], str]
 
-def open_apart(paths: Sequence[Path]) -> None:
+
+def open_apart(
+    paths: Sequence[Path], camera_names: Sequence[str] = (), base_action: str = LEFT_OUT
+) -> None:
     """Open each file once; raises DatasetError, which names a file that crashes its reader."""
-    for _ in workers.run_tasks(_open, paths, cpu_count(), str):
+    tasks = [(path, tuple(camera_names), base_action) for path in paths]
+    for _ in workers.run_tasks(_open, tasks, cpu_count(), lambda task: str(task[0])):
         pass
 
 
-def _open(path: Path, send: workers.Send) -> None:
-    send(workers.At(str(path)))
-    try_episode(path)
+def _open(task: _Task, send: workers.Send) -> None:
+    send(workers.At(str(task[0])))
+    try_episode(*task)
+
+
+def try_episode(path: Path, camera_names: Sequence[str] = (), base_action: str = LEFT_OUT) -> None:
+    """Do what training will do first with a file: for a process that may crash over a broken one.
+
+    Raises DatasetError as training would.
+    """
+    info = read_info(path, camera_names, base_action)
+    read_vectors(path, base_action)
+    for camera in info.image_sizes:
+        find_rows(path, camera)
+        row = read_row(path, camera, 0)
+        if row.ndim == 1:
+            decode_jpeg(row, f"{path}: frame 0 of {camera}")

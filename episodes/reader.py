@@ -10,50 +10,41 @@ T time steps, Q qpos dims, A action dims, H and W the image's height and width i
 or, with the attribute compress True (ALOHA's compressed layout, which act-plus-plus reads),
     /observations/images/<camera>    uint8 (T, L): a JPEG per row (episodes/jpeg.py), zero-padded
     /compress_len                    int32 (C, T), the length of each JPEG
+Recorders of others leave out attributes and add parts: `EpisodeInfo` says which.
 """
 
 import contextlib
-import math
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from episodes.input_folder import list_input
+from episodes.attributes import names_in, rate_in, truth_in
+from episodes.depth import is_depth_name
 from episodes.jpeg import decode_jpeg
+from episodes.reading import LEFT_OUT, SMOOTHED
+from episodes.stored import check_own
 from job.errors import DatasetError, JobError, first_line
-from job.machine import memory_bytes
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 Frame = NDArray[np.uint8]
 
-_LARGEST_SHARE = 8  # of the memory, for what is read at once
 _VECTORS = ("observations/qpos", "action")
-_NAME = re.compile(r"episode_(\d+)\.hdf5")
+_BASE = "base_action"
+_KNOWN = {"": ("action", "observations", _BASE, "compress_len")}
+_KNOWN["observations"] = ("qpos", "qvel", "effort", "images")
+_SMOOTHING = 5  # steps
+_MOST_LISTED = 100  # of the parts that are not read
 
 
 def episode_path(folder: Path, index: int) -> Path:
     """The file of episode `index`, named as upstream's loader looks for it."""
     return folder / f"episode_{index}.hdf5"
-
-
-def find_episodes(folder: Path) -> list[Path]:
-    """The episode files in `folder` by number; raises DatasetError when a number is missing."""
-    paths = list_input(folder)
-    numbered = {int(match[1]): path for path in paths if (match := _NAME.fullmatch(path.name))}
-    missing = sorted(set(range(len(numbered))) - set(numbered))
-    if missing:
-        raise DatasetError(
-            f"{folder}: episode_{missing[0]}.hdf5 is missing, though there are {len(numbered)} "
-            f"episode files; expected episode_0.hdf5 … without gaps; rename them",
-            code="episodes-none",
-        )
-    return [numbered[index] for index in sorted(numbered)]
 
 
 @dataclass(frozen=True)
@@ -65,41 +56,59 @@ class EpisodeInfo:
     length: int
     qpos_dim: int
     action_dim: int
-    image_sizes: dict[str, tuple[int, int]]  # camera: (H, W)
+    image_sizes: dict[str, tuple[int, int]]  # camera: (H, W), of those that are looked at
     compressed: bool  # frames are JPEG rows
     fps: float | None  # this and the names: None in files that our converter did not write
     qpos_names: tuple[str, ...] | None
     action_names: tuple[str, ...] | None
+    cameras: tuple[str, ...] = ()  # all that could be chosen
+    depth: tuple[str, ...] = ()  # those that are taken for depth streams or masks
+    has_base: bool = False  # whether there is a /base_action, joined to the action or not
+    not_known: tuple[str, ...] = ()  # parts that nobody reads
 
 
-def read_info(path: Path) -> EpisodeInfo:
-    """Look at one episode file; raises DatasetError when it is not an ALOHA episode."""
+def read_info(
+    path: Path, camera_names: Sequence[str] = (), base_action: str = LEFT_OUT
+) -> EpisodeInfo:
+    """Look at one episode file; raises DatasetError when it is not an ALOHA episode.
+
+    camera_names: the cameras that are looked at, as far as they are there; none = all that the
+    file's attribute names, else all in its group's own order; depth streams are left out then
+    base_action: whether /base_action is joined to the action (episodes/reading.py)
+    """
     with open_episode(path) as file:
-        qpos, action = file["observations/qpos"], file["action"]
-        images = file["observations/images"]
-        names = _names(file, "camera_names") or tuple(images)
-        compressed = bool(file.attrs.get("compress", False))
-        if unknown := set(names) - set(images):  # a name with slashes would lead elsewhere
-            raise ValueError(f"no images of {min(unknown)!r}, but of {sorted(images)}")
-        for dataset in (qpos, action):
+        vectors = {name: file[name] for name in _vectors(path, file, base_action)}
+        qpos, action, *base = vectors.values()
+        cameras = _cameras(file)
+        depth = tuple(name for name, images in cameras.items() if _is_depth(name, images))
+        compressed = truth_in(file, "compress")
+        names = [name for name in camera_names if name in cameras]
+        if not camera_names:
+            names = [name for name in _listed(path, file, cameras) if name not in depth]
+        images = {name: cameras[name] for name in names}
+        for dataset in vectors.values():
             if dataset.ndim != 2 or not dataset.shape[1]:
                 raise ValueError(f"{dataset.name} has shape {dataset.shape}, not (T, dims)")
-            _check_own(path, file, dataset, dataset.shape)
+            check_own(path, file, dataset, dataset.shape)
         for dataset in images.values():
-            _check_own(path, file, dataset, dataset.shape[1:])
+            check_own(path, file, dataset, dataset.shape[1:])
         info = EpisodeInfo(
             path=path,
-            sim=bool(file.attrs.get("sim", False)),
+            sim=truth_in(file, "sim"),
             length=len(action),
             qpos_dim=qpos.shape[1],
-            action_dim=action.shape[1],
+            action_dim=sum(dataset.shape[1] for dataset in (action, *base)),
             image_sizes={name: _image_size(path, images[name], compressed) for name in names},
             compressed=compressed,
-            fps=_fps(file),
-            qpos_names=_names(file, "qpos_names"),
-            action_names=_names(file, "action_names"),
+            fps=rate_in(file, "fps"),
+            qpos_names=_dim_names(file, "qpos_names", qpos),
+            action_names=_action_names(file, action, *base),
+            cameras=tuple(cameras),
+            depth=depth,
+            has_base=_BASE in file,
+            not_known=_not_known(file),
         )
-        lengths = {"action": len(action), "qpos": len(qpos)}
+        lengths = {name.rpartition("/")[2]: len(dataset) for name, dataset in vectors.items()}
         lengths |= {f"images/{name}": len(images[name]) for name in images}
     if len(set(lengths.values())) != 1 or info.length == 0:
         raise DatasetError(
@@ -110,76 +119,111 @@ def read_info(path: Path) -> EpisodeInfo:
     return info
 
 
-def _fps(file: h5py.File) -> float | None:
-    found = float(file.attrs["fps"]) if "fps" in file.attrs else None
-    if found is not None and not (math.isfinite(found) and found > 0):
-        raise ValueError(f"fps is {found}, expected a number above 0")
-    return found
-
-
-def _check_own(
-    path: Path, file: h5py.File, dataset: h5py.Dataset, at_once: tuple[int, ...]
-) -> None:
-    """Refuse data that lie in other files, and a part read at once that would fill the memory."""
-    if dataset.file.filename != file.filename or dataset.is_virtual or dataset.external:
+def _vectors(path: Path, file: h5py.File, base_action: str) -> tuple[str, ...]:
+    """The vectors that are read, the base's last where it is joined to the action."""
+    if base_action == LEFT_OUT:
+        return _VECTORS
+    if _BASE not in file:
         raise DatasetError(
-            f"{path}: {dataset.name} lies in another file, expected all of an episode in its own; "
-            f"write it again",
+            f"{path}: has no /{_BASE}, expected one in every file with --{_BASE} {base_action}; "
+            f"leave the flag out, or the episode",
             code="episode-content",
         )
-    row_bytes = max(4, dataset.dtype.itemsize) * math.prod(at_once)  # vectors become float32
-    if row_bytes > memory_bytes() // _LARGEST_SHARE:
+    return *_VECTORS, _BASE
+
+
+def _cameras(file: h5py.File) -> dict[str, h5py.Dataset]:
+    """What lies in the group of the images, in its order."""
+    images = file["observations"].get("images")
+    if not isinstance(images, h5py.Group):
+        return {}
+    found = {name: images.get(name) for name in images}  # None: a link that leads nowhere
+    return {name: data for name, data in found.items() if isinstance(data, h5py.Dataset)}
+
+
+def _listed(path: Path, file: h5py.File, cameras: dict[str, h5py.Dataset]) -> tuple[str, ...]:
+    """The cameras in the order of the file's attribute, else of the group."""
+    names = names_in(file, "camera_names")
+    if not names:
+        return tuple(cameras)
+    unknown = [name for name in names if name not in cameras]
+    if unknown:  # a name with slashes would lead elsewhere
         raise DatasetError(
-            f"{path}: {dataset.name} is {dataset.dtype} {dataset.shape}, which takes "
-            f"{row_bytes / 1e9:.0f} GB at once, expected less than the memory; write it again",
-            code="episode-content",
+            f"{path}: the attribute camera_names has {unknown[0]!r}, found {list(cameras)} under "
+            f"/observations/images; choose among those with --camera_names",
+            code="episode-unreadable",
         )
-    _check_stored(path, dataset)
+    return tuple(dict.fromkeys(names))
 
 
-def _check_stored(path: Path, dataset: h5py.Dataset) -> None:
-    """Refuse what the file cannot hold, before anything is made for each of its time steps.
-
-    HDF5 reads rows that were never written as zeros: a file of 200 kB can claim millions.
-    """
-    stored, place = dataset.id.get_storage_size(), dataset.id.get_offset() or 0
-    if dataset.chunks:
-        sides = zip(dataset.shape, dataset.chunks, strict=True)
-        what, claimed = "chunks", math.prod(-(-side // chunk) for side, chunk in sides)
-        there = dataset.id.get_num_chunks()
-    else:
-        what, claimed, there = "bytes", dataset.size * dataset.dtype.itemsize, stored
-    if there < claimed or 0 in dataset.shape[1:] or place + stored > path.stat().st_size:
-        raise DatasetError(
-            f"{path}: {dataset.name} is {dataset.dtype} {dataset.shape}, of which {there} of "
-            f"{claimed} {what} were written in a file of {path.stat().st_size} bytes, expected all "
-            f"of it; the recording was not finished; leave the episode out or record it again",
-            code="episode-content",
-        )
+def _is_depth(name: str, images: h5py.Dataset) -> bool:
+    """Whether a camera is a depth stream or a mask by its shape, type or name."""
+    return _has_one_channel(images) or is_depth_name(name)
 
 
-def _names(file: h5py.File, attribute: str) -> tuple[str, ...] | None:
-    names = file.attrs.get(attribute)
-    return None if names is None else tuple(str(name) for name in names)
+def _has_one_channel(images: h5py.Dataset) -> bool:
+    return images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 1)
+
+
+def _not_known(file: h5py.File) -> tuple[str, ...]:
+    """The groups and datasets that are no part of the layout, by path."""
+    found = (
+        f"{group}/{name}".strip("/")
+        for group, known in _KNOWN.items()
+        for name in islice(file[group or "/"], _MOST_LISTED)
+        if name not in known
+    )
+    return tuple(found)
+
+
+def _dim_names(file: h5py.File, attribute: str, vectors: h5py.Dataset) -> tuple[str, ...] | None:
+    names = names_in(file, attribute)
+    return names if names is not None and len(names) == vectors.shape[1] else None
+
+
+def _action_names(
+    file: h5py.File, action: h5py.Dataset, base: h5py.Dataset | None = None
+) -> tuple[str, ...] | None:
+    """The names of the action's dims; numbers where a base without names is joined to it."""
+    names = _dim_names(file, "action_names", action)
+    if base is None:
+        return names
+    base_names = _dim_names(file, f"{_BASE}_names", base)
+    return (names or _numbers(action)) + (base_names or _numbers(base))
+
+
+def _numbers(vectors: h5py.Dataset) -> tuple[str, ...]:
+    return tuple(f"{vectors.name.strip('/')}[{dim}]" for dim in range(vectors.shape[1]))
 
 
 def _image_size(path: Path, images: h5py.Dataset, compressed: bool) -> tuple[int, int]:
     if compressed and images.ndim == 2 and len(images):
         height, width, _ = decode_jpeg(images[0], f"{path}: frame 0 of {images.name}").shape
         return height, width
-    if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
+    one_channel = _has_one_channel(images)
+    if one_channel and images.dtype != np.uint8:
+        raise DatasetError(
+            f"{path}: {images.name} is {images.dtype} {images.shape}, a depth stream, which the "
+            f"network cannot use, expected uint8 (T, H, W, 3); leave it out of --camera_names",
+            code="camera-depth",
+        )
+    if not one_channel and (images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8):
         raise DatasetError(
             f"{path}: {images.name} is {images.dtype} {images.shape}, expected uint8 (T, H, W, 3), "
-            f"or JPEG rows with the attribute compress",
+            f"or JPEG rows with the attribute compress; choose other cameras with --camera_names",
             code="episode-content",
         )
     return images.shape[1], images.shape[2]
 
 
-def read_vectors(path: Path) -> tuple[FloatArray, FloatArray]:
-    """The qpos (T, Q) and action (T, A) of an episode, float32."""
+def read_vectors(path: Path, base_action: str = LEFT_OUT) -> tuple[FloatArray, FloatArray]:
+    """The qpos (T, Q) and action (T, A) of an episode, float32.
+
+    base_action: whether /base_action is joined behind the action
+    """
     with open_episode(path) as file:
-        read = {name: file[name][()].astype(np.float32) for name in _VECTORS}
+        names = _vectors(path, file, base_action)
+        read = {name: file[name][()].astype(np.float32) for name in names}
     for name, values in read.items():
         bad = np.argwhere(~np.isfinite(values))
         if len(bad):
@@ -188,63 +232,21 @@ def read_vectors(path: Path) -> tuple[FloatArray, FloatArray]:
                 f"expected a finite number; leave the episode out or record it again",
                 code="not-finite",
             )
-    qpos, action = read.values()
-    return qpos, action
+    qpos, action, *base = read.values()
+    if base_action == SMOOTHED:
+        base = [_smooth(values) for values in base]
+    return qpos, np.concatenate([action, *base], axis=1) if base else action
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Where the frames of one camera of one episode lie in the file."""
+def _smooth(values: FloatArray) -> FloatArray:
+    """The mean over five steps, zeros beyond the ends: what Mobile ALOHA's trainer does (T, D).
 
-    offsets: NDArray[np.int64]  # (T,)
-    shape: tuple[int, ...]  # of one: (H, W, 3), or (L,) for JPEG rows
-
-    @property
-    def size_bytes(self) -> int:
-        """What one takes in the file."""
-        return math.prod(self.shape)
-
-
-def find_rows(path: Path, camera: str) -> Rows | None:
-    """Where the frames lie, or None when only HDF5 can read them (compressed, or of many chunks).
-
-    Our episodes hold them one after the other, upstream's recorder each in a chunk of its own.
+    https://github.com/MarkFzp/act-plus-plus, utils.py: a base is recorded as its wheels turn, and
+    not as it was commanded.
     """
-    with open_episode(path) as file:
-        images: h5py.Dataset = file[f"observations/images/{camera}"]
-        if images.dtype != np.uint8:
-            return None
-        offset, shape = images.id.get_offset(), images.shape[1:]
-        if offset is not None:
-            return Rows(offset + np.arange(len(images)) * math.prod(shape), shape)
-        if images.chunks != (1, *shape) or images.id.get_create_plist().get_nfilters():
-            return None
-        rest = (0,) * len(shape)
-        chunks = [images.id.get_chunk_info_by_coord((ts, *rest)) for ts in range(len(images))]
-        if any(chunk.byte_offset is None for chunk in chunks):  # never written
-            return None
-        return Rows(np.array([chunk.byte_offset for chunk in chunks]), shape)
-
-
-def read_row(path: Path, camera: str, ts: int) -> Frame:
-    """A frame (H, W, 3) or JPEG row (L,) as HDF5 reads it."""
-    with open_episode(path) as file:
-        row: Frame = file[f"observations/images/{camera}"][ts]
-    return row
-
-
-def try_episode(path: Path) -> None:
-    """Do what training will do first with a file: for a process that may crash over a broken one.
-
-    Raises DatasetError as training would.
-    """
-    info = read_info(path)
-    read_vectors(path)
-    for camera in info.image_sizes:
-        find_rows(path, camera)
-        row = read_row(path, camera, 0)
-        if info.compressed:
-            decode_jpeg(row, f"{path}: frame 0 of {camera}")
+    window = np.ones(_SMOOTHING) / _SMOOTHING
+    columns = [np.convolve(column, window)[_SMOOTHING // 2 :][: len(values)] for column in values.T]
+    return np.stack(columns, axis=1).astype(np.float32)
 
 
 @contextlib.contextmanager

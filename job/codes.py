@@ -19,6 +19,7 @@ USAGE: Mapping[str, str] = {
     "input-twice": "A dataset is given more than once.",
     "input-several": "A folder of the Hugging Face cache holds several snapshots.",
     "input-mixed": "Episode files and datasets are given together.",
+    "nothing-to-convert": "The input of a conversion holds episode files, which are its result.",
     "output-foreign": "A file that no job wrote is where the job writes one of its own.",
     "output-inside-input": "The output lies inside the input, or holds it.",
     "camera-names": "There is not one name for each camera.",
@@ -50,7 +51,7 @@ DATASET = {
     "episodes-unreadable": "The list of episodes is not valid JSON lines.",
     "episodes-empty": "Every episode has length 0.",
     "episode-row": "An entry in the list of episodes has a missing or impossible value.",
-    "episode-twice": "An episode is listed more than once.",
+    "episode-twice": "An episode is listed more than once, or two episode files have its number.",
     "episode-count": "meta/info.json and the list differ in the number of episodes.",
     "frame-count": "meta/info.json and the list differ in the number of frames.",
     "episode-not-found": "No data file holds the rows of an episode.",
@@ -114,7 +115,7 @@ DATASET = {
     "image-depth": "An image in a data file is a depth image or has no 8-bit colours.",
     "image-unreadable": "An image in a data file is missing or cannot be decoded.",
     # episode files
-    "episodes-none": "A folder has no episode_0.hdf5, or a number is missing after it.",
+    "episodes-none": "A folder has no episode_*.hdf5.",
     "episode-unreadable": "An episode file cannot be read.",
     "episode-content": "An episode file lacks a part, or one has another shape than expected.",
     "vectors-too-large": "The qpos and actions of all episodes need more memory than there is.",
@@ -194,6 +195,11 @@ WARNINGS = {
     "codec-changes": "The videos of a camera have different codecs.",
     "chunk-padding": "Episodes are shorter than --chunk_size, so chunks are mostly padding.",
     "memory-room": "The images do not fit into memory, so training reads them from disk.",
+    # of episode files
+    "base-action-unused": "Episode files have a /base_action, and --base_action does not join it.",
+    "cameras-unused": "Episode files have cameras that are not used.",
+    "parts-unused": "Episode files have groups or datasets that are no part of ALOHA's layout.",
+    "sim-differs": "Some episode files have sim true and some false.",
 }
 
 # What can end a job, or be an error in the check's report

@@ -119,8 +119,9 @@ def test_a_command_has_no_flags_of_another() -> None:
 
 
 def test_what_needs_a_conversion_follows_from_the_groups() -> None:
-    assert {"camera_keys", "image_size", "sim", "keep_converted_hdf5"} <= conversion_only()
+    assert {"camera_keys", "state_key", "image_storage", "keep_converted_hdf5"} <= conversion_only()
     kept = {"input", "camera_names", "max_episodes", "state_dim", "chunk_size", "run_name"}
+    kept |= {"episodes", "exclude_episodes", "image_size", "sim", "base_action"}
     assert not conversion_only() & kept
 
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convert.episode_choice import WHOLE, Shard, chosen, parse_ranges, parse_shard
+from convert.episode_choice import WHOLE, Shard, parse_shard
+from episodes.ranges import chosen, parse_ranges
 from job.errors import UsageError
 from tests.support.errors import raises_code
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from convert.resize import resize_area
 from episodes.reader import Frame
+from episodes.resize import resize_area
 
 
 def picture(height: int, width: int) -> Frame:

@@ -52,5 +52,5 @@ def first_action(episodes: Episodes, order: Order) -> IntArray:
 
     With recordings of real robots (`sim` False) upstream starts one step earlier.
     """
-    earlier = np.asarray([not episodes.infos[episode].sim for episode in order.episode])
+    earlier = np.asarray([not episodes.is_sim(episode) for episode in order.episode])
     return np.maximum(0, order.start_ts - earlier)

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from act.policies.flags import PolicyFlags
 from act.policies.policy import IMAGENET_MEAN, IMAGENET_STD, Policy
@@ -54,7 +55,7 @@ def policy_section(
             dims=info.action_dim,
             names=_list(info.action_names),
             denormalisation="a_hat * action_std + action_mean",
-            first_action_offset=0 if info.sim else -1,
+            first_action_offset=_first_action_offset(episodes),
         ),
         stats=Stats(**stats_section(stats)),
         network=Network(
@@ -68,13 +69,20 @@ def policy_section(
     )
 
 
+def _first_action_offset(episodes: Episodes) -> Literal[0, -1] | None:
+    found = {episodes.is_sim(number) for number in range(len(episodes.infos))}
+    if len(found) > 1:
+        return None  # nothing true can be said of the two kinds together
+    return 0 if found.pop() else -1
+
+
 def _list(names: tuple[str, ...] | None) -> list[str] | None:
     return None if names is None else list(names)
 
 
 def dataset_section_of_files(flags: EpisodeFlags, paths: Sequence[Path]) -> Dataset:
     """`dataset_section` of episode files by their paths."""
-    return dataset_section(open_episodes(paths, flags.camera_names))
+    return dataset_section(open_episodes(paths, flags.camera_names, flags.reading))
 
 
 def dataset_section(episodes: Episodes) -> Dataset:
@@ -83,10 +91,12 @@ def dataset_section(episodes: Episodes) -> Dataset:
     digests = [sampled_sha256(info.path) for info in episodes.infos]
     for vectors in (*episodes.qpos, *episodes.action):
         digests.append(hashlib.sha256(vectors.tobytes()).hexdigest())
+    if any(info.sim != episodes.is_sim(number) for number, info in enumerate(episodes.infos)):
+        digests.append(f"sim {episodes.reading.sim}")  # which flags alone do not tell: auto is both
     return Dataset(
         format="aloha_hdf5",
         version=None,
-        path=str(episodes.infos[0].path.parent),
+        path=", ".join(dict.fromkeys(str(info.path.parent) for info in episodes.infos)),
         fps=episodes.infos[0].fps,
         robot_type=None,
         tasks=[],

@@ -179,7 +179,9 @@ def _resolved_dims(episodes: Episodes) -> dict[str, Any]:
     """What `--state_dim 0`, or episodes that were not converted, came to."""
     info = episodes.infos[0]
     same = info.qpos_dim == info.action_dim
-    return {"state_dim": info.qpos_dim if same else 0, "sim": str(info.sim).lower()}
+    sims = {str(episodes.is_sim(number)).lower() for number in range(len(episodes.infos))}
+    sim = sims.pop() if len(sims) == 1 else "auto"
+    return {"state_dim": info.qpos_dim if same else 0, "sim": sim}
 
 
 def _make_optimizer(flags: TrainingFlags, policy: Policy) -> torch.optim.AdamW:

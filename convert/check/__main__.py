@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convert.flags import CheckFlags
 from job import signals
@@ -15,6 +15,9 @@ from job.command import log_to_terminal, report_error
 from job.command_line import OneLineParser, add_flags, make
 from job.errors import EXIT_DONE, DatasetError, Interrupted, JobError, OutputError, UsageError
 from job.whole_files import output_errors
+
+if TYPE_CHECKING:
+    from convert.findings import Report
 
 logger = logging.getLogger("act")
 
@@ -29,13 +32,26 @@ def main(argv: Sequence[str]) -> int:
     try:
         flags = parse(argv)
         # these take a second to import, which a mistyped flag does not wait for
-        from convert.check.own_process import check_apart, check_together
-        from convert.sources import find_datasets
+        from convert.check.own_process import check_files_apart
+        from convert.input_kind import find_episode_folders, refuse_unused_flags
 
-        roots = find_datasets(flags.input)
+        folders = find_episode_folders(flags.input)
+        refuse_unused_flags(flags, folders)
+        if folders:
+            return _show(flags, check_files_apart(folders, flags, deep=flags.deep), EXIT_DONE)
+        return _check_datasets(flags)
     except JobError as problem:
         return report_error(problem)
+
+
+def _check_datasets(flags: CheckFlags) -> int:
+    """Each dataset of the input, and whether they go together; raises JobError."""
+    from convert.check.own_process import check_apart, check_together
+    from convert.input_kind import unread_folders
+    from convert.sources import find_datasets
+
     reports, code = [], EXIT_DONE
+    roots = find_datasets(flags.input)
     for root in roots:
         try:
             report = check_apart(root, flags, output=flags.output, deep=flags.deep)
@@ -45,11 +61,15 @@ def main(argv: Sequence[str]) -> int:
                 return code
             continue
         reports.append(report)
-    try:
-        if len(roots) > 1 and code == EXIT_DONE and not any(report.errors for report in reports):
-            check_together(flags, reports)
-    except JobError as problem:
-        return report_error(problem)
+    if len(roots) > 1 and code == EXIT_DONE and not any(report.errors for report in reports):
+        check_together(flags, reports)
+    for report in reports[:1]:
+        report.findings += unread_folders(flags.input)
+    return _show(flags, reports, code)
+
+
+def _show(flags: CheckFlags, reports: "Sequence[Report]", code: int) -> int:
+    """Print the reports; gives the exit code, which is `code` where something went wrong before."""
     for report in () if flags.json else reports:
         code = _print(report.text()) or code
     if flags.json:
@@ -92,7 +112,7 @@ def parser() -> OneLineParser:
     """The command line of `check`."""
     made = OneLineParser(
         "check",
-        "Report everything that is wrong with LeRobot datasets, without converting them.",
+        "Report everything that is wrong with LeRobot datasets or folders of episode files.",
         "INPUT… [FLAG VALUE …]",
         "Exit codes: 0 fine (warnings allowed), 3 broken, 2 a wrong command.",
     )
@@ -101,7 +121,7 @@ def parser() -> OneLineParser:
         nargs="*",
         type=Path,
         metavar="INPUT",
-        help="LeRobot dataset(s), in place of --input.",
+        help="LeRobot dataset(s) or folder(s) of episode files, in place of --input.",
     )
     add_flags(made, CheckFlags)
     return made

@@ -7,7 +7,6 @@ from convert.check.vectors import Vector
 from convert.disk_and_memory import check_disk, check_memory, free_bytes, needed_bytes
 from convert.findings import Report, warning
 from convert.flags import DataFlags
-from convert.lerobot.dataset import Dataset
 from convert.plan import Plan
 from convert.quaternion import find_quaternions, fix
 from episodes.estimates import estimate
@@ -24,8 +23,8 @@ def estimate_training(
 
     Only the dims that `--state_dim` adds are not among them.
     """
-    actions = {id(row): values for row, values in action.parts}
-    pairs = [(row, values, actions[id(row)]) for row, values in state.parts if id(row) in actions]
+    actions = dict(action.parts)
+    pairs = [(place, values, actions[place]) for place, values in state.parts if place in actions]
     beyond_repair = any(finding.code == "quaternion-zero" for finding in report.errors)
     if not pairs or beyond_repair:
         return
@@ -36,7 +35,7 @@ def estimate_training(
             fps=fps,
             sim=flags.is_sim,
             chunk_size=flags.chunk_size,
-            numbers=[row.episode.index for row, _, _ in pairs],
+            numbers=[place.episode for place, _, _ in pairs],
         )
     )
 
@@ -49,9 +48,8 @@ def _series(vector: Vector, parts: Sequence[FloatArray], flags: DataFlags) -> Se
     return Series([part[:, :kept] for part in parts], vector.names[:kept])
 
 
-def check_padding(dataset: Dataset, chunk_size: int, report: Report) -> None:
-    """How much of the chunks will be padding."""
-    lengths = [episode.length for episode in dataset.episodes if episode.length > 0]
+def check_padding(lengths: Sequence[int], chunk_size: int, where: Path, report: Report) -> None:
+    """How much of the chunks will be padding; where: what a warning of it is about."""
     if not lengths:
         return
     share = padding_share(lengths, chunk_size)
@@ -64,7 +62,7 @@ def check_padding(dataset: Dataset, chunk_size: int, report: Report) -> None:
             f"are padding, which adds no error but counts in the mean of the loss, as upstream's "
             f"does; a smaller --chunk_size wastes less"
         )
-        report.add(warning("chunk-padding", dataset.root / "meta", what))
+        report.add(warning("chunk-padding", where, what))
 
 
 def check_room(plan: Plan, output: Path | None, report: Report) -> None:

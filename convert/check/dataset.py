@@ -18,7 +18,6 @@ from convert.check.tables import Rows, check_tables
 from convert.check.unlisted_files import check_all_files, check_leftovers, check_unlisted
 from convert.check.vectors import Vector, check_pair, check_vector, gather
 from convert.check.whole_episodes import whole_episodes
-from convert.episode_choice import as_ranges
 from convert.features import choose_optional, choose_vector
 from convert.findings import Report, error, warning
 from convert.flags import DataFlags
@@ -28,6 +27,7 @@ from convert.lerobot.file import OnRead, ignore
 from convert.plan import plan_for
 from convert.row_times import check_gaps, check_rate, row_rate
 from convert.sources import NOTHING, Source
+from episodes.ranges import as_ranges
 from job import machine
 from job.errors import DatasetError, JobError
 
@@ -94,7 +94,8 @@ def check(
     check_leftovers(dataset, report)
     report.facts["cameras"] = {key: f"{h}x{w}" for key, (h, w) in sizes.items()}
     _check_values(dataset, rows, required, float(expected), flags, report)
-    check_padding(dataset, flags.chunk_size, report)
+    lengths = [episode.length for episode in dataset.episodes if episode.length > 0]
+    check_padding(lengths, flags.chunk_size, root / "meta", report)
     if not report.errors:
         _check_plan(dataset, flags, output, report, on_read)
     elif whole := whole_episodes(report):
@@ -178,9 +179,9 @@ def _check_values(
         if vector is not None:
             vectors[name] = vector
             report.facts[name] = f"{vector.key}, {len(vector.names)} dims"
-            check_vector(vector, dataset.root, flags.fix_quaternions, report)
+            check_vector(vector, dataset.root / "data", flags.fix_quaternions, report)
     if len(vectors) == len(required):
-        check_pair(vectors["state"], vectors["action"], dataset.root, report)
+        check_pair(vectors["state"], vectors["action"], dataset.root / "data", report)
         estimate_training(vectors["state"], vectors["action"], fps, flags, report)
     worst = max((row.deviation_s for row in rows), default=0.0)
     report.facts["timestamps"] = f"off frame_index / fps by up to {worst * 1e3:.3f} ms"

@@ -5,6 +5,7 @@ from concurrent.futures import Executor
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from convert.check.camera_file import CameraFile, camera_files
 from convert.findings import Report, refuse
@@ -19,7 +20,32 @@ from episodes.reader import Frame
 from job import signals
 from job.errors import DatasetError
 
+BLANK = "its first frame is of one colour; look at it"
+FROZEN = "every frame shows the same; the camera stood still or hung"
 _NOISE = 8  # levels by which a codec may make copies of one picture differ
+
+
+class Stillness:
+    """Whether the frames of an episode, two or more, all show the same."""
+
+    def __init__(self) -> None:
+        self._first: NDArray[np.int16] | None = None
+        self.is_blank = False  # whether the first one is of one colour
+        self._count = 0
+        self._same = True
+
+    def add(self, frame: Frame) -> None:
+        """Look at the next frame, (H, W, 3) uint8."""
+        if self._first is None:
+            self._first = np.array(frame, np.int16)
+            self.is_blank = int(np.ptp(frame)) == 0
+        self._same = self._same and int(np.abs(self._first - frame).max()) <= _NOISE
+        self._count += 1
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether all so far show the same."""
+        return self._same and self._count > 1
 
 
 def check_deep(
@@ -83,15 +109,13 @@ def _count(
     try:
         for episode, frames in episodes:
             index = episode.index
-            first, frozen = None, episode.length > 1
+            still = Stillness()
             for frame in frames:
                 signals.check()
-                first = np.array(frame, np.int16) if first is None else first
-                frozen = frozen and int(np.abs(first - frame).max()) <= _NOISE
+                still.add(frame)
                 count += 1
-            if frozen:
-                what = "every frame shows the same; the camera stood still or hung"
-                report.add(file.warning("video-frozen", what, index))
+            if still.is_frozen:
+                report.add(file.warning("video-frozen", FROZEN, index))
     except DatasetError as problem:
         report.add(file.finding_of(problem, index))
     return count

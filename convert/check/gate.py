@@ -1,16 +1,18 @@
 """What a job checks before it converts, and which episodes it may use."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from convert.check.own_process import check_apart
+from convert.check.own_process import check_apart, check_files_apart
 from convert.check.whole_episodes import broken_episodes, tolerated, whole_episodes
-from convert.episode_choice import as_ranges
-from convert.findings import Report, refuse
+from convert.findings import Finding, Report, refuse
 from convert.flags import ConversionFlags
+from convert.input_kind import unread_folders
 from convert.sources import NOTHING, LeftOut, find_datasets
+from episodes.folder import choose_files
+from episodes.ranges import as_ranges
 from job.workers import Workers
 
 logger = logging.getLogger("act")
@@ -32,17 +34,56 @@ def check_input(
     ]
     if flags.only_whole_episodes:
         reports, left_out = _leave_out(flags, reports, left_out, deep, pool)
+    reports[0].findings += unread_folders(flags.input)
+    errors = _log(reports)
+    if errors:
+        _hint(flags, reports)
+        refuse(errors[0])
+    return left_out
+
+
+def check_files(flags: ConversionFlags, folders: Sequence[Path]) -> None:
+    """Check an input of episode files; logs the warnings, raises the first error."""
+    reports = check_files_apart(folders, flags)
+    errors = _log(reports)
+    if errors:
+        _hint_at_files(flags, folders, errors)
+        refuse(errors[0])
+    for report in reports:
+        if facts := report.facts:
+            logger.info(
+                "dataset    %d ALOHA episodes of %s steps, sim %s, action of %s, %s",
+                *(facts["episodes"], facts["lengths"], facts["sim"]),
+                *(facts["action"].partition(", ")[2], report.root),
+            )
+
+
+def _log(reports: Sequence[Report]) -> list[Finding]:
+    """Log the warnings, and all errors but the first, which ends the job; gives the errors."""
     for report in reports:
         for line in report.summary(report.warnings):
             logger.warning("%s", line)
-    errors = [(report, finding) for report in reports for finding in report.errors]
     lines = [line for report in reports for line in report.summary(report.errors)]
     for line in lines[1:]:
         logger.warning("also broken: %s", line)
-    if errors:
-        _hint(flags, reports)
-        refuse(errors[0][1])
-    return left_out
+    return [finding for report in reports for finding in report.errors]
+
+
+def _hint_at_files(
+    flags: ConversionFlags, folders: Sequence[Path], errors: Sequence[Finding]
+) -> None:
+    """Say which numbers would leave the broken files out, where others are left then."""
+    if any(finding.episode is None for finding in errors):
+        return
+    broken = {finding.where for finding in errors}
+    files = choose_files(folders, flags)
+    numbers = [file.number for file in files if str(file.path) in broken]
+    if len(numbers) == len(broken) < len(files):
+        logger.warning(
+            "--exclude_episodes %s would leave out the %d broken episodes",
+            as_ranges(numbers),
+            len(numbers),
+        )
 
 
 def _hint(flags: ConversionFlags, reports: list[Report]) -> None:

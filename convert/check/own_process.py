@@ -6,12 +6,13 @@ without that file, so that the report is still of the whole dataset.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from convert.check.dataset import check
+from convert.check.episode_files import check_episode_files
 from convert.disk_and_memory import check_disk
 from convert.findings import Finding, Report, error, finding_of
 from convert.flags import CheckFlags, DataFlags
@@ -21,6 +22,8 @@ from job import signals, workers
 from job.errors import DatasetError, JobError
 
 logger = logging.getLogger("act")
+
+R = TypeVar("R")
 
 _Task = tuple[Path, DataFlags, LeftOut, dict[str, Any]]
 
@@ -47,41 +50,69 @@ def check_apart(
     Raises DatasetError when the metadata itself crashes it, OutputError when memory runs out,
     Interrupted on a signal.
     """
+
+    def look(**more: Any) -> Report:
+        task = (root, flags, left_out, options | more)
+        return _run(_work, task, root, pool)
+
+    report, crashing = _past_crashes(look, root)
+    for path, what in crashing.items():
+        report.add(error("file-crash", path, _message(what)))
+    return report.finish() if crashing else report
+
+
+def check_files_apart(
+    folders: Sequence[Path], flags: DataFlags, *, deep: bool = False
+) -> list[Report]:
+    """`convert.check.episode_files.check_episode_files` in another process.
+
+    Raises what `check_apart` raises.
+    """
+
+    def look(**more: Any) -> list[Report]:
+        task = (tuple(folders), flags, {"deep": deep} | more)
+        return _run(_work_on_files, task, folders[0], None)
+
+    reports, crashing = _past_crashes(look, folders[0])
+    by_folder = {report.root: report for report in reports}
+    for path, what in crashing.items():
+        by_folder[path.parent].add(error("file-crash", path, _message(what)))
+    return [report.finish() if crashing else report for report in reports]
+
+
+def _past_crashes(look: Callable[..., R], where: Path) -> tuple[R, dict[Path, str]]:
+    """What `look` finds, without the files that crash it: those and what happened."""
     try:
-        return _check((root, flags, left_out, options), pool)
+        return look(), {}
     except _Crash as crash:
         logger.warning("%s; looking for the file", crash.error)
     crashing: dict[Path, str] = {}
     while True:
         try:
-            again = options | {"threads": 1, "unread": frozenset(crashing)}
-            report = _check((root, flags, left_out, again), pool)
+            return look(threads=1, unread=frozenset(crashing)), crashing
         except _Crash as crash:
             path = crash.opened
             if path is None or path in crashing:  # it cannot be left out
-                raise _refusal(path or root, crash.error) from crash
+                raise _refusal(path or where, crash.error) from crash
             crashing[path] = str(crash.error)
-        else:
-            for path, what in crashing.items():
-                report.add(error("file-crash", path, _message(what)))
-            return report.finish()
 
 
-def _check(task: _Task, pool: workers.Workers | None) -> Report:
-    report: Report | None = None
+def _run(work: workers.Work, task: Any, where: Path, pool: workers.Workers | None) -> Any:
+    """What `work` sends in the end; the paths before it say what it has opened."""
+    result: Any = None
     opened: Path | None = None
     try:
-        for sent in workers.run_tasks(_work, [task], 1, lambda task: f"checking {task[0]}", pool):
-            if isinstance(sent, Report):
-                report = sent
-            else:
+        for sent in workers.run_tasks(work, [task], 1, lambda _: f"checking {where}", pool):
+            if isinstance(sent, Path):
                 opened = sent
+            else:
+                result = sent
     except DatasetError as problem:
         if problem.code == workers.CRASH:
             raise _Crash(problem, opened) from problem
         raise
-    assert report is not None, "a check that ends has a report"
-    return report
+    assert result is not None, "a check that ends has a report"
+    return result
 
 
 def _work(task: _Task, send: workers.Send) -> None:
@@ -98,6 +129,14 @@ def _work(task: _Task, send: workers.Send) -> None:
     if nothing_chosen and not report.errors:
         report.catch(nothing_chosen, root)
     send(report.finish())
+
+
+def _work_on_files(
+    task: tuple[tuple[Path, ...], DataFlags, dict[str, Any]], send: workers.Send
+) -> None:
+    folders, flags, options = task
+    options.pop("threads", None)  # HDF5 takes one
+    send(check_episode_files(folders, flags, **options, on_read=send))
 
 
 def check_together(flags: DataFlags, reports: Sequence[Report]) -> None:

@@ -33,12 +33,20 @@ _UNIT_RATIO = 5.0
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where an episode's rows are."""
+
+    path: Path
+    episode: int
+
+
+@dataclass(frozen=True)
 class Vector:
     """One vector of all episodes that could be read, and their names."""
 
     key: str
     names: tuple[str, ...]
-    parts: list[tuple[Rows, NDArray[np.float32]]]  # (T, D) each
+    parts: list[tuple[Place, NDArray[np.float32]]]  # (T, D) each
 
     @property
     def all(self) -> NDArray[np.float32]:
@@ -59,7 +67,13 @@ def gather(
     fitting = [
         row for row in whole if check_dims(dataset, row.episode, keys, names, row.read, report.add)
     ]
-    parts = [(row, np.concatenate([row.read.vectors[k] for k in keys], axis=1)) for row in fitting]
+    parts = [
+        (
+            Place(row.episode.table_path, row.episode.index),
+            np.concatenate([row.read.vectors[key] for key in keys], axis=1),
+        )
+        for row in fitting
+    ]
     return Vector(",".join(keys), names, parts)
 
 
@@ -72,18 +86,18 @@ def _check_shape(dataset: Dataset, key: str, rows: Sequence[Rows], report: Repor
         report.add(warning("vector-shape", dataset.root / "meta/info.json", what))
 
 
-def check_vector(vector: Vector, root: Path, fixed: bool, report: Report) -> None:
-    """Add what is odd in one vector."""
-    _check_still(vector, root, report)
+def check_vector(vector: Vector, where: Path, fixed: bool, report: Report) -> None:
+    """Add what is odd in one vector; where: the folder of all its episodes."""
+    _check_still(vector, where, report)
     oriented = _check_quaternions(vector, fixed, report)
     _check_jumps(vector, oriented, report)
-    _check_gripper(vector, root, report)
+    _check_gripper(vector, where, report)
 
 
-def check_pair(state: Vector, action: Vector, root: Path, report: Report) -> None:
-    """Add what is odd between state and action."""
-    actions = {id(row): values for row, values in action.parts}
-    pairs = [(values, actions[id(row)]) for row, values in state.parts if id(row) in actions]
+def check_pair(state: Vector, action: Vector, where: Path, report: Report) -> None:
+    """Add what is odd between state and action; where: the folder of all their episodes."""
+    actions = dict(action.parts)
+    pairs = [(values, actions[place]) for place, values in state.parts if place in actions]
     if not pairs or len(state.names) > len(action.names):
         return
     width = len(state.names)
@@ -92,7 +106,7 @@ def check_pair(state: Vector, action: Vector, root: Path, report: Report) -> Non
             f"{action.key!r} equals {state.key!r} in every row; a policy learns to stay where it "
             f"is; record the commands, or shift the states by one step"
         )
-        report.add(warning("action-is-state", root / "data", what))
+        report.add(warning("action-is-state", where, what))
     spans = [
         dict(zip(v.names, np.ptp(v.all.astype(np.float64), axis=0), strict=True))
         for v in (state, action)
@@ -105,25 +119,24 @@ def check_pair(state: Vector, action: Vector, root: Path, report: Report) -> Non
                 f"{action.key!r}, expected the same units; the robot would be commanded in one "
                 f"and observed in the other"
             )
-            report.add(warning("gripper-units", root / "data", what))
+            report.add(warning("gripper-units", where, what))
 
 
-def _check_still(vector: Vector, root: Path, report: Report) -> None:
+def _check_still(vector: Vector, where: Path, report: Report) -> None:
     values = vector.all
     still = np.ptp(values, axis=0) < _STILL
     if still.all() and len(values) > 1:
         what = f"{vector.key!r} never changes in any episode; nothing can be learnt from it"
-        report.add(warning("vector-still", root / "data", what))
+        report.add(warning("vector-still", where, what))
         return
     if still.any():
         names = [name for name, is_still in zip(vector.names, still, strict=True) if is_still]
         what = f"{vector.key!r} has dims that never change: {', '.join(names)}"
-        report.add(warning("dim-still", root / "data", what))
-    for row, part in vector.parts:
+        report.add(warning("dim-still", where, what))
+    for place, part in vector.parts:
         if len(part) > 1 and (np.ptp(part, axis=0) < _STILL).all():
             what = f"{vector.key!r} never changes; leave the episode out if the robot stood still"
-            path = row.episode.table_path
-            report.add(warning("episode-still", path, what, episode=row.episode.index))
+            report.add(warning("episode-still", place.path, what, episode=place.episode))
 
 
 def _check_jumps(vector: Vector, oriented: set[int], report: Report) -> None:
@@ -136,7 +149,7 @@ def _check_jumps(vector: Vector, oriented: set[int], report: Report) -> None:
         if dim in oriented or len(moved) <= 2 * rare:
             continue
         limit = max(_JUMP * moved[-1 - rare], _OF_RANGE * span[dim])
-        for (row, part), step in zip(vector.parts, steps, strict=True):
+        for (place, part), step in zip(vector.parts, steps, strict=True):
             if len(step) and step[:, dim].max() > limit:
                 at = int(step[:, dim].argmax())
                 what = (
@@ -144,11 +157,10 @@ def _check_jumps(vector: Vector, oriented: set[int], report: Report) -> None:
                     f"{part[at + 1, dim]:.4g} at row {at + 1}, where steps up to "
                     f"{moved[-1 - rare]:.3g} are usual; look at the recording"
                 )
-                path = row.episode.table_path
-                report.add(warning("jump", path, what, episode=row.episode.index))
+                report.add(warning("jump", place.path, what, episode=place.episode))
 
 
-def _check_gripper(vector: Vector, root: Path, report: Report) -> None:
+def _check_gripper(vector: Vector, where: Path, report: Report) -> None:
     """Units are the dataset's own affair; values far outside of what nearly all keep to are not."""
     values = np.abs(vector.all.astype(np.float64))
     for dim, name in enumerate(vector.names):
@@ -161,9 +173,9 @@ def _check_gripper(vector: Vector, root: Path, report: Report) -> None:
                 f"{name!r} of {vector.key!r} reaches {values[:, dim].max():.4g}, expected 0 to 1, "
                 f"-1 to 1 or 0 to 100; make sure that the robot is commanded in the same units"
             )
-            report.add(warning("gripper-range", root / "data", what))
+            report.add(warning("gripper-range", where, what))
             continue
-        for row, part in vector.parts:
+        for place, part in vector.parts:
             outside = np.abs(part[:, dim]) > _OUTSIDE * scale
             if outside.any():
                 what = (
@@ -171,17 +183,16 @@ def _check_gripper(vector: Vector, root: Path, report: Report) -> None:
                     f"{int(outside.argmax())}, nearly all others are within {scale:g}; look at "
                     f"the recording"
                 )
-                path = row.episode.table_path
-                report.add(warning("gripper-range", path, what, episode=row.episode.index))
+                report.add(warning("gripper-range", place.path, what, episode=place.episode))
 
 
 def _check_quaternions(vector: Vector, fixed: bool, report: Report) -> set[int]:
     """Flips and lengths of the orientations; gives the dims that are part of one."""
     found = find_quaternions(vector.names)
     for quaternion in found:
-        for row, part in vector.parts:
+        for place, part in vector.parts:
             q = part[:, list(quaternion.where)]
-            path, index = row.episode.table_path, row.episode.index
+            path, index = place.path, place.episode
             flipped, off, zeros = flips(q), off_unit(q), zero_rows(q)
             if len(zeros) and fixed:
                 report.add(
@@ -191,14 +202,14 @@ def _check_quaternions(vector: Vector, fixed: bool, report: Report) -> set[int]:
                 what = (
                     f"orientation {quaternion.name!r} of {vector.key!r} changes sign "
                     f"{len(flipped)} times, first at row {flipped[0]}, expected never, as q and "
-                    f"-q are the same rotation; give --fix_quaternions"
+                    f"-q are the same rotation; a conversion with --fix_quaternions mends it"
                 )
                 report.add(warning("quaternion-flip", path, what, episode=index))
             if len(off):
                 what = (
                     f"orientation {quaternion.name!r} of {vector.key!r} has length "
                     f"{np.linalg.norm(q[off[0]]):.4g} at row {off[0]} ({len(off)} rows), expected "
-                    f"1; give --fix_quaternions"
+                    f"1; a conversion with --fix_quaternions mends it"
                 )
                 report.add(warning("quaternion-length", path, what, episode=index))
     return {dim for quaternion in found for dim in quaternion.where}

@@ -1,11 +1,9 @@
 """Which cameras are depth streams or masks, by what info.json says of a feature: one rule."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-_DEPTH_WORDS = {"depth", "disparity", "mask", "seg", "segmentation"}  # at the end of a key
-_COLOUR_WORDS = {"rgb", "color", "colour"}
+from episodes.depth import is_depth_name
 
 
 def video_info(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -15,10 +13,8 @@ def video_info(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_named_depth(key: str, entry: Mapping[str, Any]) -> bool:
-    """Whether a camera's name says so: "depth" among its words, unless another one is of colour."""
-    words = re.split(r"[._/-]", key.lower())
-    named = "depth" in words or words[-1] in _DEPTH_WORDS
-    return _is_camera(entry) and named and _COLOUR_WORDS.isdisjoint(words)
+    """Whether a camera's name says so."""
+    return _is_camera(entry) and is_depth_name(key)
 
 
 def is_marked_depth(entry: Mapping[str, Any]) -> bool:

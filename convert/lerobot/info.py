@@ -13,6 +13,7 @@ from typing import Any
 from convert.findings import Finding, finding_of
 from convert.lerobot.depth import has_one_channel, is_marked_depth, is_named_depth, video_info
 from convert.lerobot.file import OnRead, check_file, ignore
+from episodes.folder import other_files
 from job.errors import DatasetError
 
 VERSIONS = ("v2.0", "v2.1", "v3.0")
@@ -61,9 +62,12 @@ class Info:
                     code="version",
                     where=self.root / "meta_data",
                 )
+            readable = os.access(self.root, os.R_OK | os.X_OK)
+            others = [path.name for path in other_files(self.root)] if readable else []
+            found = f" (found {others[0]}, which is not named so)" if others else ""
             raise DatasetError(
                 f"{self.path}: no such file; expected the folder that contains meta/, data/ and "
-                f"videos/ (or episode_*.hdf5 files); mount that folder as the input",
+                f"videos/, or episode_<number>.hdf5 files{found}; mount that folder as the input",
                 code="info-missing",
                 where=self.path,
             )

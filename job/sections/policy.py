@@ -60,9 +60,9 @@ class Output(Section):
     dims: Positive = Field(description="Number of action dimensions.")
     names: list[str] | None = Field(description=NAMES)
     denormalisation: str = Field(description="To be applied by the caller, with policy.stats.")
-    first_action_offset: Literal[0, -1] = Field(
+    first_action_offset: Literal[0, -1] | None = Field(
         description="Recorded time step of the chunk's first action, relative to the observation: "
-        "0, or -1 with sim false."
+        "0, or -1 with sim false; null where episode files of both kinds were trained on."
     )
 
 

@@ -38,7 +38,7 @@ from convert.episodes import convert_episodes
 from convert.plan import make_plan
 from episodes.episode_set import open_episodes
 from episodes.frames import FrameStore
-from episodes.reader import try_episode
+from episodes.own_process import try_episode
 from job.errors import JobError
 from job.machine import cpu_count
 from lerobot_to_act import JobFlags

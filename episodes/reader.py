@@ -15,7 +15,7 @@ Recorders of others leave out attributes and add parts: `EpisodeInfo` says which
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -62,7 +62,7 @@ class EpisodeInfo:
     qpos_names: tuple[str, ...] | None
     action_names: tuple[str, ...] | None
     cameras: tuple[str, ...] = ()  # all that could be chosen
-    depth: tuple[str, ...] = ()  # those that are taken for depth streams or masks
+    depth: dict[str, bool] = field(default_factory=dict)  # taken for depth: could it be chosen?
     has_base: bool = False  # whether there is a /base_action, joined to the action or not
     not_known: tuple[str, ...] = ()  # parts that nobody reads
 
@@ -80,7 +80,7 @@ def read_info(
         vectors = {name: file[name] for name in _vectors(path, file, base_action)}
         qpos, action, *base = vectors.values()
         cameras = _cameras(file)
-        depth = tuple(name for name, images in cameras.items() if _is_depth(name, images))
+        depth = {n: i.dtype == np.uint8 for n, i in cameras.items() if _is_depth(n, i)}
         compressed = truth_in(file, "compress")
         names = [name for name in camera_names if name in cameras]
         if not camera_names:

@@ -80,19 +80,21 @@ def _of_cameras(
                 unused.setdefault(name, []).append(info)
     depth = [name for name, having in unused.items() if any(name in i.depth for i in having)]
     for name in depth:
+        having = unused.pop(name)
         what = (
-            f"is shaped or named as depth, or as a mask, in {_of(unused[name], infos)}; it is left "
-            f"out; --camera_names takes it where it is uint8"
+            f"is shaped or named as depth, or as a mask, in {_of(having, infos)}, and is left out"
         )
-        yield Remark("depth-left-out", unused[name][0].path.parent, what, name)
-    others = [name for name in unused if name not in depth]
-    if others and not asked:
-        having = [info for info in infos if set(others) & set(info.cameras)]
+        if all(info.depth.get(name, True) for info in having):
+            what += "; --camera_names takes it, if it is a camera"
+        yield Remark("depth-left-out", having[0].path.parent, what, name)
+    if unused and not asked:
+        having = [info for info in infos if unused.keys() & set(info.cameras)]
         yield Remark(
             "cameras-unused",
             having[0].path.parent,
-            f"of the cameras {_list(others)}, in {_of(having, infos)}, nothing is used: the first "
-            f"file, {infos[0].path.name}, gives {_list(used)}; choose with --camera_names",
+            f"cameras of {_of(having, infos)} are not used: {_list(list(unused))}; the first file, "
+            f"{infos[0].path.name}, gives {_list(used)}; --camera_names chooses of those that "
+            f"every file has",
         )
 
 

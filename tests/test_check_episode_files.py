@@ -346,6 +346,15 @@ def test_datasets_and_episodes_do_not_go_together(tmp_path: Path, capfd: Lines) 
     assert "episode_*.hdf5" in capfd.readouterr().err
 
 
+def test_episodes_beside_datasets_are_named(tmp_path: Path, capfd: Lines) -> None:
+    (tmp_path / "lerobot").symlink_to(SMALL / "v30_h264")
+    record(tmp_path / "episodes", 1)
+    assert main([str(tmp_path), "--json"]) == 0
+    report = json.loads(capfd.readouterr().out)
+    (finding,) = (one for one in report["findings"] if one["code"] == "file-unlisted")
+    assert "episodes" in finding["message"]
+
+
 def test_there_is_nothing_to_convert(tmp_path: Path, capfd: Lines) -> None:
     record(tmp_path / "a", 1)
     output = tmp_path / "out"

@@ -33,38 +33,50 @@ def estimate(
     sim: bool,
     chunk_size: int,
     numbers: Sequence[int],
+    base_dim: int = 0,
 ) -> Estimates:
     """Estimate from the states and actions of the same episodes, row by row.
 
     fps: steps per second; None: not known
     sim, chunk_size: what the training is to have, which the figures stand beside
     numbers: what to call the episodes
+    base_dim: the last dims of the action that move a base, which the state does not have
     """
+    arms = _first_dims(action, action.width - base_dim)
     half_lags = _autocorrelation(action, of_changes=True)
     return Estimates(
-        lag=estimate_lag(state, action, half_lags, fps, sim),
+        lag=estimate_lag(state, arms, half_lags[: arms.width], fps, sim),
         chunk=_chunk_length(action, half_lags, fps, chunk_size),
         jumps=_jumps(state, action, numbers),
         idle=_idle_ends(state, action, numbers),
     )
 
 
-def estimate_episodes(episodes: Episodes, chunk_size: int) -> Estimates:
-    """Estimate from episode files, without the dims that were added to them."""
+def estimate_episodes(
+    episodes: Episodes, chunk_size: int, numbers: Sequence[int] = ()
+) -> Estimates:
+    """Estimate from episode files, without the dims that were added to them.
+
+    numbers: what to call the episodes; none = as training counts them
+    """
     info = episodes.infos[0]
     return estimate(
         _recorded(episodes.qpos, info.qpos_names),
         _recorded(episodes.action, info.action_names),
         fps=info.fps,
-        sim=info.sim,
+        sim=episodes.is_sim(0),
         chunk_size=chunk_size,
-        numbers=range(len(episodes.infos)),
+        numbers=numbers or range(len(episodes.infos)),
+        base_dim=info.base_dim,
     )
 
 
 def _recorded(parts: Sequence[FloatArray], names: tuple[str, ...] | None) -> Series:
-    kept = recorded_dims(names, parts[0].shape[1])
-    return Series([part[:, :kept] for part in parts], names and names[:kept])
+    return _first_dims(Series(parts, names), recorded_dims(names, parts[0].shape[1]))
+
+
+def _first_dims(series: Series, kept: int) -> Series:
+    return Series([part[:, :kept] for part in series.parts], series.names and series.names[:kept])
 
 
 def _autocorrelation(series: Series, *, of_changes: bool) -> list[int | None]:

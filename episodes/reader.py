@@ -64,6 +64,7 @@ class EpisodeInfo:
     cameras: tuple[str, ...] = ()  # all that could be chosen
     depth: dict[str, bool] = field(default_factory=dict)  # taken for depth: could it be chosen?
     has_base: bool = False  # whether there is a /base_action, joined to the action or not
+    base_dim: int = 0  # the last dims of the action, where it is joined
     not_known: tuple[str, ...] = ()  # parts that nobody reads
 
 
@@ -106,6 +107,7 @@ def read_info(
             cameras=tuple(cameras),
             depth=depth,
             has_base=_BASE in file,
+            base_dim=sum(dataset.shape[1] for dataset in base),
             not_known=_not_known(file),
         )
         lengths = {name.rpartition("/")[2]: len(dataset) for name, dataset in vectors.items()}

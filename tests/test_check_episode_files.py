@@ -22,11 +22,16 @@ from episodes.jpeg import encode_jpeg
 from job.errors import DatasetError, JobError, UsageError
 from tests.support.commands import make_config
 from tests.support.errors import raises_code
+from tests.support.motion import recorded
 from tests.support.paths import SMALL
+from tests.support.recorders import (
+    CAMERAS as NAMES,
+)
 from tests.support.recorders import (
     DEPTH,
     HIGH,
     LENGTH,
+    SIZE,
     change,
     frames,
     put,
@@ -60,7 +65,9 @@ def test_plain_episodes_are_fine(tmp_path: Path) -> None:
     record(tmp_path)
     (report,) = check_episode_files([tmp_path], flags_of())
     assert report.findings == []
-    assert report.facts | {"padding": ""} == {
+    estimated = {"lag", "chunk", "jumps", "idle", "padding"}
+    assert estimated <= report.facts.keys()
+    assert {name: report.facts[name] for name in report.facts.keys() - estimated} == {
         "format": "aloha_hdf5",
         "episodes": 3,
         "frames": 36,
@@ -70,7 +77,6 @@ def test_plain_episodes_are_fine(tmp_path: Path) -> None:
         "cameras": {"cam_high": "24x32", "cam_left_wrist": "24x32"},
         "state": "qpos, 14 dims",
         "action": "action, 14 dims",
-        "padding": "",
     }
 
 
@@ -251,6 +257,19 @@ def test_a_deep_look_decodes_every_frame(tmp_path: Path) -> None:
     ]
     (report,) = check_episode_files([tmp_path], flags_of(episodes="0,2"), deep=True)
     assert report.facts["decoded"] == f"{2 * 2 * LENGTH} frames"
+
+
+def test_the_estimates_are_those_of_the_arms(tmp_path: Path) -> None:
+    """The state follows the action by 2 steps; it has no dims of the base, and no names."""
+    rows = (80, 90, 70)
+    for path, (state, action) in zip(with_base(tmp_path), recorded(2, rows), strict=True):
+        images = [put(f"observations/images/{name}", frames(0, SIZE, len(state))) for name in NAMES]
+        change(path, put(QPOS, state), put("action", action), *images)
+        change(path, put("base_action", vectors(2, 6, len(state))))
+    (report,) = check_episode_files([tmp_path], flags_of(base_action="append", sim="true"))
+    lag = report.facts["lag"]
+    assert lag["steps"] == pytest.approx(2, abs=0.3)
+    assert (lag["matched_by"], lag["sim"]) == ("position", True)
 
 
 def test_folders_are_judged_together(tmp_path: Path) -> None:

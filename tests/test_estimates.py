@@ -20,8 +20,8 @@ from episodes.correlation import Autocorrelation, CrossCorrelation
 from episodes.episode_set import open_episodes
 from episodes.estimate_lines import lines
 from episodes.estimates import estimate_episodes
+from episodes.folder import find_episodes
 from episodes.padding import padding_names, recorded_dims
-from episodes.reader import find_episodes
 from job.sections.estimates import Estimates
 from tests.support.commands import make_config
 from tests.support.episodes import write_official

@@ -19,15 +19,16 @@ from convert.findings import Report, error, warning
 from convert.flags import DataFlags
 from convert.lerobot.file import OnRead, ignore
 from episodes.episode_set import Episodes, check_like_first, check_room
+from episodes.estimates import estimate_episodes
 from episodes.folder import EpisodeFile, choose_files
 from episodes.frames import open_frames
+from episodes.padding import recorded_dims
 from episodes.reader import EpisodeInfo, FloatArray, Frame, read_info, read_vectors
 from episodes.remarks import remarks
 from job import signals
 from job.errors import DatasetError
 
 _REPORT_EVERY = 64  # frames
-_PADDING = "padding["  # how the names of dims begin that a conversion added
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def check_episode_files(
             _add_facts(mine, flags, report)
             _check_sizes(mine, flags, report)
             _check_frames(mine, flags, report, deep, on_read)
-            _check_vectors(mine, report)
+            _check_vectors(mine, flags, report)
             check_padding([one.info.length for one in mine], flags.chunk_size, folder, report)
     return [report.finish() for report in reports.values()]
 
@@ -193,9 +194,8 @@ def _check_frames(
 
 def _frames(one: _Seen, flags: DataFlags, deep: bool, on_read: OnRead) -> Iterator[Frame]:
     """The frames (C, H, W, 3) of the first time step, or of each."""
-    episodes = Episodes((one.info,), (one.qpos,), (one.action,), one.camera_names, flags.reading)
     on_read(one.file.path)
-    with contextlib.closing(open_frames(episodes)) as source:
+    with contextlib.closing(open_frames(_episodes([one], flags))) as source:
         out = np.empty((1, *source.shape), np.uint8)
         for ts in range(one.info.length if deep else 1):
             signals.check()
@@ -212,23 +212,34 @@ def _add_stillness(file: EpisodeFile, camera: str, still: Stillness, report: Rep
         report.add(warning(code, file.path, what, episode=file.own_number, camera=camera))
 
 
-def _check_vectors(seen: Sequence[_Seen], report: Report) -> None:
+def _check_vectors(seen: Sequence[_Seen], flags: DataFlags, report: Report) -> None:
     info = seen[0].info
     qpos = _vector("qpos", info.qpos_names, [(one.file, one.qpos) for one in seen])
     action = _vector("action", info.action_names, [(one.file, one.action) for one in seen])
     for vector in (qpos, action):
         check_vector(vector, report.root, False, report)
     check_pair(qpos, action, report.root, report)
+    numbers = [one.file.own_number for one in seen]
+    report.estimate(estimate_episodes(_episodes(seen, flags), flags.chunk_size, numbers))
 
 
 def _vector(
     key: str, names: tuple[str, ...] | None, parts: Sequence[tuple[EpisodeFile, FloatArray]]
 ) -> Vector:
     """A vector of all files, without the dims that a conversion added."""
-    names = names or tuple(f"{key}[{dim}]" for dim in range(parts[0][1].shape[1]))
-    kept = [dim for dim, name in enumerate(names) if not name.startswith(_PADDING)]
-    return Vector(
-        key,
-        tuple(names[dim] for dim in kept),
-        [(Place(file.path, file.own_number), values[:, kept]) for file, values in parts],
+    width = parts[0][1].shape[1]
+    kept = recorded_dims(names, width)
+    names = names or tuple(f"{key}[{dim}]" for dim in range(width))
+    places = [(Place(file.path, file.own_number), values[:, :kept]) for file, values in parts]
+    return Vector(key, names[:kept], places)
+
+
+def _episodes(seen: Sequence[_Seen], flags: DataFlags) -> Episodes:
+    """Some of the files as training has them."""
+    return Episodes(
+        tuple(one.info for one in seen),
+        tuple(one.qpos for one in seen),
+        tuple(one.action for one in seen),
+        seen[0].camera_names,
+        flags.reading,
     )

@@ -255,13 +255,13 @@ def test_a_rank_that_is_killed_while_another_converts_ends_the_run(
     }
     process = launch(tmp_path, dist_timeout_s=2 * HANGS_S, **flags)  # it is not what ends them
     converted = tmp_path / "converted_hdf5"
-    wait_while_running(process, lambda: bool(list(converted.glob(".*.partial"))))
+    wait_while_running(process, lambda: bool(list(converted.glob("*/.*.partial"))))
     os.kill(rank(1, tmp_path), signal.SIGKILL)
     end = ended(process, tmp_path)
     assert end.code == 75, end.out
     assert (end.manifest["status"], end.manifest["exit_code"]) == ("interrupted", 75)
     assert "Traceback" not in end.out
-    assert not list(converted.glob(".*.partial"))
+    assert not list(converted.glob("*/.*.partial"))
     on = job(output=tmp_path, processes=2, **flags)
     assert on.code == 0, on.err
 

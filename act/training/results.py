@@ -68,7 +68,9 @@ def write_results(run: TrainingRun) -> None:
     run.metrics.flush()
     run.best.copy_to(epoch_path(run.folder, run.best.epoch, run.flags.seed))
     draw_losses(run)
-    save_weights(run.folder / LAST, copy_weights(run.policy.state_dict()))
+    save_weights(run.folder / LAST, copy_weights(run.policy.state_dict()), run.contract.add)
     # A kill before the mark leaves a run that is resumed from its last state, to its end at once.
-    run.manifest.afterwards(lambda: mark_finished(run.folder))
-    run.manifest.afterwards(lambda: remove_state(run.folder))
+    kept = run.flags.keep_state
+    run.manifest.afterwards(lambda: mark_finished(run.folder, state_kept=kept))
+    if not kept:
+        run.manifest.afterwards(lambda: remove_state(run.folder))

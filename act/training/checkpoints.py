@@ -15,6 +15,7 @@ from job.whole_files import RECORD
 
 LAST, BEST, METRICS = "policy_last.ckpt", "policy_best.ckpt", "metrics.jsonl"
 _RUN_FILES = (CONTRACT, WEIGHTS, "dataset_stats.*", "train_val_*.png", METRICS, RECORD)
+EPOCH_FILES = "policy_epoch_*.ckpt"
 SNAPSHOT_EPOCHS = 100  # upstream's
 
 

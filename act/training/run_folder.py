@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from act.policies.contract_file import listed_digests
+from act.training.best_copy import forget_copy
 from act.training.checkpoints import LAST, run_files
 from act.training.flags import TrainingFlags, epochs_of
 from act.training.state import STATE, read_state
@@ -72,11 +73,14 @@ def mark_finished(folder: Path, state_kept: bool) -> None:
 def remove_state(folder: Path, unless_kept: bool = False) -> None:
     """Remove the state of a finished run, which needs it no more; warns where it must stay.
 
+    And all that is kept for more epochs.
+
     unless_kept: leave one that was kept on purpose
     """
     if unless_kept and (_read(folder) or {}).get(_STATE_KEPT):
         return
     try:
+        forget_copy(folder)
         with output_errors(folder / STATE):
             (folder / STATE).unlink(missing_ok=True)
     except OutputError as error:

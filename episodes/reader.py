@@ -32,6 +32,7 @@ FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 Frame = NDArray[np.uint8]
 
+AS_STORED = "as stored"  # how the frames of a camera lie, where the file does not say it
 _LARGEST_SHARE = 8  # of the memory, for what is read at once
 _VECTORS = ("observations/qpos", "action")
 _NAME = re.compile(r"episode_(\d+)\.hdf5")
@@ -70,6 +71,7 @@ class EpisodeInfo:
     fps: float | None  # this and the names: None in files that our converter did not write
     qpos_names: tuple[str, ...] | None
     action_names: tuple[str, ...] | None
+    orientations: dict[str, str]  # camera: how its frames lie
 
 
 def read_info(path: Path) -> EpisodeInfo:
@@ -98,6 +100,7 @@ def read_info(path: Path) -> EpisodeInfo:
             fps=_fps(file),
             qpos_names=_names(file, "qpos_names"),
             action_names=_names(file, "action_names"),
+            orientations=_orientations(file, names),
         )
         lengths = {"action": len(action), "qpos": len(qpos)}
         lengths |= {f"images/{name}": len(images[name]) for name in images}
@@ -156,6 +159,13 @@ def _check_stored(path: Path, dataset: h5py.Dataset) -> None:
             f"of it; the recording was not finished; leave the episode out or record it again",
             code="episode-content",
         )
+
+
+def _orientations(file: h5py.File, cameras: tuple[str, ...]) -> dict[str, str]:
+    given = _names(file, "camera_orientations") or ()
+    if len(given) != len(cameras):  # our converter leaves it out where all are as stored
+        given = (AS_STORED,) * len(cameras)
+    return dict(zip(cameras, given, strict=True))
 
 
 def _names(file: h5py.File, attribute: str) -> tuple[str, ...] | None:

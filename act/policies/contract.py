@@ -114,7 +114,7 @@ def _vector(
         names = None
     recorded = recorded_dims(names, width)
     return {
-        "features": [made.key] if made else None,
+        "features": made.key.split(",") if made else None,
         "dims": [
             Dim(
                 name=names[i] if names else None,
@@ -138,6 +138,7 @@ def _camera(episodes: Episodes, name: str, made: Conversion | None) -> Camera:
         width=width,
         recorded_height=found.recorded_height if found else None,
         recorded_width=found.recorded_width if found else None,
+        orientation=episodes.infos[0].orientations[name],
         storage="jpeg" if episodes.infos[0].compressed else "raw",
         jpeg_quality=made.jpeg_quality if made else None,
     )

@@ -5,10 +5,8 @@ the name that its best had before holds its snapshot again, or is gone. So what 
 is kept aside with the state, hidden.
 """
 
-import contextlib
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 from act.training.best import Best
 from act.training.checkpoints import EPOCH_FILES
@@ -50,12 +48,11 @@ def forget_copy(folder: Path) -> None:
 
 def _noted(folder: Path) -> Path | None:
     """Where the copy is; None where nothing is kept aside."""
-    noted: Any = None
-    with contextlib.suppress(OSError, ValueError):
-        noted = read_json(folder / _NOTED)
-    name = noted.get("name") if isinstance(noted, dict) else None
-    ours = isinstance(name, str) and fnmatch(name, EPOCH_FILES) and "/" not in name
-    return folder / name if ours else None
+    try:
+        name = str(read_json(folder / _NOTED)["name"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return folder / name if fnmatch(name, EPOCH_FILES) and "/" not in name else None
 
 
 def _aside(path: Path) -> Path:

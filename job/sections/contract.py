@@ -72,6 +72,10 @@ class Camera(Section):
         description="Width of the recorded frames, which were reduced by area; null for episode "
         "files."
     )
+    orientation: str = Field(
+        description="How the frames that it was trained on lie: as stored, and as players show "
+        "them where that differs, or as players do (--apply_rotation). The robot's must lie so too."
+    )
     storage: Literal["raw", "jpeg"] = Field(
         description="How the frames that it was trained on were stored."
     )

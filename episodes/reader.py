@@ -16,7 +16,7 @@ import contextlib
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import h5py
@@ -71,7 +71,7 @@ class EpisodeInfo:
     fps: float | None  # this and the names: None in files that our converter did not write
     qpos_names: tuple[str, ...] | None
     action_names: tuple[str, ...] | None
-    orientations: dict[str, str]  # camera: how its frames lie
+    orientations: dict[str, str] = field(default_factory=dict)  # camera: how its frames lie
 
 
 def read_info(path: Path) -> EpisodeInfo:

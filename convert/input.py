@@ -165,10 +165,11 @@ def remove_converted(flags: RunConversionFlags) -> None:
 
     A run that is found finished does so too: a kill may have come between its end and this.
     """
-    if local_rank() or flags.keep_converted_hdf5:
+    temporary = notes.temporary(flags)
+    if local_rank() or flags.keep_converted_hdf5 or not temporary:
         return
     try:
-        for folder, fingerprints in notes.temporary(flags):
+        for folder, fingerprints in temporary:
             remove_episodes(folder, fingerprints)
         notes.forget_temporary(flags)
         remove_empty(flags.output / CONVERTED)

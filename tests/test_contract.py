@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import pytest
 import torch
 
-from act.policies.contract import dataset_section_of_files
+from act.policies.contract import dataset_section_of_files, turn_in
 from act.policies.contract_file import ContractFile, listed_digests, read_contract
 from act.policies.weights import save_weights
+from convert.lerobot.display import Display
 from job.errors import UsageError
 from job.whole_files import sha256, whole_copy
 from tests.support.commands import make_config, run_python
@@ -29,6 +31,19 @@ def test_a_vector_that_changed_in_place_is_noticed(tmp_path: Path) -> None:
         file["observations/qpos"][2, 1] += 0.1
     assert paths[1].stat().st_size == size
     assert dataset_section_of_files(make_config(tmp_path), paths).fingerprint != before
+
+
+@pytest.mark.parametrize("entries", [(1, 0), (0, 1), (-1, 0), (0, -1)])
+@pytest.mark.parametrize("hand", [1, -1])
+def test_a_loader_turns_frames_as_training_did(entries: tuple[int, int], hand: int) -> None:
+    """What the words in an episode file say is what the conversion has done."""
+    a, b = entries
+    display = Display(a, b, -hand * b, hand * a)
+    frame = np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8)
+    mirrored, rotated = turn_in(str(display))
+    turned = np.rot90(frame[:, ::-1] if mirrored else frame, rotated // 90)
+    np.testing.assert_array_equal(turned, display.apply(frame))
+    assert turn_in(f"as stored, where players show them {display}") == (False, 0)
 
 
 WEIGHTS = {"a": torch.zeros(3)}
@@ -167,5 +182,5 @@ def test_a_contract_that_is_broken_or_not_ours_is_one_line(
         read_contract(folder)
     assert "\n" not in str(refused.value)
     if change is not None:
-        with raises_code(UsageError, "contract-unreadable"):
+        with raises_code(UsageError, "contract-unreadable", "move it away"):
             listed_digests(folder)

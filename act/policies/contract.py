@@ -1,6 +1,7 @@
 """Everything a robot needs to use the policy: policy.json, and the manifest's `policy` section."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from act.policies.statistics import stats_section
 from episodes.episode_set import Episodes, open_episodes
 from episodes.flags import EpisodeFlags
 from episodes.padding import recorded_dims
-from episodes.reader import FloatArray
+from episodes.reader import AS_STORED, FloatArray
 from job.sections.contract import (
     CONTRACT_VERSION,
     Action,
@@ -36,6 +37,7 @@ from job.sections.whole import Whole
 from job.whole_files import sampled_sha256
 
 _ENSEMBLING_WEIGHT = 0.01  # upstream's
+_TURN = re.compile("(mirrored)?(?: and )?(?:rotated by ([0-9]+) degrees counterclockwise)?")
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,8 @@ def _vector(
 
 def _camera(episodes: Episodes, name: str, made: Conversion | None) -> Camera:
     height, width = episodes.image_size
+    orientation = episodes.infos[0].orientations.get(name, AS_STORED)
+    mirrored, rotated = turn_in(orientation)
     found = next((camera for camera in (made.cameras if made else ()) if camera.name == name), None)
     return Camera(
         name=name,
@@ -138,10 +142,21 @@ def _camera(episodes: Episodes, name: str, made: Conversion | None) -> Camera:
         width=width,
         recorded_height=found.recorded_height if found else None,
         recorded_width=found.recorded_width if found else None,
-        orientation=episodes.infos[0].orientations[name],
+        orientation=orientation,
+        mirrored=mirrored,
+        rotated=rotated,
         storage="jpeg" if episodes.infos[0].compressed else "raw",
         jpeg_quality=made.jpeg_quality if made else None,
     )
+
+
+def turn_in(orientation: str) -> tuple[bool, Any]:
+    """What was done to the recorded frames, by the words in an episode file.
+
+    returns: whether they were mirrored first, and by how many degrees they were rotated
+    """
+    found = _TURN.fullmatch(orientation)  # what is as stored says so, and more
+    return (bool(found[1]), int(found[2] or 0)) if found else (False, 0)
 
 
 def _architecture(of: Subject) -> Architecture:

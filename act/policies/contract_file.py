@@ -45,10 +45,10 @@ class ContractFile:
             self.write()
 
 
-def read_contract(folder: Path) -> Contract:
+def read_contract(folder: Path, remedy: str = "copy it from the run's folder again") -> Contract:
     """The contract of the run in `folder`; raises UsageError where there is none, or it is not one.
 
-    The message names the field that is wrong.
+    The message names the field that is wrong. remedy: what to do, in the message
     """
     path = folder / CONTRACT
     try:
@@ -63,7 +63,7 @@ def read_contract(folder: Path) -> Contract:
         reason = first_line(error)
     raise UsageError(
         f"{path}: cannot be used ({reason}), expected the contract that training wrote beside its "
-        f"checkpoints; copy it from the run's folder again",
+        f"checkpoints; {remedy}",
         code="contract-unreadable",
     )
 
@@ -74,7 +74,8 @@ def listed_digests(folder: Path) -> dict[str, list[str]]:
     A run of before there were contracts has them in its record alone.
     """
     if (folder / CONTRACT).exists():
-        return dict(read_contract(folder).checkpoints)
+        remedy = "move it away, and the run writes it anew"
+        return dict(read_contract(folder, remedy).checkpoints)
     with output_errors(folder / RECORD):
         found = {path.name: recorded_digests(path) for path in sorted(folder.glob(WEIGHTS))}
     return {name: digests for name, digests in found.items() if digests}

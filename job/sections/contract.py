@@ -65,16 +65,21 @@ class Camera(Section):
     height: Positive = Field(description="Height in pixels of what the policy takes.")
     width: Positive = Field(description="Width in pixels of what the policy takes.")
     recorded_height: Positive | None = Field(
-        description="Height of the recorded frames, which were reduced by area; null for episode "
-        "files."
+        description="Height of the recorded frames, once mirrored and rotated, which were then "
+        "reduced by area; null for episode files."
     )
     recorded_width: Positive | None = Field(
-        description="Width of the recorded frames, which were reduced by area; null for episode "
-        "files."
+        description="Width of the same frames; null for episode files."
     )
     orientation: str = Field(
         description="How the frames that it was trained on lie: as stored, and as players show "
         "them where that differs, or as players do (--apply_rotation). The robot's must lie so too."
+    )
+    mirrored: bool = Field(
+        description="Whether training mirrored the recorded frames, left to right; before rotating."
+    )
+    rotated: Literal[0, 90, 180, 270] = Field(
+        description="Degrees by which training rotated the recorded frames, counterclockwise."
     )
     storage: Literal["raw", "jpeg"] = Field(
         description="How the frames that it was trained on were stored."

@@ -343,6 +343,9 @@ def test_cnnmlp(tmp_path: Path, job: Job) -> None:
     )
     assert ended.code == 0, ended.err
     assert set(checked(ended)["training"]["last_val"]) == {"mse", "loss"}
+    contract = read_contract(ended.output / "checkpoints/test")
+    assert (contract.network.hidden_dim, contract.network.latent_dim) == (None, 0)
+    assert (contract.action.chunk_size, contract.execution.horizon) == (1, 1)
 
 
 def test_one_episode_trains_loudly(job: Job) -> None:

@@ -1,6 +1,7 @@
 """An output folder belongs to many runs, one after another and at the same time."""
 
 import json
+import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -165,6 +166,23 @@ def test_kept_episodes_of_another_run_stay(
         remove_converted(run)
     assert snapshot(folder / "kept") == before
     assert [path.name for path in folder.iterdir()] == ["kept"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a tmpfs")
+def test_a_run_whose_folder_cannot_have_links_converts_for_itself(
+    tmp_path: Path, converted: Callable[..., RunConversionFlags]
+) -> None:
+    first, folder = converted("first"), tmp_path / "converted_hdf5/apart"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(folder)], check=True)
+    try:
+        converted("apart", keep_converted_hdf5=True)
+        names = {path.name for path in folder.iterdir()}
+        assert names == {f"episode_{number}.hdf5" for number in range(4)}
+        assert {path.stat().st_nlink for path in folder.iterdir()} == {1}
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+    remove_converted(first)
 
 
 def test_episodes_of_a_version_with_one_folder_for_all_are_used_and_removed(

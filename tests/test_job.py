@@ -389,6 +389,9 @@ def test_training_on_the_kept_episodes_of_the_same_output_keeps_them(tmp_path: P
     assert first.code == 0, first.err
     episodes = tmp_path / "converted_hdf5/test"
     before = snapshot(episodes)
+    above = run_job(tmp_path, run_name="above", input=episodes.parent, num_epochs=1)
+    assert above.code == 3
+    assert f"name {episodes}" in above.errors[0]
     again = run_job(tmp_path, run_name="again", input=episodes, num_epochs=1)
     assert again.code == 0, again.err
     assert snapshot(episodes) == before

@@ -61,9 +61,11 @@ class Info:
                     code="version",
                     where=self.root / "meta_data",
                 )
+            below = next(iter(sorted(self.root.glob("*/episode_*.hdf5"))), None)  # of our own jobs
+            remedy = f"name {below.parent}" if below else "mount that folder as the input"
             raise DatasetError(
                 f"{self.path}: no such file; expected the folder that contains meta/, data/ and "
-                f"videos/ (or episode_*.hdf5 files); mount that folder as the input",
+                f"videos/ (or episode_*.hdf5 files); {remedy}",
                 code="info-missing",
                 where=self.path,
             )

@@ -150,10 +150,12 @@ class Manifest:
         """takes: put it in the place of another job's as well"""
         if not self._shown:
             return
-        write_json(self.path, self.content.model_dump(mode="json"))
-        place = self.of_output
-        if place is not None and (takes or not place.exists() or self.is_in(place)):
-            write_json(place, self._for_output(place.parent).model_dump(mode="json"))
+        try:
+            write_json(self.path, self.content.model_dump(mode="json"))
+        finally:  # a run's folder may be gone, or not ours
+            place = self.of_output
+            if place is not None and (takes or not place.exists() or self.is_in(place)):
+                write_json(place, self._for_output(place.parent).model_dump(mode="json"))
 
     def is_in(self, path: Path) -> bool:
         """Whether what is at `path` was written by this very job."""

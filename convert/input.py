@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -88,8 +89,7 @@ def convert_input(
     planned = plan.planned
     if flags.only_whole_episodes:
         notes.note_left_out(flags, plan.digest, planned.plan.left_out)
-    with converted_once(flags.output / CONVERTED, planned.plan):
-        done = _convert(flags, planned, pool)
+    done = _convert(flags, planned, pool)
     dataset, conversion = describe_dataset(done), describe_conversion(done)
     manifest.set("dataset", dataset)
     manifest.set("conversion", conversion)
@@ -104,8 +104,12 @@ def _convert(flags: RunConversionFlags, planned: Planned, pool: Workers) -> Conv
     else:
         new = [number for number, path in enumerate(paths) if not is_done(plan, number, path)]
         notes.note_temporary(flags, {paths[n].name: plan.fingerprint(n) for n in new})
-    take_over(flags.output / CONVERTED, plan, paths)
-    return write_episodes(flags, planned, prepare_folder(flags, planned), pool)
+    runs = flags.output / CONVERTED
+    take_over(runs, plan, paths)
+    whole = all(is_done(plan, number, path) for number, path in enumerate(paths))
+    with nullcontext() if whole else converted_once(runs, plan):
+        take_over(runs, plan, paths)  # what another run has converted meanwhile
+        return write_episodes(flags, planned, prepare_folder(flags, planned), pool)
 
 
 def look_at_input(flags: RunConversionFlags) -> None:

@@ -344,12 +344,14 @@ def test_one_job_at_a_time(tmp_path: Path) -> None:
     assert not claimed
 
 
-def test_a_second_job_in_the_same_output_leaves_the_first_alone(tmp_path: Path) -> None:
+def test_a_second_job_of_the_same_run_leaves_the_first_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints/test"
     (tmp_path / "manifest.json").write_text("{}")
-    with only_job(tmp_path):
+    with only_job(tmp_path, "run"), only_job(folder):
         second = run_job(tmp_path, **FLAGS)
     assert second.code == 75
-    assert str(tmp_path) in second.errors[0]
+    assert str(folder) in second.errors[0]
+    assert not list(folder.iterdir())
     assert (tmp_path / "manifest.json").read_text() == "{}"
 
 

@@ -40,7 +40,7 @@ smoke: .venv/runtime.stamp
 		--max_episodes 2 --backbone_weights none --device cpu \
 		--hidden_dim 128 --dim_feedforward 256 --chunk_size 20
 	@echo && echo "The policy is in out/smoke/checkpoints/act_smoke:" && ls -sh out/smoke/checkpoints/act_smoke
-	@echo "What was done, with what, and how to use the policy: out/smoke/manifest.json"
+	@echo "What was done, and with what: out/smoke/manifest.json; how to use the policy: out/smoke/checkpoints/*/policy.json"
 
 # Tests are spread over the cores, each process with one thread.
 test: .venv/test.stamp

@@ -25,10 +25,10 @@ from job.departures import DEPARTURES
 from job.errors import UsageError
 from job.machine import end_with_parent, limit_threads
 from job.manifest import Manifest
-from job.output_names import MANIFEST
+from job.output_names import MANIFEST, RUN
 from job.ranks import in_group, leave_exit_code, leave_interrupted, processes_to_start, rank
 from job.version import shown_version
-from job.whole_files import refuse_inside
+from job.whole_files import refuse_holding, refuse_inside
 
 if TYPE_CHECKING:
     from convert.input import InputEpisodes
@@ -103,20 +103,36 @@ def _train(argv: list[str]) -> int:
         refuse_inside(flags.output, flags.input)
     except UsageError as error:
         return report_error(error)  # a manifest would be written into the input
+    try:
+        refuse_inside(flags.run_folder, flags.input)
+        refuse_holding(flags.run_folder, flags.input)
+    except UsageError as error:
+        return refuse(error, flags.output / MANIFEST)
     logger.info("%s: %s", shown_version(), ", ".join(map(str, flags.input)))
     if count := processes_to_start(flags.processes, flags.device):
         signals.wait_for_processes()
         from act.processes.torchrun import launch
 
-        return launch(flags.output, Path(__file__), argv, count)
+        return launch(_manifests(flags), Path(__file__), argv, count)
     limit_threads()
     if in_group():
         end_with_parent(signal.SIGTERM)
     if flags.max_hours:
         signals.end_after(flags.max_hours)
-    manifest = Manifest(flags.output / MANIFEST, flags.resolved(), shown=rank() == 0)
+    manifest = job_manifest(flags)
     with signals.last_action(lambda _: leave_interrupted()):
         return leave_exit_code(run_recorded(manifest, partial(do_job, flags)))
+
+
+def _manifests(flags: JobFlags) -> tuple[Path, Path]:
+    """The run's own, and the output's."""
+    return flags.run_folder / MANIFEST, flags.output / MANIFEST
+
+
+def job_manifest(flags: JobFlags) -> Manifest:
+    """The manifest of a job, in both places."""
+    own, of_output = _manifests(flags)
+    return Manifest(own, flags.resolved(), shown=rank() == 0, of_output=of_output)
 
 
 def do_job(flags: JobFlags, manifest: Manifest) -> None:
@@ -127,7 +143,7 @@ def do_job(flags: JobFlags, manifest: Manifest) -> None:
     # before torch is imported: a missing dataset, camera or weights file is reported at once
     conversion = flags.part(RunConversionFlags)  # for its processes, which load no more
     look_at_input(conversion)
-    if not flags.run_folder.exists():  # a run that is finished needs no weights any more
+    if not (flags.run_folder / RUN).exists():  # a finished run needs no weights any more
         backbone_file(flags.backbone_weights)
     from act.policies.contract import dataset_section_of_files
     from act.processes.device import choose_device
@@ -150,13 +166,15 @@ def do_job(flags: JobFlags, manifest: Manifest) -> None:
                     dataset_section_of_files(flags, files) if files else describe_input(conversion)
                 )
                 claim_folder(flags, flags.run_folder, dataset)
-                remove_state(flags.run_folder)
+                remove_state(flags.run_folder, unless_kept=True)
             remove_converted(conversion)  # a kill may have come before it was done
             raise already_done(flags.run_folder)
+        manifest.take_over()
         manifest.write()
         work = partial(_converted, flags, conversion, manifest, group.is_first)
         episodes = convert_in_turn(group, work)
-        train(flags, episodes.paths, flags.run_folder, manifest, group, episodes.dataset)
+        sections = episodes.dataset, episodes.conversion
+        train(flags, episodes.paths, flags.run_folder, manifest, group, *sections)
         group.wait()
         # once the run is marked as finished: it would be converted again to be resumed
         manifest.afterwards(partial(remove_converted, conversion))

@@ -37,7 +37,7 @@ _RENAMED = {"input": "dataset_dir", "output": "ckpt_dir", "learning_rate": "lr"}
 _SHARED = (
     *("policy_class", "task_name", "batch_size", "seed", "num_epochs", "kl_weight"),
     *("chunk_size", "hidden_dim", "dim_feedforward"),
-    *("device", "backbone_weights", "camera_names", "base_action"),  # not upstream's
+    *("device", "backbone_weights", "camera_names", "keep_state", "base_action"),  # not upstream's
 )
 # Upstream's names of our flags
 OPTIONS = _RENAMED | {name: name for name in _SHARED}
@@ -94,8 +94,9 @@ def train_here(flags: UpstreamFlags, manifest: Manifest) -> None:
         logger.warning("%s", remark)
     if finished:
         claim_folder(flags, flags.output, dataset_section_of_files(flags, paths))
-        remove_state(flags.output)
+        remove_state(flags.output, unless_kept=True)
         raise already_done(flags.output)
+    manifest.take_over()
     manifest.write()
     train(flags, paths, flags.output, manifest)
 

@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         with _alone(flags.output, shard):
             manifest = Manifest(path, flags.resolved(), shown=rank() == 0)
-            return run_recorded(manifest, job, beside_others=shard != WHOLE)
+            return run_recorded(manifest, job, "alone" if shard == WHOLE else "shard")
     except JobError as error:  # of the lock; the job's own are reported by `run_recorded`
         return report_error(error)
 

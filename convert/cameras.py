@@ -7,11 +7,9 @@ from pathlib import Path
 from convert.findings import Add, error, warning
 from convert.lerobot.dataset import camera_name
 from convert.lerobot.display import Display
+from episodes.reader import AS_STORED
 
 Size = tuple[int, int]  # height and width in pixels
-
-
-UPRIGHT = "as stored"
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class Camera:
     height: int
     width: int
     any_size: bool = False  # whether other frames may be recorded in another size
-    orientation: str = UPRIGHT  # of the frames, beside how players show the video
+    orientation: str = AS_STORED  # of the frames, beside how players show the video
 
 
 def orientation(display: Display | None, rotated: bool) -> str:
@@ -41,8 +39,8 @@ def orientation(display: Display | None, rotated: bool) -> str:
     display: how players show the video of the first episode; rotated: --apply_rotation
     """
     if display is None:
-        return UPRIGHT
-    return str(display) if rotated else f"{UPRIGHT}, where players show them {display}"
+        return AS_STORED
+    return str(display) if rotated else f"{AS_STORED}, where players show them {display}"
 
 
 def name_cameras(keys: Sequence[str], asked: Sequence[str], root: Path, add: Add) -> list[str]:

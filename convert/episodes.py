@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from convert.camera_frames import CameraReaders, file_of
-from convert.cameras import UPRIGHT, Camera
+from convert.cameras import Camera
 from convert.disk_and_memory import check_disk, check_memory, needed_bytes
 from convert.episode_choice import WHOLE, Shard
 from convert.episode_folder import FINGERPRINT, drop_stale, is_done, refuse_foreign
@@ -23,7 +23,7 @@ from convert.findings import refuse
 from convert.flags import ConversionFlags, DataFlags, RecordingFlags
 from convert.plan import Digests, Plan, make_plan, plan_fingerprint
 from convert.sources import NOTHING, LeftOut
-from episodes.reader import Frame, episode_path
+from episodes.reader import AS_STORED, Frame, episode_path
 from episodes.writer import FrameWriter, write_episode
 from job import machine, workers
 from job.errors import DatasetError, OutputError
@@ -220,7 +220,7 @@ def _convert_episode(plan: Plan, number: int, readers: CameraReaders, send: work
 def _attributes(plan: Plan, number: int) -> dict[str, Any]:
     orientations = [camera.orientation for camera in plan.cameras]
     return {
-        **({} if set(orientations) <= {UPRIGHT} else {"camera_orientations": orientations}),
+        **({} if set(orientations) <= {AS_STORED} else {"camera_orientations": orientations}),
         "sim": plan.sim,
         FINGERPRINT: plan.fingerprint(number),
         "source_episode": plan.sources[number].episode.index,

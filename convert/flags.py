@@ -99,7 +99,9 @@ class KeepFlags(Flags):
     title = "conversion"
 
     keep_converted_hdf5: bool = flag(
-        "The folder converted_hdf5/ is kept after a completed run.", False, same_run=True
+        "The episodes in converted_hdf5/<run_name>/ are kept after a completed run.",
+        False,
+        same_run=True,
     )
 
 

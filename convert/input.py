@@ -2,14 +2,16 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from convert import notes
 from convert.check.gate import check_files, check_input
-from convert.episode_folder import remove_episodes
+from convert.episode_folder import converted_once, is_done, remove_empty, remove_episodes, take_over
 from convert.episodes import (
+    Converted,
     Planned,
     plan_conversion,
     prepare_folder,
@@ -21,12 +23,12 @@ from convert.lerobot.dataset import choose_cameras, read_features
 from convert.sections import describe_conversion, describe_dataset
 from convert.sources import NOTHING, LeftOut, find_datasets
 from episodes.folder import choose_files
-from job.errors import DatasetError, OutputError, UsageError
+from job.errors import DatasetError, OutputError
 from job.manifest import Manifest
 from job.output_names import CONVERTED
 from job.ranks import local_rank
-from job.sections.data import Dataset
-from job.whole_files import refuse_inside
+from job.sections.data import Conversion, Dataset
+from job.whole_files import refuse_holding, refuse_inside
 from job.workers import Workers
 
 logger = logging.getLogger("act")
@@ -53,7 +55,8 @@ class InputEpisodes:
     """The episode files of an input."""
 
     paths: tuple[Path, ...]
-    dataset: Dataset | None = None  # the manifest's section; None: the files are all that is known
+    dataset: Dataset | None = None  # the manifest's sections; None: they were not converted
+    conversion: Conversion | None = None
 
 
 @dataclass(frozen=True)
@@ -79,22 +82,34 @@ def plan_input(flags: RunConversionFlags, pool: Workers) -> InputPlan:
 def convert_input(
     flags: RunConversionFlags, plan: InputPlan, manifest: Manifest, pool: Workers
 ) -> InputEpisodes:
-    """Convert as planned; fills the manifest's dataset and conversion."""
-    planned, kept = plan.planned, flags.keep_converted_hdf5
-    if kept:
-        notes.keep(flags, [path.name for path in planned.paths])
+    """Convert as planned; fills the manifest's dataset and conversion.
+
+    What other runs of the output convert to the very same files is converted once.
+    """
+    planned = plan.planned
     if flags.only_whole_episodes:
         notes.note_left_out(flags, plan.digest, planned.plan.left_out)
-    todo = prepare_folder(flags, planned)
-    if todo and not kept:
-        fingerprints = {planned.paths[n].name: planned.plan.fingerprint(n) for n in todo}
-        notes.note_temporary(flags, fingerprints)
-    done = write_episodes(flags, planned, todo, pool)
-    dataset = describe_dataset(done)
+    done = _convert(flags, planned, pool)
+    dataset, conversion = describe_dataset(done), describe_conversion(done)
     manifest.set("dataset", dataset)
-    manifest.set("conversion", describe_conversion(done))
+    manifest.set("conversion", conversion)
     manifest.write()
-    return InputEpisodes(done.paths, dataset)
+    return InputEpisodes(done.paths, dataset, conversion)
+
+
+def _convert(flags: RunConversionFlags, planned: Planned, pool: Workers) -> Converted:
+    plan, paths = planned.plan, planned.paths
+    if flags.keep_converted_hdf5:
+        notes.keep(flags, [path.name for path in paths])
+    else:
+        new = [number for number, path in enumerate(paths) if not is_done(plan, number, path)]
+        notes.note_temporary(flags, {paths[n].name: plan.fingerprint(n) for n in new})
+    runs = flags.output / CONVERTED
+    take_over(runs, plan, paths)
+    whole = all(is_done(plan, number, path) for number, path in enumerate(paths))
+    with nullcontext() if whole else converted_once(runs, plan):
+        take_over(runs, plan, paths)  # what another run has converted meanwhile
+        return write_episodes(flags, planned, prepare_folder(flags, planned), pool)
 
 
 def look_at_input(flags: RunConversionFlags) -> None:
@@ -163,25 +178,20 @@ def remove_converted(flags: RunConversionFlags) -> None:
     if local_rank() or flags.keep_converted_hdf5 or not temporary:
         return
     try:
-        remove_episodes(_folder(flags), temporary)
+        for folder, fingerprints in temporary:
+            remove_episodes(folder, fingerprints)
         notes.forget_temporary(flags)
+        remove_empty(flags.output / CONVERTED)
     except OutputError as error:  # the run is completed, and its manifest says so
-        logger.warning("%s; the run is completed, remove converted_hdf5/ by hand", error)
+        logger.warning("%s; the run is completed, remove %s by hand", error, _folder(flags))
 
 
 def _folder(flags: RunConversionFlags) -> Path:
-    return flags.output / CONVERTED
+    return notes.episodes_folder(flags)
 
 
 def _check_apart(flags: RunConversionFlags, converting: bool) -> None:
     """The input is never written to: refuse an output inside it, or one that holds it."""
     refuse_inside(flags.output, flags.input)
-    written = [flags.run_folder, *([_folder(flags)] if converting else [])]
-    for folder in (path.resolve() for path in flags.input):
-        for path in (path.resolve() for path in written):
-            if path == folder or path in folder.parents:
-                raise UsageError(
-                    f"--input {folder} is inside {path}, where this job writes, expected another "
-                    f"folder, as the input is never written to",
-                    code="output-inside-input",
-                )
+    for folder in (flags.run_folder, *([flags.output / CONVERTED] if converting else [])):
+        refuse_holding(folder, flags.input)

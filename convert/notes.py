@@ -1,7 +1,8 @@
 """What a run notes of its conversion, hidden in its folder, for the same command's next time.
 
-.temporary_episodes.json   the episodes that the run wrote for itself and removes in the end; others
-                           that it finds and uses were kept on purpose, or are of another run
+.temporary_hdf5.json       the episodes in the run's folder of converted_hdf5/ that it removes in
+                           the end; others that it finds there were kept on purpose
+.temporary_episodes.json   the same of a version that put the episodes of all runs into one folder
 .left_out.json             what a check that decoded everything left out, and of which input
 
 Both may be missing or lost: then nothing is removed, and everything is checked again.
@@ -17,38 +18,47 @@ from typing import Any
 from convert.flags import DataFlags, RunConversionFlags
 from convert.sources import LeftOut, find_datasets
 from job import signals
-from job.output_names import CHECKPOINTS
-from job.run_flags import OutputFlags, RunFlags
+from job.output_names import CONVERTED
+from job.run_flags import RunFlags
 from job.whole_files import output_errors, read_json, sampled_sha256, write_json
 
-_TEMPORARY, _LEFT_OUT = ".temporary_episodes.json", ".left_out.json"
+_TEMPORARY, _LEFT_OUT = ".temporary_hdf5.json", ".left_out.json"
+_OF_ALL_RUNS = ".temporary_episodes.json"
+
+
+def episodes_folder(flags: RunFlags) -> Path:
+    """Where the run's converted episodes are."""
+    return flags.output / CONVERTED / flags.run_name
 
 
 def note_temporary(flags: RunFlags, fingerprints: Mapping[str, str]) -> None:
     """Note episodes before the run writes them: file name to fingerprint."""
     path = flags.run_folder / _TEMPORARY
-    write_json(path, _read(path) | dict(fingerprints))
+    if not fingerprints.items() <= _read(path).items():
+        write_json(path, _read(path) | dict(fingerprints))
 
 
-def temporary(flags: RunFlags) -> dict[str, str]:
-    """The episodes that the run wrote for itself: file name to fingerprint."""
-    return _read(flags.run_folder / _TEMPORARY)
+def temporary(flags: RunFlags) -> list[tuple[Path, dict[str, str]]]:
+    """The episodes that the run wrote for itself, by folder: file name to fingerprint."""
+    folders = {_TEMPORARY: episodes_folder(flags), _OF_ALL_RUNS: flags.output / CONVERTED}
+    noted = [(folder, _read(flags.run_folder / name)) for name, folder in folders.items()]
+    return [(folder, fingerprints) for folder, fingerprints in noted if fingerprints]
 
 
 def forget_temporary(flags: RunFlags) -> None:
     """They are removed."""
-    path = flags.run_folder / _TEMPORARY
-    with output_errors(path):
-        path.unlink(missing_ok=True)
+    for name in (_TEMPORARY, _OF_ALL_RUNS):
+        path = flags.run_folder / name
+        with output_errors(path):
+            path.unlink(missing_ok=True)
 
 
-def keep(flags: OutputFlags, names: Iterable[str]) -> None:
-    """Episodes are kept on purpose from now on, whichever run wrote them."""
-    names = set(names)
-    for path in (flags.output / CHECKPOINTS).glob(f"*/{_TEMPORARY}"):
-        noted = _read(path)
-        if names & set(noted):
-            write_json(path, {name: noted[name] for name in noted if name not in names})
+def keep(flags: RunFlags, names: Iterable[str]) -> None:
+    """Episodes of the run are kept on purpose from now on."""
+    path, names = flags.run_folder / _TEMPORARY, set(names)
+    noted = _read(path)
+    if names & set(noted):
+        write_json(path, {name: noted[name] for name in noted if name not in names})
 
 
 def input_digest(flags: RunConversionFlags) -> str:

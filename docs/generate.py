@@ -8,16 +8,18 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from docs import codes_page, flags_page, manifest_page
+from docs import codes_page, flags_page, schema_page
 
 ROOT = Path(__file__).parent.parent
 
 # The path of a page, from the root of the repository: the function that returns its text.
 PAGES: dict[str, Callable[[], str]] = {
-    "manifest.schema.json": manifest_page.schema_text,
+    "manifest.schema.json": schema_page.manifest_schema,
+    "policy.schema.json": schema_page.policy_schema,
     "docs/check.md": codes_page.page,
     "docs/flags.md": flags_page.page,
-    "docs/manifest.md": manifest_page.page,
+    "docs/manifest.md": schema_page.manifest_page,
+    "docs/policy.md": schema_page.policy_page,
 }
 
 

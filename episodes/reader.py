@@ -34,6 +34,7 @@ FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 Frame = NDArray[np.uint8]
 
+AS_STORED = "as stored"  # how the frames of a camera lie, where the file does not say it
 _VECTORS = ("observations/qpos", "action")
 _BASE = "base_action"
 _KNOWN = {"": ("action", "observations", _BASE, "compress_len")}
@@ -61,6 +62,7 @@ class EpisodeInfo:
     fps: float | None  # this and the names: None in files that our converter did not write
     qpos_names: tuple[str, ...] | None
     action_names: tuple[str, ...] | None
+    orientations: dict[str, str] = field(default_factory=dict)  # camera: how its frames lie
     cameras: tuple[str, ...] = ()  # all that could be chosen
     depth: dict[str, bool] = field(default_factory=dict)  # taken for depth: could it be chosen?
     has_base: bool = False  # whether there is a /base_action, joined to the action or not
@@ -109,6 +111,7 @@ def read_info(
             has_base=_BASE in file,
             base_dim=sum(dataset.shape[1] for dataset in base),
             not_known=_not_known(file),
+            orientations=_orientations(file),
         )
         lengths = {name.rpartition("/")[2]: len(dataset) for name, dataset in vectors.items()}
         lengths |= {f"images/{name}": len(images[name]) for name in images}
@@ -161,6 +164,13 @@ def _listed(path: Path, file: h5py.File, cameras: dict[str, h5py.Dataset]) -> tu
 def _is_depth(name: str, images: h5py.Dataset) -> bool:
     """Whether a camera is a depth stream or a mask by its shape, type or name."""
     return _has_one_channel(images) or is_depth_name(name)
+
+
+def _orientations(file: h5py.File) -> dict[str, str]:
+    """How the frames of the cameras lie; our converter says it where one is not as stored."""
+    cameras, given = names_in(file, "camera_names"), names_in(file, "camera_orientations")
+    fits = cameras is not None and given is not None and len(cameras) == len(given)
+    return dict(zip(cameras or (), given or (), strict=True)) if fits else {}
 
 
 def _has_one_channel(images: h5py.Dataset) -> bool:

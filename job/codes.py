@@ -27,6 +27,7 @@ USAGE: Mapping[str, str] = {
     "image-enlarged": "--image_size is larger than a camera's frames.",
     "shard": "The share of the work cannot be read from --shard or the scheduler.",
     "run-differs": "The run folder holds a run with other flags or of another dataset.",
+    "contract-unreadable": "The policy.json of a run is missing, broken or not ours.",
     "weights-missing": "The file with the backbone's pretrained weights is not there.",
     "weights-damaged": "The file with the ImageNet weights does not have their SHA-256.",
     "weights-unreadable": "A file with weights or statistics cannot be read.",
@@ -125,6 +126,7 @@ DATASET = {
 # OutputError, exit code 4: the output folder, its disk, or memory
 OUTPUT = {
     "output-unwritable": "A file or folder of the output cannot be written.",
+    "output-in-use": "Jobs of another kind, which cannot share it, are writing to the output.",
     "disk-room": "The episode files do not fit on the disk.",
     "episode-foreign": "A file that no conversion wrote is in the place of an episode file.",
     "episodes-incomplete": "Episode files are missing, or are of another conversion.",

@@ -6,13 +6,13 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO, TextIO, cast
 
 from job import signals
-from job.errors import EXIT_BUG, EXIT_DONE, AlreadyDone, JobError, UsageError
-from job.lock import only_job
+from job.errors import EXIT_BUG, EXIT_DONE, AlreadyDone, Interrupted, JobError, UsageError
+from job.lock import Holder, only_job
 from job.manifest import Manifest, WarningsToManifest
 from job.ranks import rank
 from job.sections.whole import Header
@@ -25,22 +25,27 @@ Job = Callable[[Manifest], None]
 IN_IMAGE = "LEROBOT_TO_ACT_IMAGE"  # the Dockerfile sets it, in our image alone
 
 
-def run_recorded(manifest: Manifest, job: Job, beside_others: bool = False) -> int:
+def run_recorded(manifest: Manifest, job: Job, holder: Holder = "alone") -> int:
     """Do `job` and return its exit code, which the manifest records.
 
     `job` writes the manifest when it knows that there is something to do.
-    beside_others: other jobs may write files of their own to the folder at the same time
+    holder: how it holds its folder against other jobs
     """
-    folder = manifest.path.parent
+    *of_run, path = manifest.paths
     keeper = WarningsToManifest(manifest)
     logger.addHandler(keeper)
     try:
-        warn_unless_mounted(folder)
-        alone = only_job(folder, beside_others)
-        with alone if rank() == 0 else contextlib.nullcontext():
+        warn_unless_mounted(path.parent)
+        with contextlib.ExitStack() as locks:
+            if rank() == 0:
+                locks.enter_context(only_job(path.parent, "run" if of_run else holder))
+                for one in of_run:
+                    locks.enter_context(only_job(one.parent))
             return _run(manifest, job)
-    except JobError as error:  # of the folder itself, which is not ours
+    except Interrupted as error:  # another job has the folder
         return report_error(error)
+    except JobError as error:  # of a folder itself, which is not ours
+        return refuse(error, path)
     finally:
         logger.removeHandler(keeper)
 
@@ -66,7 +71,7 @@ def _is_on_root(path: Path) -> bool:
 
 
 def _run(manifest: Manifest, job: Job) -> int:
-    before = _read(manifest.path)
+    before = {path: _read(path) for path in manifest.paths}
 
     def record_end(_: bool) -> None:
         if manifest.begun:
@@ -78,17 +83,24 @@ def _run(manifest: Manifest, job: Job) -> int:
             manifest.complete()
     except AlreadyDone as done:
         logger.info("done       %s", done)
-        if before is None:
+        if not any(before.values()):
             manifest.complete()
     except BaseException as error:
-        if before is not None and not manifest.begun:
+        if before[manifest.path] is not None and not manifest.begun:
             return report_error(error)  # what an earlier run left is still what the folder holds
         code = _end(manifest, error)
-        if isinstance(error, UsageError) and before is not None and rank() == 0:
-            with contextlib.suppress(JobError), whole_file(manifest.path) as file:
-                file.write(before)  # nothing was done
+        if isinstance(error, UsageError) and rank() == 0:  # nothing was done
+            _restore(manifest, before)
         return code
     return EXIT_DONE
+
+
+def _restore(manifest: Manifest, before: Mapping[Path, bytes | None]) -> None:
+    """Put back the manifests of earlier jobs, but for one that another job has replaced since."""
+    for path, content in before.items():
+        if content is not None and manifest.is_in(path):
+            with contextlib.suppress(JobError), whole_file(path) as file:
+                file.write(content)
 
 
 def _read(path: Path) -> bytes | None:
@@ -111,8 +123,8 @@ def _read(path: Path) -> bytes | None:
     )
 
 
-def refuse(error: UsageError, manifest_path: Path) -> int:
-    """Turn away a command line; the manifest of an earlier run stays, a missing one is written."""
+def refuse(error: JobError, manifest_path: Path) -> int:
+    """Turn away a command before it is a job; the manifest of an earlier one stays."""
     if manifest_path.parent.is_dir() and not manifest_path.exists():
         with contextlib.suppress(JobError):
             Manifest(manifest_path, {}).fail(error)

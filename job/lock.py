@@ -1,40 +1,139 @@
-"""The lock that keeps two jobs from writing to one folder."""
+"""The locks that keep jobs from writing to one folder, but let runs share an output.
+
+A job that trains shares the output with others and has its run's folder to itself; so do the
+shards of a conversion. A whole conversion, or upstream's command, has its folder to itself. They
+are locks of the kernel on the folders themselves, which end with their process.
+"""
 
 import contextlib
 import fcntl
 import logging
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
-from job.errors import Interrupted
+from job import signals
+from job.errors import Interrupted, OutputError
+from job.output_names import CHECKPOINTS
 from job.whole_files import output_errors
 
 logger = logging.getLogger("act")
 
+Holder = Literal["alone", "shard", "run"]
+_POLL_S = 0.5
+_TRIES = 100
+
 
 @contextlib.contextmanager
-def only_job(folder: Path, shared: bool = False) -> Iterator[None]:
-    """Hold a folder against other jobs that write to it, for as long as the context lasts.
+def only_job(folder: Path, holder: Holder = "alone") -> Iterator[None]:
+    """Hold a folder against jobs that cannot share it, for as long as the context lasts.
 
-    shared: jobs that write files of their own there may hold it together
-    Raises Interrupted while another job holds it: the same command is worth trying later.
+    holder: shards share it with each other, and so do runs
+    Raises Interrupted while a job of the same kind holds it alone: the same command is worth
+    trying later. Raises OutputError where one of another kind does, which may take days.
     """
-    with output_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        held = os.open(folder, os.O_RDONLY)
+    held = _opened(folder)
     try:
-        fcntl.flock(held, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(held)
-        raise Interrupted(
-            f"{folder}: another job is writing here, expected to be the only one; wait until it "
-            f"has ended, or choose another folder",
-            code="run-in-use",
-        ) from error
-    except OSError:  # a network file system that cannot: the user has to see to it
-        logger.info("%s cannot be locked: start no second job there meanwhile", folder)
-    try:
+        if not _locked(held, folder, shared=holder != "alone"):
+            raise _in_use(folder, holder)
         yield
     finally:
         os.close(held)
+
+
+def _in_use(folder: Path, holder: Holder) -> Interrupted | OutputError:
+    running = _held_below(folder / CHECKPOINTS)
+    if holder == "run" or (holder == "alone" and running):
+        who = f"the run {running[0].name!r}" if running else "a conversion"
+        return OutputError(
+            f"{folder}: {who} is writing here, expected only runs, or only one conversion, in an "
+            f"output at the same time; choose another output folder",
+            code="output-in-use",
+        )
+    return Interrupted(
+        f"{folder}: another job is writing here, expected to be the only one; wait until it "
+        f"has ended, or choose another folder",
+        code="run-in-use",
+    )
+
+
+def _held_below(folder: Path) -> list[Path]:
+    """The folders in it that jobs hold."""
+    return [path for path in sorted(folder.glob("*/")) if _is_held(path)]
+
+
+def _is_held(folder: Path) -> bool:
+    with contextlib.suppress(OSError):  # it is gone, or not ours to look at
+        held = os.open(folder, os.O_RDONLY)
+        try:
+            return not _locked(held, folder, shared=True)
+        finally:
+            os.close(held)
+    return False
+
+
+@contextlib.contextmanager
+def in_turn(folder: Path, waiting: str) -> Iterator[None]:
+    """Wait until no other job holds `folder`, a hidden one that is there for nothing else; hold it.
+
+    It is removed at the end. waiting: what is logged while another job holds it
+    Raises Interrupted on a signal.
+    """
+    held = _held_in_turn(folder, waiting)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # while it is held: who waits looks whether it is there
+            folder.rmdir()
+        os.close(held)
+
+
+def _held_in_turn(folder: Path, waiting: str) -> int:
+    logged = False
+    while True:
+        held = _opened(folder)
+        try:
+            while not _locked(held, folder, shared=False):
+                if not logged:
+                    logger.info("%s", waiting)
+                    logged = True
+                signals.check()
+                time.sleep(_POLL_S)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(folder.stat(), os.fstat(held)):
+                    return held
+        except BaseException:
+            os.close(held)
+            raise
+        os.close(held)  # the one before has removed it
+
+
+def remove_unheld(folder: Path) -> None:
+    """Remove a folder of `in_turn` that a killed job has left."""
+    if not _is_held(folder):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def _opened(folder: Path) -> int:
+    """The folder, made where it is missing, which another job may remove meanwhile."""
+    with output_errors(folder):
+        for _ in range(_TRIES):
+            with contextlib.suppress(FileNotFoundError):
+                folder.mkdir(parents=True, exist_ok=True)
+                return os.open(folder, os.O_RDONLY)
+        folder.mkdir(parents=True, exist_ok=True)
+        return os.open(folder, os.O_RDONLY)
+
+
+def _locked(held: int, folder: Path, shared: bool) -> bool:
+    """Whether it is locked now, or cannot be on this file system; False: another job holds it."""
+    try:
+        fcntl.flock(held, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a network file system that cannot: the user has to see to it
+        logger.info("%s cannot be locked: start no second job there meanwhile", folder)
+    return True

@@ -1,9 +1,13 @@
 """manifest.json: what a person or a scheduler needs to know of a run, now and a year later.
 
-Written first when the job starts and last when it ends; job/sections/ describes every field.
+Written first when the job starts and last when it ends; job/sections/ describes every field. A run
+has its own in its folder. The one in the output is that of the job which started last there: it
+has the same content, and is left to another job as soon as that has written it.
 """
 
+import contextlib
 import logging
+import os
 import platform
 import threading
 from collections.abc import Callable, Mapping
@@ -19,7 +23,14 @@ from job.ranks import attempt
 from job.sections.section import Section
 from job.sections.whole import SCHEMA_VERSION, Artifact, Versions, Whole
 from job.version import VERSION, commit
-from job.whole_files import output_errors, recorded_sha256, sha256, write_json
+from job.whole_files import (
+    output_errors,
+    read_bytes,
+    read_json,
+    recorded_sha256,
+    sha256,
+    write_json,
+)
 
 _PACKAGES = (
     "torch",
@@ -34,19 +45,28 @@ _PACKAGES = (
     "pydantic",
 )
 _MAX_WARNINGS = 1000
+_LASTING = ("dataset", "conversion", "split", "training", "policy")
 
 
 class Manifest:
     """The manifest of one run; sections are set as they become known."""
 
-    def __init__(self, path: Path, flags: Mapping[str, Any], shown: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        flags: Mapping[str, Any],
+        shown: bool = True,
+        *,
+        of_output: Path | None = None,
+    ) -> None:
         """flags: of the command, as JSON has them; {} when the command line was not understood.
 
         shown: False on the processes of a group that write no files
+        of_output: of a run: where the output's is, that of the last job
         """
         self.path = path
+        self.of_output = of_output
         self._shown = shown
-        self._folder = path.parent
         self.content = Whole(
             schema_version=SCHEMA_VERSION,
             status="running",
@@ -74,8 +94,23 @@ class Manifest:
         self._afterwards: list[Callable[[], None]] = []
         self._writing = threading.RLock()  # the last actions of a job come from another thread
         self._ended = False
-        self.begun = False  # from then on the file is this job's
+        self.begun = False  # from then on the files are this job's
         self._seen: dict[Path, tuple[int, int, int]] = {}
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Where it is written."""
+        return (self.path,) if self.of_output is None else (self.path, self.of_output)
+
+    def take_over(self) -> None:
+        """Take the sections that an earlier job of the same run left, so that it never lacks them.
+
+        A kill may come before this job knows them.
+        """
+        with contextlib.suppress(OSError, ValueError):  # there is none, or of another version
+            earlier = Whole.model_validate_json(read_bytes(self.path))
+            for section in _LASTING:
+                setattr(self.content, section, getattr(earlier, section))
 
     def set(self, section: str, value: Section | Mapping[str, Any]) -> None:
         """Fill a section; it is on disk after the next `write`."""
@@ -98,7 +133,7 @@ class Manifest:
             state = (found.st_ino, found.st_size, found.st_mtime_ns)
             if self._seen.get(path) != state:  # not hashed yet, or written again since
                 self._artifacts[path] = Artifact(
-                    path=path.relative_to(self._folder).as_posix(),
+                    path=_relative(path, self.path.parent),
                     size_bytes=found.st_size,
                     sha256=recorded_sha256(path) or sha256(path),
                 )
@@ -106,11 +141,36 @@ class Manifest:
         self.content.artifacts = list(self._artifacts.values())
 
     def write(self) -> None:
-        """Put the manifest on disk as it stands."""
+        """Put the manifest on disk as it stands; from the first time on the job has begun."""
         with self._writing:
-            self.begun = True
-            if self._shown:
-                write_json(self.path, self.content.model_dump(mode="json"))
+            takes, self.begun = not self.begun, True
+            self._put(takes)
+
+    def _put(self, takes: bool) -> None:
+        """takes: put it in the place of another job's as well"""
+        if not self._shown:
+            return
+        try:
+            write_json(self.path, self.content.model_dump(mode="json"))
+        finally:  # a run's folder may be gone, or not ours
+            place = self.of_output
+            if place is not None and (takes or not place.exists() or self.is_in(place)):
+                write_json(place, self._for_output(place.parent).model_dump(mode="json"))
+
+    def is_in(self, path: Path) -> bool:
+        """Whether what is at `path` was written by this very job."""
+        with contextlib.suppress(OSError, ValueError):
+            found = read_json(path)
+            return isinstance(found, dict) and found.get("attempt") == self.content.attempt
+        return False
+
+    def _for_output(self, folder: Path) -> Whole:
+        """The content with the artifacts' paths relative to the output."""
+        artifacts = [
+            artifact.model_copy(update={"path": _relative(path, folder)})
+            for path, artifact in self._artifacts.items()
+        ]
+        return self.content.model_copy(update={"artifacts": artifacts})
 
     def afterwards(self, do: Callable[[], None]) -> None:
         """Have something done once the manifest says that the job is done."""
@@ -141,7 +201,8 @@ class Manifest:
         with self._writing:
             if not self._ended:
                 self.content = ended(self.content, status, exit_code, code, reason)
-                self.write()
+                self.begun = True
+                self._put(takes=False)
                 self._ended = True
 
 
@@ -155,6 +216,11 @@ def ended(content: Whole, status: str, exit_code: int, code: str | None, reason:
         "ended_at": now(),
     }
     return Whole.model_validate(content.model_dump() | ending)
+
+
+def _relative(path: Path, folder: Path) -> str:
+    """The path as seen from a folder, which need not hold it."""
+    return Path(os.path.relpath(path, folder)).as_posix()
 
 
 class WarningsToManifest(logging.Handler):

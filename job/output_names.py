@@ -1,5 +1,6 @@
-"""The names of what a job puts directly below `--output`."""
+"""The names of what a job puts below `--output`."""
 
-MANIFEST = "manifest.json"
+MANIFEST = "manifest.json"  # of the last job there, and in each run's folder of the run's last one
 CHECKPOINTS = "checkpoints"  # a folder for each run
-CONVERTED = "converted_hdf5"  # the episode files
+CONVERTED = "converted_hdf5"  # a folder for each run, of its episode files
+RUN = "run.json"  # in a run's folder: which run it is

@@ -5,15 +5,19 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
 from job.errors import OutputError, UsageError
 
+Note = Callable[[str, str], None]  # called with a file's name and SHA-256 before it gets the name
+
 RECORD = "files.jsonl"  # of the files in a folder: their SHA-256, as they were written
+_SHA256 = re.compile("[0-9a-f]{64}")
 _MOST_JSON_BYTES = 1 << 30
 _LINE_BYTES = 4096  # of the record; what is longer is not ours
 _SAMPLE_BLOCKS, _SAMPLE_BYTES = 16, 1 << 16
@@ -43,20 +47,23 @@ def whole_path(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def whole_file(path: Path, recorded: bool = False) -> Iterator[IO[bytes]]:
+def whole_file(path: Path, recorded: bool = False, note: Note | None = None) -> Iterator[IO[bytes]]:
     """Like `whole_path`, as a binary file object to write from start to end.
 
     recorded: note the file's SHA-256 in the folder's record before it gets its name
+    note: whoever else notes it then
     """
     with whole_path(path) as partial:
         with partial.open("wb") as file:
             hashed = _Hashed(file)
-            yield cast(IO[bytes], hashed) if recorded else file
+            yield cast(IO[bytes], hashed) if recorded or note else file
         if recorded:
             _record(path, partial, hashed.digest.hexdigest())
+        if note is not None:
+            note(path.name, hashed.digest.hexdigest())
 
 
-def whole_copy(source: Path, path: Path) -> None:
+def whole_copy(source: Path, path: Path, note: Note | None = None) -> None:
     """Put a recorded file under a second name: as a hard link where the file system has them."""
     with output_errors(path):
         if path.exists() and path.samefile(source):  # where renaming one to the other does nothing
@@ -69,6 +76,8 @@ def whole_copy(source: Path, path: Path) -> None:
             with source.open("rb") as reader, partial.open("wb") as writer:
                 shutil.copyfileobj(reader, writer)
         _record(path, partial, digest)
+        if note is not None:
+            note(path.name, digest)
 
 
 class _Hashed:
@@ -104,7 +113,13 @@ def is_recorded(path: Path, digest: str) -> bool:
 
     Each was noted before it got its name: after kills it need not be the last one noted.
     """
-    return any(line.get("sha256") == digest for line in _records(path))
+    return digest in recorded_digests(path)
+
+
+def recorded_digests(path: Path) -> list[str]:
+    """The SHA-256 of every file that was written under that name, in order; raises OSError."""
+    digests = [line.get("sha256") for line in _records(path)]
+    return [digest for digest in digests if isinstance(digest, str) and _SHA256.fullmatch(digest)]
 
 
 def recorded_sha256(path: Path) -> str | None:
@@ -186,6 +201,18 @@ def refuse_inside(
             raise UsageError(
                 f"{names[0]} {output} is inside {names[1]} {folder}, expected another folder, as "
                 f"the input is never written to",
+                code="output-inside-input",
+            )
+
+
+def refuse_holding(written: Path, inputs: Sequence[Path]) -> None:
+    """Raise UsageError for an input that is a folder which is written to, or in one."""
+    place = written.resolve()
+    for folder in (path.resolve() for path in inputs):
+        if place == folder or place in folder.parents:
+            raise UsageError(
+                f"--input {folder} is inside {written}, where this job writes, expected another "
+                f"folder, as the input is never written to",
                 code="output-inside-input",
             )
 

@@ -60,7 +60,7 @@ def test_the_kit_notices_what_is_lost(tmp_path: Path) -> None:
     with pytest.raises(Lost, match="not the losses"):
         check_result(tmp_path)
     metrics.write_text(lines)
-    episode = tmp_path / "converted_hdf5/episode_1.hdf5"
+    episode = tmp_path / "converted_hdf5/test/episode_1.hdf5"
     episode.write_bytes(episode.read_bytes() + b"x")
     with pytest.raises(Lost, match=r"episode_1\.hdf5: not the bytes"):
         check_files(tmp_path)

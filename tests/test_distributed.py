@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from act.policies.contract_file import read_contract
 from episodes.writer import write_episode
+from job.whole_files import sha256
 from tests.support.commands import HANGS_S, Ended, arguments, command_environment, ended, start_job
 from tests.support.jobs import OWN_PROCESSES, Job
 from tests.support.paths import ROOT, SAMPLES, SIGNALLED, SMALL
@@ -242,6 +244,9 @@ def test_a_rank_that_is_killed_ends_the_run_and_another_number_goes_on(
     assert on.manifest["training"]["continued_from_step"] > 0
     assert [row["epoch"] for row in rows(on)] == list(range(4))
     assert rows(on)[-1]["step"] == 8
+    folder = tmp_path / "checkpoints/test"
+    listed = read_contract(folder).checkpoints
+    assert all(sha256(path) in listed[path.name] for path in folder.glob("policy_*.ckpt"))
 
 
 def test_a_rank_that_is_killed_while_another_converts_ends_the_run(
@@ -255,13 +260,13 @@ def test_a_rank_that_is_killed_while_another_converts_ends_the_run(
     }
     process = launch(tmp_path, dist_timeout_s=2 * HANGS_S, **flags)  # it is not what ends them
     converted = tmp_path / "converted_hdf5"
-    wait_while_running(process, lambda: bool(list(converted.glob(".*.partial"))))
+    wait_while_running(process, lambda: bool(list(converted.glob("*/.*.partial"))))
     os.kill(rank(1, tmp_path), signal.SIGKILL)
     end = ended(process, tmp_path)
     assert end.code == 75, end.out
     assert (end.manifest["status"], end.manifest["exit_code"]) == ("interrupted", 75)
     assert "Traceback" not in end.out
-    assert not list(converted.glob(".*.partial"))
+    assert not list(converted.glob("*/.*.partial"))
     on = job(output=tmp_path, processes=2, **flags)
     assert on.code == 0, on.err
 

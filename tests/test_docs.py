@@ -378,7 +378,10 @@ def test_the_recipe_loads_a_checkpoint(
     monkeypatch.setitem(sys.modules, "policy", module)
     monkeypatch.setattr(sys, "argv", [])
     [recipe] = [block.text for block in UPSTREAM.blocks if block.language == "python"]
-    exec(compile(recipe.replace("/data/output", str(trained)), "recipe", "exec"), {})
+    run = str(trained / "checkpoints/test")
+    assert recipe.count("/data/output/checkpoints/cube") == 1
+    recipe = recipe.replace("/data/output/checkpoints/cube", run)
+    exec(compile(recipe, "recipe", "exec"), {})
     manifest = json.loads((trained / "manifest.json").read_text())
     output = manifest["policy"]["output"]
     assert capsys.readouterr().out == f"({output['chunk_size']}, {output['dims']})\n"

@@ -83,7 +83,7 @@ def test_an_input_that_changes_while_converting_is_3(tmp_path: Path) -> None:
     root = Path(shutil.copytree(DATA / "aloha_sim_v21", tmp_path / "input"))
     output = tmp_path / "output"
     process = start(output, input=root, convert_workers=1)
-    wait_for(lambda: bool(list(output.glob("converted_hdf5/*.hdf5"))))
+    wait_for(lambda: bool(list(output.glob("converted_hdf5/*/*.hdf5"))))
     table = min((root / "data").rglob("*.parquet"))
     pq.write_table(pq.read_table(table), table, compression="gzip")  # as good as before
     ended_with(process, 3)
@@ -147,7 +147,7 @@ def test_a_video_that_crashes_its_decoder_is_named_by_a_finished_run(
 def test_a_run_removes_no_episodes_but_those_that_it_wrote(tmp_path: Path, job: RunJob) -> None:
     flags = {"input": SMALL / "v21_h264", "num_epochs": 1}
     assert job(**flags, keep_converted_hdf5=True).code == 0
-    episodes = tmp_path / "output/converted_hdf5"
+    episodes = tmp_path / "output/converted_hdf5/test"
     (episodes / "episode_3.hdf5").unlink()  # the other run writes this one
     ended = job(**flags, run_name="other")
     assert ended.code == 0, ended.err
@@ -176,7 +176,7 @@ def test_a_finished_run_removes_what_a_kill_left(
     with monkeypatch.context() as patch:
         patch.setenv("PYTHONPATH", str(tmp_path))
         assert job(**flags).code == -signal.SIGKILL
-    episodes = tmp_path / "output/converted_hdf5"
+    episodes = tmp_path / "output/converted_hdf5/test"
     assert len(list(episodes.iterdir())) == 4
     assert job(**flags, keep_converted_hdf5=True).code == 0
     assert len(list(episodes.iterdir())) == 4
@@ -188,7 +188,7 @@ def test_a_finished_run_removes_what_a_kill_left(
 @as_root
 def test_episodes_that_cannot_be_removed_are_a_warning(tmp_path: Path, job: RunJob) -> None:
     """The run is completed, as its manifest says by then."""
-    episodes = tmp_path / "output/converted_hdf5"
+    episodes = tmp_path / "output/converted_hdf5/test"
     episodes.mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(episodes)], check=True)
     try:
@@ -218,7 +218,7 @@ def test_another_dataset_is_refused_before_the_conversion_is_replaced(
     assert ended.code == 0, ended.err
     which = ended.output / "checkpoints/test/run.json"
     which.write_text(which.read_text().replace('"finished": true', '"finished": false'))
-    episodes = ended.output / "converted_hdf5"
+    episodes = ended.output / "converted_hdf5/test"
     before = {path: path.stat().st_mtime_ns for path in episodes.iterdir()}
     other = job(input=SMALL / "v30_hevc", num_epochs=1, keep_converted_hdf5=True)
     assert other.code == 2
@@ -230,7 +230,7 @@ def test_an_input_that_disappears_while_converting_is_3(tmp_path: Path) -> None:
     root = Path(shutil.copytree(DATA / "aloha_sim_v21", tmp_path / "input"))
     output = tmp_path / "output"
     process = start(output, input=root, convert_workers=1)
-    wait_for(lambda: bool(list(output.glob("converted_hdf5/*.hdf5"))))
+    wait_for(lambda: bool(list(output.glob("converted_hdf5/*/*.hdf5"))))
     shutil.rmtree(root)
     assert finish(process, (3,), "the input is gone") == 3
 
@@ -293,7 +293,7 @@ def training_on(tmp_path: Path, num_epochs: int) -> tuple[Path, Process]:
     """A folder of episodes, and a job that has begun to train on them."""
     first, output = tmp_path / "first", tmp_path / "output"
     finish(start(first, num_epochs=1), (0,), "the conversion")
-    episodes = first / "converted_hdf5"
+    episodes = first / "converted_hdf5/test"
     process = start(output, input=episodes, num_epochs=num_epochs, keep_converted_hdf5=None)
     wait_for((output / "checkpoints/test/policy_best.ckpt").exists)
     return episodes, process

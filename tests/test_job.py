@@ -23,12 +23,15 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from act.network.act import ACT
+from act.policies.act import ACTPolicy
+from act.policies.contract_file import read_contract
+from act.policies.weights import load_weights
 from convert.check.dataset import check
 from convert.flags import DataFlags
 from job.command import log_to_terminal, run_recorded
 from job.machine import processor_name
-from job.manifest import Manifest
-from lerobot_to_act import do_job
+from lerobot_to_act import do_job, job_manifest
 from tests.support.commands import (
     HANGS_S,
     Ended,
@@ -43,7 +46,7 @@ from tests.support.episodes import write_official
 from tests.support.files import snapshot
 from tests.support.paths import DATA, ROOT, SMALL
 from tests.support.processes import wait_for
-from tests.support.schema import SCHEMA, VALIDATOR
+from tests.support.schema import CONTRACT_VALIDATOR, SCHEMA, VALIDATOR
 
 pytestmark = pytest.mark.slow
 
@@ -77,12 +80,15 @@ def test_a_run_leaves_what_the_readme_says(done: Ended) -> None:
     assert sorted(path.name for path in done.output.iterdir()) == ["checkpoints", "manifest.json"]
 
 
+UNLISTED = ("manifest.json", "run.json")  # of a run's folder: what lists, and what marks it done
+
+
 def test_manifest_is_valid_and_true(done: Ended) -> None:
     manifest = checked(done)
     assert (manifest["status"], manifest["exit_code"]) == ("completed", 0)
     listed = {artifact["path"] for artifact in manifest["artifacts"]}
     files = {p.relative_to(done.output).as_posix() for p in done.output.rglob("*") if p.is_file()}
-    assert listed == files - {"manifest.json", "checkpoints/test/run.json"}
+    assert listed == files - {"manifest.json", *(f"checkpoints/test/{name}" for name in UNLISTED)}
     assert [episode["length"] for episode in manifest["dataset"]["episodes"]] == [12, 25, 7, 18]
     assert manifest["dataset"]["version"] == "v3.0"
     assert manifest["split"] == {"train": [3, 2, 0], "val": [1]}
@@ -102,6 +108,64 @@ def test_plan_and_manifest_have_what_the_check_says_of_the_training(done: Ended)
     assert found == {name: report.facts[name] for name in ("lag", "chunk", "jumps", "idle")}
     for sentence in report.sentences.values():
         assert sentence in done.out
+
+
+def test_a_loader_needs_no_more_than_the_contract(done: Ended) -> None:
+    """The network is built from it, takes the checkpoint, and images as it says."""
+    folder = done.output / "checkpoints/test"
+    text = (folder / "policy.json").read_text()
+    CONTRACT_VALIDATOR.validate(json.loads(text))
+    contract = read_contract(folder)
+    weights = load_weights(folder / contract.file)
+    assert contract.checkpoints.keys() == {path.name for path in folder.glob("*.ckpt")}
+    network = contract.network
+    assert network.hidden_dim
+    assert network.dim_feedforward
+    model = ACT(
+        qpos_dim=network.qpos_dim,
+        action_dim=network.action_dim,
+        chunk_size=network.chunk_size,
+        hidden_dim=network.hidden_dim,
+        dim_feedforward=network.dim_feedforward,
+        num_heads=network.num_heads or 0,
+        enc_layers=network.enc_layers or 0,
+        dec_layers=network.dec_layers or 0,
+        latent_dim=network.latent_dim,
+        decoder_output=network.decoder_output or "first",
+    )
+    policy = ACTPolicy(model, kl_weight=0).eval()
+    policy.load_state_dict(weights)
+    camera = contract.cameras[0]
+    sizes = {"batch": 1, "camera": len(contract.cameras), "channel": 3}
+    sizes |= {"height": camera.height, "width": camera.width}
+    shape = [sizes[axis] for axis in contract.images.layout.split(", ")]
+    a_hat = policy(torch.zeros(1, network.qpos_dim), torch.zeros(shape, dtype=torch.uint8))
+    assert a_hat.shape == (1, contract.action.chunk_size, len(contract.statistics.action_std))
+
+
+def test_the_contract_says_what_the_robot_has_to_know(done: Ended) -> None:
+    contract = read_contract(done.output / "checkpoints/test")
+    assert (contract.run_name, contract.file, contract.fps) == ("test", "policy_best.ckpt", 30)
+    assert contract.state.features == ["observation.state"]
+    assert [dim.name for dim in contract.action.dims][5:8] == [
+        "gripper.pos",
+        "base.vel",
+        "padding[0]",
+    ]
+    assert [dim.padding for dim in contract.state.dims] == [False] * 6 + [True] * 10
+    assert contract.action.first_offset == 0
+    assert [camera.name for camera in contract.cameras] == ["front", "wrist"]
+    assert contract.cameras[1].key == "observation.images.wrist"
+    assert (contract.cameras[1].recorded_height, contract.cameras[1].storage) == (96, "raw")
+    table = pq.read_table(SMALL / "v30_h264/data")
+    state = np.array(table["observation.state"].to_pylist(), np.float32)
+    for dim, values in zip(contract.state.dims, state.T, strict=False):
+        assert (dim.minimum, dim.maximum) == (values.min(), values.max())
+    assert contract.statistics.model_dump() == json.loads(
+        (done.output / "checkpoints/test/dataset_stats.json").read_text()
+    )
+    assert contract.dataset.fingerprint == done.manifest["dataset"]["fingerprint"]
+    assert contract.versions.torch == done.manifest["versions"]["torch"]
 
 
 def test_a_changed_manifest_would_not_be_valid(done: Ended) -> None:
@@ -233,7 +297,7 @@ def test_kept_episodes_train_again_without_conversion(tmp_path: Path, job: Job) 
         tmp_path / "a", ["--keep_converted_hdf5"], input=SMALL / "v30_h264", num_epochs=1
     )
     assert first.code == 0, first.err
-    episodes = tmp_path / "a/converted_hdf5"
+    episodes = tmp_path / "a/converted_hdf5/test"
     assert len(list(episodes.iterdir())) == 4
     listed = {artifact["path"] for artifact in checked(first)["artifacts"]}
     assert {f"converted_hdf5/{path.name}" for path in episodes.iterdir()} < listed
@@ -259,6 +323,10 @@ def test_upstreams_command_on_official_episodes_of_any_length(tmp_path: Path) ->
     checked(ended)
     weights = torch.load(tmp_path / "run/policy_last.ckpt", weights_only=True)
     assert weights["model.action_head.weight"].shape == (14, 32)
+    contract = read_contract(tmp_path / "run")  # its manifest is in the run's folder anyway
+    assert contract.run_name is None
+    assert {dim.name for dim in (*contract.state.dims, *contract.action.dims)} == {None}
+    assert contract.cameras[0].key is None
     refused = imitate(tmp_path, "--eval")
     assert refused.code == 2
     assert "--eval" in refused.errors[0]
@@ -275,6 +343,9 @@ def test_cnnmlp(tmp_path: Path, job: Job) -> None:
     )
     assert ended.code == 0, ended.err
     assert set(checked(ended)["training"]["last_val"]) == {"mse", "loss"}
+    contract = read_contract(ended.output / "checkpoints/test")
+    assert (contract.network.hidden_dim, contract.network.latent_dim) == (None, 0)
+    assert (contract.action.chunk_size, contract.execution.horizon) == (1, 1)
 
 
 def test_one_episode_trains_loudly(job: Job) -> None:
@@ -309,15 +380,18 @@ def test_a_signal_while_converting_ends_with_75(tmp_path: Path) -> None:
     )
     assert ended.code == 75
     assert checked(ended)["status"] == "interrupted"
-    episodes = list((tmp_path / "converted_hdf5").iterdir())
+    episodes = list((tmp_path / "converted_hdf5/test").iterdir())
     assert not [path for path in episodes if not path.name.startswith("episode_")]
 
 
 def test_training_on_the_kept_episodes_of_the_same_output_keeps_them(tmp_path: Path) -> None:
     first = run_job(tmp_path, ["--keep_converted_hdf5"], input=SMALL / "v30_h264", num_epochs=1)
     assert first.code == 0, first.err
-    episodes = tmp_path / "converted_hdf5"
+    episodes = tmp_path / "converted_hdf5/test"
     before = snapshot(episodes)
+    above = run_job(tmp_path, run_name="above", input=episodes.parent, num_epochs=1)
+    assert above.code == 3
+    assert f"name {episodes}" in above.errors[0]
     again = run_job(tmp_path, run_name="again", input=episodes, num_epochs=1)
     assert again.code == 0, again.err
     assert snapshot(episodes) == before
@@ -327,16 +401,23 @@ def test_training_on_the_kept_episodes_of_the_same_output_keeps_them(tmp_path: P
     assert not (episodes / "run/manifest.json").exists()
 
 
-@pytest.mark.parametrize("place", ["converted_hdf5", "converted_hdf5/deep", "checkpoints/test"])
-def test_an_input_where_the_job_writes_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str
-) -> None:
+@pytest.mark.parametrize(
+    "place", ["converted_hdf5", "converted_hdf5/deep", "checkpoints/test", "checkpoints/test/deep"]
+)
+def test_an_input_where_the_job_writes_is_refused(tmp_path: Path, place: str) -> None:
     root = Path(shutil.copytree(SMALL / "v21_h264", tmp_path / place))
-    before = snapshot(tmp_path)
-    ended = job_here(capsys, tmp_path, input=root, num_epochs=1)
+    before = snapshot(root)
+    ended = run_job(tmp_path, input=root, num_epochs=1)
     assert_refused(ended, 2, "output-inside-input", [str(root)])
-    (tmp_path / "manifest.json").unlink()
-    assert snapshot(tmp_path) == before
+    assert snapshot(root) == before
+
+
+def test_an_output_whose_runs_would_lie_in_the_input_is_refused(tmp_path: Path) -> None:
+    root = Path(shutil.copytree(SMALL / "v21_h264", tmp_path / "checkpoints"))
+    before = snapshot(root)
+    ended = run_job(tmp_path, input=root, num_epochs=1)
+    assert_refused(ended, 2, "output-inside-input", [str(root)])
+    assert snapshot(root) == before
 
 
 def interrupt(output: Path, phase: str, number: signal.Signals, **flags: Any) -> Ended:
@@ -472,9 +553,7 @@ def job_here(capsys: pytest.CaptureFixture[str], output: Path, **flags: Any) -> 
     """The job in this process, which has torch already: for what needs no process of its own."""
     log_to_terminal()
     config = make_config(output, **flags)
-    code = run_recorded(
-        Manifest(output / "manifest.json", config.resolved()), partial(do_job, config)
-    )
+    code = run_recorded(job_manifest(config), partial(do_job, config))
     out, err = capsys.readouterr()
     return Ended(code, out, err, output)
 

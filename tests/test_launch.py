@@ -91,7 +91,7 @@ def launched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Launch:
                 raise raised
 
         monkeypatch.setattr("act.processes.torchrun.run", run)
-        return launch(tmp_path, ROOT / "entrypoint.py", [], 2)
+        return launch([tmp_path / "manifest.json"], ROOT / "entrypoint.py", [], 2)
 
     return launched
 
@@ -219,7 +219,8 @@ def test_slurm_tries_again_what_is_worth_it(
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)
     if in_manifest is not None:
-        write_json(tmp_path / "manifest.json", {"status": "x", "exit_code": in_manifest, "z": 1})
+        manifest = tmp_path / "checkpoints/pick_block_act_v1/manifest.json"
+        write_json(manifest, {"status": "x", "exit_code": in_manifest, "z": 1})
     environment = {
         "PATH": f"{tmp_path}:{os.environ['PATH']}",
         "DATASET": "d",

@@ -287,7 +287,7 @@ def test_every_file_is_recorded_before_it_gets_its_name(
     short: Short, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     short.interrupted(monkeypatch)
-    unrecorded = {"metrics.jsonl", "files.jsonl", "run.json"}
+    unrecorded = {"metrics.jsonl", "files.jsonl", "run.json", "policy.json"}
     names = {path.name for path in short.folder.iterdir()} - unrecorded
     assert {"policy_best.ckpt", "state.ckpt", "dataset_stats.pkl"} <= names
     for name in names:
@@ -338,18 +338,20 @@ def test_one_job_at_a_time(tmp_path: Path) -> None:
     busy = raises_code(Interrupted, "run-in-use")
     with only_job(tmp_path), busy, only_job(tmp_path):
         pass
-    with only_job(tmp_path, shared=True), only_job(tmp_path, shared=True):
+    with only_job(tmp_path, "run"), only_job(tmp_path, "run"):
         pass
     claimed = list(tmp_path.iterdir())
     assert not claimed
 
 
-def test_a_second_job_in_the_same_output_leaves_the_first_alone(tmp_path: Path) -> None:
+def test_a_second_job_of_the_same_run_leaves_the_first_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints/test"
     (tmp_path / "manifest.json").write_text("{}")
-    with only_job(tmp_path):
+    with only_job(tmp_path, "run"), only_job(folder):
         second = run_job(tmp_path, **FLAGS)
     assert second.code == 75
-    assert str(tmp_path) in second.errors[0]
+    assert str(folder) in second.errors[0]
+    assert not list(folder.iterdir())
     assert (tmp_path / "manifest.json").read_text() == "{}"
 
 
@@ -435,7 +437,7 @@ def test_every_kind_of_run_goes_on_to_the_same_bytes(
 def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     flags = FLAGS | {"input": SAMPLES[0], "convert_workers": 2}
     process = start_job(tmp_path, streams=(subprocess.DEVNULL, subprocess.DEVNULL), **flags)
-    wait_for(lambda: any((tmp_path / "converted_hdf5").glob(".*.partial")))
+    wait_for(lambda: any((tmp_path / "converted_hdf5").glob("*/.*.partial")))
     workers = children(process.pid)
     assert len(workers) >= 2
     process.kill()

@@ -1,30 +1,189 @@
-"""Everything a robot needs to use the policy: the `policy` section of the manifest."""
+"""Everything a robot needs to use the policy: policy.json, and the manifest's `policy` section."""
 
 import hashlib
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
+
+from act.policies.act_flags import NUM_HEADS
 from act.policies.flags import PolicyFlags
 from act.policies.policy import IMAGENET_MEAN, IMAGENET_STD, Policy
+from act.policies.registry import obeyed_flags
 from act.policies.statistics import stats_section
 from episodes.episode_set import Episodes, open_episodes
 from episodes.flags import EpisodeFlags
-from episodes.reader import FloatArray
-from job.sections.data import Dataset, UsedEpisode
+from episodes.padding import recorded_dims
+from episodes.reader import AS_STORED, FloatArray
+from job.sections.contract import (
+    CONTRACT_VERSION,
+    Action,
+    Architecture,
+    Camera,
+    Contract,
+    Dim,
+    Execution,
+    Images,
+    Recording,
+    State,
+)
+from job.sections.data import Conversion, ConvertedVector, Dataset, UsedEpisode
 from job.sections.policy import ImageInput, Inputs, Network, Output, QposInput, Stats
 from job.sections.policy import Policy as PolicySection
+from job.sections.whole import Whole
 from job.whole_files import sampled_sha256
 
+_ENSEMBLING_WEIGHT = 0.01  # upstream's
+_TURN = re.compile("(mirrored)?(?: and )?(?:rotated by ([0-9]+) degrees counterclockwise)?")
 
-def policy_section(
-    flags: PolicyFlags,
-    policy: Policy,
-    episodes: Episodes,
-    stats: dict[str, FloatArray],
-    backbone_sha256: str | None,
-) -> PolicySection:
-    """Input order, sizes, scaling, normalisation and output of the policy."""
+
+@dataclass(frozen=True)
+class Subject:
+    """What a contract is made of."""
+
+    flags: PolicyFlags
+    policy: Policy
+    episodes: Episodes
+    stats: dict[str, FloatArray]
+    backbone_sha256: str | None
+    dataset: Dataset
+    conversion: Conversion | None  # None: the episode files were used as they were
+
+
+def make_contract(of: Subject, manifest: Whole, file: str) -> Contract:
+    """policy.json, but for the digests of checkpoints.
+
+    manifest: of the job, for the run's name, and which software it is
+    file: the name of the checkpoint to use
+    """
+    episodes, made, info = of.episodes, of.conversion, of.episodes.infos[0]
+    state = _vector(episodes.qpos, info.qpos_names, made.qpos if made else None)
+    action = _vector(episodes.action, info.action_names, made.action if made else None)
+    return Contract(
+        schema_version=CONTRACT_VERSION,
+        run_name=manifest.run_name,
+        task_name=manifest.task_name,
+        policy_class=of.flags.policy_class,
+        file=file,
+        fps=info.fps,
+        state=State(**state),
+        action=Action(
+            **action, chunk_size=of.policy.chunk_size, first_offset=_first_action_offset(episodes)
+        ),
+        cameras=[_camera(episodes, name, made) for name in episodes.camera_names],
+        images=Images(
+            channels="RGB",
+            layout="batch, camera, height, width, channel",
+            values="uint8, or float in 0 to 1",
+            upstream_layout="batch, camera, channel, height, width",
+            upstream_scaling="value / 255",
+            mean=list(IMAGENET_MEAN),
+            std=list(IMAGENET_STD),
+        ),
+        statistics=Stats(**stats_section(of.stats)),
+        network=_architecture(of),
+        execution=Execution(
+            mode="open_loop",
+            horizon=of.policy.chunk_size,
+            ensembling_weight=_ENSEMBLING_WEIGHT,
+            executed_first="first action of the chunk",
+        ),
+        dataset=Recording(
+            format=of.dataset.format,
+            version=of.dataset.version,
+            paths=list(dict.fromkeys(episode.dataset for episode in of.dataset.episodes)),
+            robot_type=of.dataset.robot_type,
+            tasks=of.dataset.tasks,
+            fingerprint=of.dataset.fingerprint,
+        ),
+        versions=manifest.versions,
+        commit=manifest.commit,
+        checkpoints={},
+    )
+
+
+def _vector(
+    vectors: Sequence[FloatArray], names: Sequence[str] | None, made: ConvertedVector | None
+) -> dict[str, Any]:
+    """The dims of vectors (T, D) of all episodes, and what is known of where they come from."""
+    smallest = np.min([one.min(axis=0) for one in vectors], axis=0).tolist()
+    largest = np.max([one.max(axis=0) for one in vectors], axis=0).tolist()
+    width = len(smallest)
+    if names is not None and len(names) != width:  # an attribute of somebody else's file
+        names = None
+    recorded = recorded_dims(names, width)
+    return {
+        "features": made.key.split(",") if made else None,
+        "dims": [
+            Dim(
+                name=names[i] if names else None,
+                padding=i >= recorded,
+                minimum=smallest[i],
+                maximum=largest[i],
+            )
+            for i in range(width)
+        ],
+        "cut": made.cut if made else [],
+    }
+
+
+def _camera(episodes: Episodes, name: str, made: Conversion | None) -> Camera:
+    height, width = episodes.image_size
+    orientation = episodes.infos[0].orientations.get(name, AS_STORED)
+    mirrored, rotated = turn_in(orientation)
+    found = next((camera for camera in (made.cameras if made else ()) if camera.name == name), None)
+    return Camera(
+        name=name,
+        key=found.key if found else None,
+        height=height,
+        width=width,
+        recorded_height=found.recorded_height if found else None,
+        recorded_width=found.recorded_width if found else None,
+        orientation=orientation,
+        mirrored=mirrored,
+        rotated=rotated,
+        storage="jpeg" if episodes.infos[0].compressed else "raw",
+        jpeg_quality=made.jpeg_quality if made else None,
+    )
+
+
+def turn_in(orientation: str) -> tuple[bool, Any]:
+    """What was done to the recorded frames, by the words in an episode file.
+
+    returns: whether they were mirrored first, and by how many degrees they were rotated
+    """
+    found = _TURN.fullmatch(orientation)  # what is as stored says so, and more
+    return (bool(found[1]), int(found[2] or 0)) if found else (False, 0)
+
+
+def _architecture(of: Subject) -> Architecture:
+    flags, info = of.flags, of.episodes.infos[0]
+    obeyed = obeyed_flags(flags.policy_class)
+    names = ("hidden_dim", "dim_feedforward", "enc_layers", "dec_layers", "decoder_output")
+    sizes: dict[str, Any] = {
+        name: getattr(flags, name) if name in obeyed else None for name in names
+    }
+    return Architecture(
+        qpos_dim=info.qpos_dim,
+        action_dim=info.action_dim,
+        num_cameras=len(of.episodes.camera_names),
+        chunk_size=of.policy.chunk_size,
+        num_heads=NUM_HEADS if "hidden_dim" in obeyed else None,
+        latent_dim=of.policy.latent_dim,
+        backbone="resnet18",
+        backbone_weights=flags.backbone_weights,
+        backbone_sha256=of.backbone_sha256,
+        batch_norm="frames" if of.backbone_sha256 is None else "weights",
+        **sizes,
+    )
+
+
+def policy_section(of: Subject) -> PolicySection:
+    """Input order, sizes, scaling, normalisation and output of the policy, for the manifest."""
+    flags, policy, episodes = of.flags, of.policy, of.episodes
     info = episodes.infos[0]
     height, width = episodes.image_size
     return PolicySection(
@@ -57,14 +216,14 @@ def policy_section(
             denormalisation="a_hat * action_std + action_mean",
             first_action_offset=_first_action_offset(episodes),
         ),
-        stats=Stats(**stats_section(stats)),
+        stats=Stats(**stats_section(of.stats)),
         network=Network(
             hidden_dim=policy.sizes.get("hidden_dim"),
             dim_feedforward=policy.sizes.get("dim_feedforward"),
             backbone="resnet18",
             backbone_weights=flags.backbone_weights,
-            backbone_sha256=backbone_sha256,
-            batch_norm="frames" if backbone_sha256 is None else "weights",
+            backbone_sha256=of.backbone_sha256,
+            batch_norm="frames" if of.backbone_sha256 is None else "weights",
         ),
     )
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from act.policies.backbone_file import backbone_digest, backbone_file
 from job.errors import UsageError, first_line
-from job.whole_files import whole_file
+from job.whole_files import Note, whole_file
 
 Weights = dict[str, Tensor]
 
@@ -35,9 +35,12 @@ def copy_weights(weights: Mapping[str, Tensor]) -> Weights:
     }
 
 
-def save(path: Path, value: Any) -> None:
-    """Write what torch.save takes, whole and recorded; equal values give equal bytes."""
-    with whole_file(path, recorded=True) as file:
+def save(path: Path, value: Any, note: Note | None = None) -> None:
+    """Write what torch.save takes, whole and recorded; equal values give equal bytes.
+
+    note: who is told its name and SHA-256 before it gets the name
+    """
+    with whole_file(path, recorded=True, note=note) as file:
         sink = _Sink(file)
         torch.save(value, sink)  # type: ignore[arg-type]  # it needs no more than these two
         if sink.error is not None:
@@ -64,9 +67,12 @@ class _Sink:
         """Nothing to do: the file is flushed when it is closed."""
 
 
-def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
-    """Write a state dict whole; the same weights give the same bytes whatever the name."""
-    save(path, dict(weights))
+def save_weights(path: Path, weights: Mapping[str, Tensor], note: Note | None = None) -> None:
+    """Write a state dict whole; the same weights give the same bytes whatever the name.
+
+    note: as for `save`
+    """
+    save(path, dict(weights), note)
 
 
 def load_weights(path: Path) -> Weights:

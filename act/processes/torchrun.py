@@ -22,7 +22,6 @@ from job import signals
 from job.errors import EXIT_BUG, EXIT_DONE, Interrupted, JobError, OutputError, first_line
 from job.machine import limit_threads
 from job.manifest import ended
-from job.output_names import MANIFEST
 from job.ranks import ATTEMPT, EXIT_FOLDER, on_several_machines
 from job.sections.whole import Whole
 from job.signals import SIGNALS
@@ -33,8 +32,11 @@ logger = logging.getLogger("act")
 _SIGNALS = ",".join(number.name for number in SIGNALS)
 
 
-def launch(output: Path, program: Path, argv: Sequence[str], count: int) -> int:
-    """Run `program` with `argv` as `count` processes of a group; returns the exit code of them."""
+def launch(manifests: Sequence[Path], program: Path, argv: Sequence[str], count: int) -> int:
+    """Run `program` with `argv` as `count` processes of a group; returns the exit code of them.
+
+    manifests: where they write one
+    """
     flags = ["--nproc-per-node", str(count), "--signals-to-handle", _SIGNALS]
     # by address: a container without a network cannot look up its own name
     flags += [] if on_several_machines() else ["--standalone", "--local-addr", "127.0.0.1"]
@@ -51,7 +53,7 @@ def launch(output: Path, program: Path, argv: Sequence[str], count: int) -> int:
         logger.error("%s: cannot be used (%s); make room there", error.filename, error.strerror)
         return OutputError.exit_code
     codes = {number: int(text) for number, text in texts.items() if text}  # else killed writing
-    return _exit_code(output, code, codes, count, attempt)
+    return _exit_code(manifests, code, codes, count, attempt)
 
 
 def _run(argv: list[str]) -> int:
@@ -68,7 +70,9 @@ def _run(argv: list[str]) -> int:
     return EXIT_DONE
 
 
-def _exit_code(output: Path, code: int, left: dict[int, int], count: int, attempt: str) -> int:
+def _exit_code(
+    manifests: Sequence[Path], code: int, left: dict[int, int], count: int, attempt: str
+) -> int:
     """One code of all: a reason not to try again counts more than the interruption it caused."""
     codes = [left.get(number) for number in range(count)]
     if code == EXIT_DONE or set(codes) == {EXIT_DONE}:  # a signal may come as they end
@@ -84,7 +88,8 @@ def _exit_code(output: Path, code: int, left: dict[int, int], count: int, attemp
         )
         logger.error("%s", reason)
         if lost == 0:
-            _end_manifest(output / MANIFEST, reason, attempt)
+            for path in manifests:
+                _end_manifest(path, reason, attempt)
     return Interrupted.exit_code
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from act.policies.weights import Weights, save_weights, to_cpu
-from job.whole_files import whole_copy
+from job.whole_files import Note, whole_copy
 
 BEST_INTERVAL_S = 60.0
 
@@ -21,8 +21,12 @@ class Best:
     is the best one however the improvements fall. Without a path it only remembers which it was.
     """
 
-    def __init__(self, path: Path | None, interval_s: float = BEST_INTERVAL_S) -> None:
+    def __init__(
+        self, path: Path | None, interval_s: float = BEST_INTERVAL_S, note: Note | None = None
+    ) -> None:
+        """note: who is told the name and SHA-256 of each file before it gets the name"""
         self._path = path
+        self._note = note
         self._interval_s = interval_s
         self._written_at = -math.inf
         self._waits = False
@@ -62,7 +66,7 @@ class Best:
     def flush(self) -> None:
         """Write what waits."""
         if self._path is not None and self._waits:
-            save_weights(self._path, to_cpu(self.weights))
+            save_weights(self._path, to_cpu(self.weights), self._note)
             self._waits = False
             self._written_at = time.monotonic()
 
@@ -70,4 +74,4 @@ class Best:
         """Put the best weights under upstream's name for their epoch as well."""
         self.flush()
         assert self._path is not None
-        whole_copy(self._path, path)
+        whole_copy(self._path, path, self._note)

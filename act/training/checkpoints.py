@@ -1,6 +1,7 @@
 """The files of a run in its folder, and the epochs whose weights are kept.
 
 <run folder>/
+├── policy.json                         the contract with the robot
 ├── policy_best.ckpt                    weights with the lowest validation loss
 ├── policy_last.ckpt                    weights after the last epoch
 ├── policy_epoch_<n>_seed_<s>.ckpt      a ladder of upstream's snapshots, and the best one again
@@ -9,10 +10,12 @@
 
 from pathlib import Path
 
+from act.policies.contract_file import CONTRACT, WEIGHTS
 from job.whole_files import RECORD
 
 LAST, BEST, METRICS = "policy_last.ckpt", "policy_best.ckpt", "metrics.jsonl"
-_RUN_FILES = ("policy_*.ckpt", "dataset_stats.*", "train_val_*.png", METRICS, RECORD)
+_RUN_FILES = (CONTRACT, WEIGHTS, "dataset_stats.*", "train_val_*.png", METRICS, RECORD)
+EPOCH_FILES = "policy_epoch_*.ckpt"
 SNAPSHOT_EPOCHS = 100  # upstream's
 
 

@@ -29,6 +29,11 @@ class ResumeFlags(Flags):
         check=at_least(0),
         same_run=True,
     )
+    keep_state: bool = flag(
+        "The state of a finished run is kept, so that it can be given more epochs.",
+        False,
+        same_run=True,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +107,12 @@ class OptimizationFlags(Flags):
     @property
     def epochs(self) -> int:
         """The epochs to train."""
-        return self.num_epochs if self.num_epochs > 0 else self.steps
+        return epochs_of(self.num_epochs, self.steps)
+
+
+def epochs_of(num_epochs: int, steps: int) -> int:
+    """The epochs that `--num_epochs` and `--steps` ask for."""
+    return num_epochs if num_epochs > 0 else steps
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,7 +42,7 @@ from job import signals
 from job.errors import DivergedError, Interrupted, JobError
 from job.manifest import Manifest
 from job.progress import progress_bar
-from job.sections.data import Dataset
+from job.sections.data import Conversion, Dataset
 
 logger = logging.getLogger("act")
 
@@ -67,11 +67,12 @@ def train(
     manifest: Manifest,
     group: Group | None = None,
     dataset: Dataset | None = None,
+    conversion: Conversion | None = None,
 ) -> None:
     """Train on the episode files `paths` from where an earlier job stopped; all goes to `folder`.
 
     group: the processes that share the work; None: this one alone
-    dataset: the manifest's section; None: it is made from the episode files
+    dataset, conversion: as for `prepare`
 
     Raises DatasetError for the files, OutputError for the folder, DivergedError when a loss is not
     finite, Interrupted on a signal or when another process is lost; what was written before stays.
@@ -79,7 +80,7 @@ def train(
     with out_of_memory_errors(flags.batch_size):
         data = open_data(paths, flags.camera_names, flags.reading)
     with out_of_memory_errors(flags.batch_size, data.episodes):
-        run = prepare(flags, data, folder, manifest, group or Group(), dataset)
+        run = prepare(flags, data, folder, manifest, group or Group(), dataset, conversion)
         report_plan(run)
         _set_norms(run)
         _train(run)
@@ -154,7 +155,8 @@ def _epoch(run: TrainingRun, epoch: int) -> None:
     row = _train_epoch(run, epoch)
     if run.group.is_first and epoch in run.snapshots:
         weights = copy_weights(run.policy.state_dict())
-        save_weights(epoch_path(run.folder, epoch, run.flags.seed), weights)
+        path = epoch_path(run.folder, epoch, run.flags.seed)
+        save_weights(path, weights, run.contract.add)
     with run.saver.whole():
         run.metrics.add(row)
         run.progress.next_epoch()

@@ -2,6 +2,7 @@
 
 from act.policies.weights import copy_weights, save_weights
 from act.processes.group import Ask
+from act.training.best_copy import copy_best
 from act.training.checkpoints import LAST, epoch_path, run_files
 from act.training.losses import LossRecord, are_finite, mean_norm
 from act.training.plan import training_section
@@ -66,9 +67,12 @@ def write_results(run: TrainingRun) -> None:
         return
     assert run.best.epoch is not None
     run.metrics.flush()
-    run.best.copy_to(epoch_path(run.folder, run.best.epoch, run.flags.seed))
+    kept = run.flags.keep_state
+    path = epoch_path(run.folder, run.best.epoch, run.flags.seed)
+    copy_best(run.best, path, run.contract.add, for_more_epochs=kept)
     draw_losses(run)
-    save_weights(run.folder / LAST, copy_weights(run.policy.state_dict()))
+    save_weights(run.folder / LAST, copy_weights(run.policy.state_dict()), run.contract.add)
     # A kill before the mark leaves a run that is resumed from its last state, to its end at once.
-    run.manifest.afterwards(lambda: mark_finished(run.folder))
-    run.manifest.afterwards(lambda: remove_state(run.folder))
+    run.manifest.afterwards(lambda: mark_finished(run.folder, state_kept=kept))
+    if not kept:
+        run.manifest.afterwards(lambda: remove_state(run.folder))

@@ -2,7 +2,8 @@
 
 run.json holds the flags and the dataset that shape the result, and whether the run is finished. It
 is written before anything else, so files of a run in a folder without it are of somebody else, and
-left alone.
+left alone. A finished run whose state was kept may be given more epochs: it is then an unfinished
+run of so many, as if it had been asked for them from the start.
 """
 
 import logging
@@ -10,23 +11,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from act.policies.contract_file import listed_digests
+from act.training.best_copy import forget_copy
 from act.training.checkpoints import LAST, run_files
-from act.training.flags import ResumeFlags
-from act.training.state import STATE
+from act.training.flags import TrainingFlags, epochs_of
+from act.training.state import STATE, read_state
 from job.errors import AlreadyDone, OutputError, UsageError
 from job.flags import Flags
-from job.output_names import MANIFEST
+from job.output_names import MANIFEST, RUN
 from job.sections.data import Dataset
 from job.whole_files import output_errors, read_json, write_json
 
 logger = logging.getLogger("act")
 
-_WHICH = "run.json"
 _FINISHED = "finished"  # the field; runs of version 0.1.0 lack it
+_STATE_KEPT = "state_kept"
+_LENGTH = {"num_epochs", "steps"}  # the flags
 _FORMAT = 1
 
 
-def check_folder(flags: ResumeFlags, folder: Path) -> bool:
+def check_folder(flags: TrainingFlags, folder: Path) -> bool:
     """Whether the run that was asked for is finished there.
 
     Raises UsageError when the folder holds another run, or one that must not be resumed.
@@ -43,7 +47,11 @@ def check_folder(flags: ResumeFlags, folder: Path) -> bool:
     if which is None:
         _refuse_foreign(flags, folder)
         return False
-    _compare(flags, folder, which["flags"])
+    listed_digests(folder)
+    _compare(flags, folder, which)
+    if _gets_more_epochs(flags, folder, which):
+        read_state(folder)  # a damaged one leaves the run as finished as it is
+        return False
     return _is_finished(folder, which)
 
 
@@ -54,26 +62,35 @@ def _is_finished(folder: Path, which: Mapping[str, Any]) -> bool:
     return (folder / LAST).exists() and not (folder / STATE).exists()
 
 
-def mark_finished(folder: Path) -> None:
+def mark_finished(folder: Path, state_kept: bool) -> None:
     """Record that nothing of the run is left to do; raises OutputError when it cannot be."""
-    path = folder / _WHICH
+    path = folder / RUN
     with output_errors(path):
         which = read_json(path)
-    write_json(path, which | {_FINISHED: True})
+    write_json(path, which | {_FINISHED: True, _STATE_KEPT: state_kept})
 
 
-def remove_state(folder: Path) -> None:
-    """Remove the state of a finished run, which needs it no more; warns where it must stay."""
+def remove_state(folder: Path, unless_kept: bool = False) -> None:
+    """Remove the state of a finished run, which needs it no more; warns where it must stay.
+
+    And all that is kept for more epochs.
+
+    unless_kept: leave one that was kept on purpose
+    """
+    if unless_kept and (_read(folder) or {}).get(_STATE_KEPT):
+        return
     try:
+        forget_copy(folder)
         with output_errors(folder / STATE):
             (folder / STATE).unlink(missing_ok=True)
     except OutputError as error:
         logger.warning("%s; the run is completed, remove it by hand", error)
 
 
-def claim_folder(flags: Flags, folder: Path, dataset: Dataset) -> None:
+def claim_folder(flags: TrainingFlags, folder: Path, dataset: Dataset) -> None:
     """Record whose the folder is; raises UsageError when its run is of another dataset.
 
+    A finished run that `check_folder` lets have more epochs is an unfinished one from here on.
     dataset: the manifest's section
     """
     lengths = [episode.length for episode in dataset.episodes]
@@ -81,8 +98,9 @@ def claim_folder(flags: Flags, folder: Path, dataset: Dataset) -> None:
     if which is None:
         episodes = {"fingerprint": dataset.fingerprint, "lengths": lengths}
         run = {"format": _FORMAT, "flags": flags.shaping(), "dataset": episodes}
-        write_json(folder / _WHICH, run | {_FINISHED: False})
-    elif which["dataset"]["fingerprint"] != dataset.fingerprint:
+        write_json(folder / RUN, run | {_FINISHED: False})
+        return
+    if which["dataset"]["fingerprint"] != dataset.fingerprint:
         before, now = which["dataset"]["lengths"], lengths
         change = f"{len(before)} episodes with {sum(before)} frames, now {len(now)} with {sum(now)}"
         raise UsageError(
@@ -91,6 +109,9 @@ def claim_folder(flags: Flags, folder: Path, dataset: Dataset) -> None:
             f"expected the same; choose another {flags.option('run_name')}",
             code="run-differs",
         )
+    if _gets_more_epochs(flags, folder, which):
+        logger.info("run        gets %d epochs instead of %d", flags.epochs, _epochs(which))
+        write_json(folder / RUN, which | {"flags": flags.shaping(), _FINISHED: False})
 
 
 def already_done(folder: Path) -> AlreadyDone:
@@ -98,26 +119,64 @@ def already_done(folder: Path) -> AlreadyDone:
     return AlreadyDone(f"{folder} holds the policy of this very run", code="already-done")
 
 
-def _compare(flags: Flags, folder: Path, before: Mapping[str, Any]) -> None:
+def _compare(flags: TrainingFlags, folder: Path, which: Mapping[str, Any]) -> None:
+    changed, before = _changed(flags, which), which["flags"]
+    if not changed or _gets_more_epochs(flags, folder, which):
+        return
     now = flags.shaping()
-    changed = [name for name in now if before.get(name, now[name]) != now[name]]
-    if changed:
-        named = "; ".join(
-            f"{flags.option(name)} was {before[name]!r}, now {now[name]!r}" for name in changed
-        )
-        raise UsageError(
-            f"{folder}: the run here was started with other flags: {named}; expected the same; "
-            f"choose another {flags.option('run_name')}",
-            code="run-differs",
-        )
+    named = "; ".join(
+        f"{flags.option(name)} was {before[name]!r}, now {now[name]!r}" for name in changed
+    )
+    raise UsageError(
+        f"{folder}: the run here was started with other flags: {named}; expected the same; "
+        f"choose another {flags.option('run_name')}",
+        code="run-differs",
+    )
+
+
+def _changed(flags: Flags, which: Mapping[str, Any]) -> list[str]:
+    """The flags with another value than the run was started with."""
+    now, before = flags.shaping(), which["flags"]
+    return [name for name in now if before.get(name, now[name]) != now[name]]
+
+
+def _gets_more_epochs(flags: TrainingFlags, folder: Path, which: Mapping[str, Any]) -> bool:
+    """Whether a finished run was asked for with more epochs, and nothing else changed.
+
+    Raises UsageError where it would not be as if it had been longer from the start.
+    """
+    changed = _changed(flags, which)
+    longer = bool(changed) and _LENGTH.issuperset(changed) and flags.epochs > _epochs(which)
+    if not longer or not _is_finished(folder, which):
+        return False
+    if flags.lr_schedule != "constant":
+        option = flags.option("lr_schedule")
+        why = f"its learning rates ended with it ({option} {flags.lr_schedule})"
+    elif not (folder / STATE).exists():
+        why = f"its state was not kept ({flags.option('keep_state')})"
+    else:
+        return True
+    raise UsageError(
+        f"{folder}: the run here is finished, with {_epochs(which)} epochs, and {why}, so "
+        f"{flags.epochs} epochs take a new run; choose another {flags.option('run_name')}",
+        code="run-differs",
+    )
+
+
+def _epochs(which: Mapping[str, Any]) -> int:
+    """How many epochs the run was started with."""
+    before = which["flags"]
+    return epochs_of(before.get("num_epochs", 0), before.get("steps", 0))
 
 
 def _read(folder: Path) -> Any:
-    path = folder / _WHICH
+    path = folder / RUN
     try:
         which = read_json(path)
         if which["format"] != _FORMAT or not isinstance(which["flags"], dict):
             raise ValueError(f"format {which['format']!r}")
+        if not all(isinstance(which["flags"].get(name, 0), int) for name in _LENGTH):
+            raise ValueError("epochs that are no numbers")
         if not isinstance(which.get(_FINISHED, False), bool):
             raise ValueError(f"{_FINISHED} is {which[_FINISHED]!r}")
         if not all(isinstance(length, int) for length in which["dataset"]["lengths"]):

@@ -10,7 +10,8 @@ from act.batches.augmentation import Augmentation
 from act.batches.device_frames import fits_device
 from act.batches.loader import Loader, Pass, passes
 from act.batches.sampler import Sampler
-from act.policies.contract import dataset_section, policy_section
+from act.policies.contract import Subject, dataset_section, make_contract, policy_section
+from act.policies.contract_file import ContractFile
 from act.policies.policy import Policy
 from act.policies.registry import Shapes, build_policy
 from act.policies.statistics import save_stats
@@ -32,7 +33,7 @@ from episodes.episode_set import Episodes
 from job.errors import UsageError
 from job.machine import cores_each, keep_freed_memory
 from job.manifest import Manifest
-from job.sections.data import Dataset
+from job.sections.data import Conversion, Dataset
 
 _MAX_LOADER_THREADS = 8
 
@@ -44,10 +45,12 @@ def prepare(
     manifest: Manifest,
     group: Group,
     dataset: Dataset | None = None,
+    conversion: Conversion | None = None,
 ) -> TrainingRun:
-    """Put a run together, where an earlier job has left it; fills the manifest.
+    """Put a run together, where an earlier job has left it; writes its contract and manifest.
 
-    dataset: the manifest's section; None: it is made from the episode files
+    dataset, conversion: the manifest's sections; None: of the episode files, which were not
+        converted
 
     Raises UsageError when the folder holds another run, OutputError when its state is damaged.
     """
@@ -56,14 +59,24 @@ def prepare(
         keep_freed_memory()
     policy, backbone_sha256 = make_policy(flags, data.episodes)
     policy.to(device)
+    dataset = _section(dataset, data, group)
     state = _claimed(flags, data, folder, manifest, group, dataset)
     cached = _is_cached(flags, data.episodes, device)
-    _fill_manifest(manifest, flags, data, policy, backbone_sha256, device)
+    subject = Subject(
+        flags, policy, data.episodes, data.stats, backbone_sha256, dataset, conversion
+    )
+    _fill_manifest(manifest, flags, data, subject, device)
     manifest.resolve(processes=group.size, data_cache="gpu" if cached else "none")
 
     written = folder if group.is_first else None
+    contract = ContractFile(written, make_contract(subject, manifest.content, BEST))
+    contract.write()
+    manifest.write()
     optimizer, progress = _make_optimizer(flags, policy), Progress(device)
-    best, metrics = Best(written and written / BEST), Metrics(written and written / METRICS)
+    best, metrics = (
+        Best(written and written / BEST, note=contract.add),
+        Metrics(written and written / METRICS),
+    )
     owners: dict[str, Stateful] = {
         "policy": policy,
         "optimizer": optimizer,
@@ -80,6 +93,7 @@ def prepare(
         flags=flags,
         folder=folder,
         manifest=manifest,
+        contract=contract,
         data=data,
         group=group,
         device=device,
@@ -134,20 +148,28 @@ def loader_threads() -> int:
     return min(cores_each(), _MAX_LOADER_THREADS)
 
 
+def _section(dataset: Dataset | None, data: TrainingData, group: Group) -> Dataset:
+    """The manifest's dataset section, which the first process makes where nobody has."""
+    if dataset is None and group.is_first:
+        dataset = dataset_section(data.episodes)
+    dataset = group.from_first(dataset)
+    assert dataset is not None, "the first process has made it"
+    return dataset
+
+
 def _claimed(
     flags: TrainingFlags,
     data: TrainingData,
     folder: Path,
     manifest: Manifest,
     group: Group,
-    dataset: Dataset | None,
+    dataset: Dataset,
 ) -> State | None:
     """Claim the folder for this run; returns the state that an earlier job of it left."""
     content = None
     if group.is_first:
-        section = dataset or dataset_section(data.episodes)
-        manifest.set("dataset", section)
-        claim_folder(flags, folder, section)
+        manifest.set("dataset", dataset)
+        claim_folder(flags, folder, dataset)
         content = read_state(folder)
         save_stats(folder, data.stats)
     content = group.from_first(content)  # the others may have another disk
@@ -158,14 +180,13 @@ def _fill_manifest(
     manifest: Manifest,
     flags: TrainingFlags,
     data: TrainingData,
-    policy: Policy,
-    backbone_sha256: str | None,
+    subject: Subject,
     device: torch.device,
 ) -> None:
     episodes = data.episodes
     manifest.set("device", device_section(device))
     manifest.set("split", {"train": data.train_episodes, "val": data.val_episodes})
-    manifest.set("policy", policy_section(flags, policy, episodes, data.stats, backbone_sha256))
+    manifest.set("policy", policy_section(subject))
     manifest.resolve(
         device=device.type,
         num_workers=flags.num_workers or loader_threads(),

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from act.batches.loader import Loader
+from act.policies.contract_file import ContractFile
 from act.policies.policy import Policy
 from act.processes.group import Group
 from act.training.best import Best
@@ -26,6 +27,7 @@ class TrainingRun:
     flags: TrainingFlags
     folder: Path
     manifest: Manifest
+    contract: ContractFile
     data: TrainingData
     group: Group
     device: torch.device

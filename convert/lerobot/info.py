@@ -65,9 +65,11 @@ class Info:
             readable = os.access(self.root, os.R_OK | os.X_OK)
             others = [path.name for path in other_files(self.root)] if readable else []
             found = f" (found {others[0]}, which is not named so)" if others else ""
+            below = next(iter(sorted(self.root.glob("*/episode_*.hdf5"))), None)  # of our own jobs
+            remedy = f"name {below.parent}" if below else "mount that folder as the input"
             raise DatasetError(
                 f"{self.path}: no such file; expected the folder that contains meta/, data/ and "
-                f"videos/, or episode_<number>.hdf5 files{found}; mount that folder as the input",
+                f"videos/, or episode_<number>.hdf5 files{found}; {remedy}",
                 code="info-missing",
                 where=self.path,
             )

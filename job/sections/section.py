@@ -1,8 +1,9 @@
-"""What the sections of the manifest are made of: strict models whose every field is described."""
+"""What the manifest and policy.json are made of: strict models whose every field is described."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import GenerateJsonSchema
 
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -17,6 +18,20 @@ Time = Annotated[
 
 
 class Section(BaseModel):
-    """A part of the manifest; a field that it does not have is an error."""
+    """A part of one of them; a field that it does not have is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class _Untitled(GenerateJsonSchema):
+    """JSON Schema without the titles that repeat each field's name."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
+def untitled_schema(model: type[BaseModel], name: str) -> dict[str, Any]:
+    """The JSON Schema of a file of ours, by its name and version."""
+    made = model.model_json_schema(schema_generator=_Untitled)
+    identity = f"urn:lerobot-to-act:{name}"
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": identity} | made

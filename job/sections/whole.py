@@ -8,12 +8,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
-from pydantic.json_schema import GenerateJsonSchema
 
 from job.sections.data import Conversion, Dataset
 from job.sections.estimates import Estimates
 from job.sections.policy import Policy
-from job.sections.section import Count, Section, Sha256, Time
+from job.sections.section import Count, Section, Sha256, Time, untitled_schema
 from job.sections.training import Device, Split, Training
 
 SCHEMA_VERSION = "1.1"
@@ -68,7 +67,8 @@ class Header(BaseModel):
 class Whole(BaseModel):
     """The record of one run: what was asked for, what it was made from, what came out, and how to
     use it. Written first when the job starts and last when it ends. Sections are null until they
-    are known."""
+    are known. Each run has its own in checkpoints/<run_name>/; the one at the top of the output is
+    that of the job which started last there."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -151,15 +151,6 @@ class Whole(BaseModel):
     artifacts: list[Artifact] = Field(description="Files that the run left, each complete.")
 
 
-class _Untitled(GenerateJsonSchema):
-    """JSON Schema without the titles that repeat each field's name."""
-
-    def field_title_should_be_set(self, schema: Any) -> bool:
-        return False
-
-
 def json_schema() -> dict[str, Any]:
     """manifest.schema.json."""
-    made = Whole.model_json_schema(schema_generator=_Untitled)
-    name = f"urn:lerobot-to-act:manifest:{SCHEMA_VERSION}"
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": name} | made
+    return untitled_schema(Whole, f"manifest:{SCHEMA_VERSION}")

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -14,12 +15,14 @@ from typing import Any
 
 import torch
 
+from act.policies.contract_file import WEIGHTS, read_contract
 from job.whole_files import is_recorded, sha256
 from tests.support.commands import HANGS_S, arguments, command_environment
 from tests.support.jobs import Job, Process
 from tests.support.paths import ROOT, SMALL
 
 _LOGS = {"files.jsonl", "metrics.jsonl"}  # they grow; each line stands for itself
+_REPLACED = {"run.json", "policy.json", "manifest.json"}  # often; their content says what is so
 _SAME = ("policy_*.ckpt", "dataset_stats.*")  # what two runs have byte for byte
 _COLUMNS = ("epoch", "step", "samples", "train", "val", "lr", "grad_norm")
 
@@ -91,7 +94,7 @@ def undisturbed() -> Undisturbed:
         output, started = Path(folder), time.monotonic()
         finish(start(output), (0,), "the undisturbed job")
         return Undisturbed(
-            _digests(output / "converted_hdf5", "episode_*.hdf5"),
+            _digests(output / "converted_hdf5/test", "episode_*.hdf5"),
             _digests(output / "checkpoints/test", *_SAME),
             _losses(output),
             time.monotonic() - started,
@@ -100,7 +103,7 @@ def undisturbed() -> Undisturbed:
 
 def check_files(output: Path) -> None:
     """Every file under a final name is whole and the one that was recorded; raises Lost."""
-    for name, digest in _digests(output / "converted_hdf5", "episode_*.hdf5").items():
+    for name, digest in _digests(output / "converted_hdf5/test", "episode_*.hdf5").items():
         if undisturbed().episodes.get(name) != digest:
             raise Lost(f"{name}: not the bytes of the undisturbed job")
     folder = output / "checkpoints/test"
@@ -111,15 +114,25 @@ def check_files(output: Path) -> None:
             if len(lines) - len(whole) > (path.name == "files.jsonl") + lines.count(""):
                 raise Lost(f"{path.name}: lines that cannot be read")
             continue
-        if path.name != "run.json" and not is_recorded(path, sha256(path)):
-            raise Lost(f"{path.name}: not what was recorded")
-        if path.suffix == ".ckpt":
-            torch.load(path, weights_only=True)
-        elif path.suffix == ".json":
-            json.loads(path.read_text())
+        _check_whole(path)
     manifest = output / "manifest.json"
     if manifest.exists():
         json.loads(manifest.read_text())
+
+
+def _check_whole(path: Path) -> None:
+    """A file of the run's folder is what was recorded, and weights are the contract's."""
+    digest = sha256(path)
+    if path.name not in _REPLACED and not is_recorded(path, digest):
+        raise Lost(f"{path.name}: not what was recorded")
+    if path.suffix == ".json":
+        json.loads(path.read_text())
+    if path.suffix == ".ckpt":
+        torch.load(path, weights_only=True)
+    if fnmatch(path.name, WEIGHTS):
+        listed = read_contract(path.parent).checkpoints
+        if digest not in listed.get(path.name, ()):
+            raise Lost(f"{path.name}: not in the contract")
 
 
 def check_result(output: Path) -> None:
@@ -128,7 +141,7 @@ def check_result(output: Path) -> None:
     expected = undisturbed()
     if _digests(output / "checkpoints/test", *_SAME) != expected.files:
         raise Lost("checkpoints: not the bytes of the undisturbed job")
-    if _digests(output / "converted_hdf5", "episode_*.hdf5") != expected.episodes:
+    if _digests(output / "converted_hdf5/test", "episode_*.hdf5") != expected.episodes:
         raise Lost("episodes: not the bytes of the undisturbed job")
     if _losses(output) != expected.losses:
         raise Lost("metrics.jsonl: not the losses of the undisturbed job")

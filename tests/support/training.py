@@ -69,14 +69,15 @@ class Short:
             self.tmp_path, **({"num_epochs": 3, "batch_size": 1, "chunk_size": 5} | flags)
         )
 
-    def run(self, **flags: Any) -> None:
+    def run(self, **flags: Any) -> Manifest:
         config = self.config(**flags)
-        train(
-            config,
-            self.paths,
-            self.folder,
-            Manifest(self.tmp_path / "manifest.json", config.resolved()),
-        )
+        manifest = Manifest(self.tmp_path / "manifest.json", config.resolved())
+        train(config, self.paths, self.folder, manifest)
+        return manifest
+
+    def finish(self, **flags: Any) -> None:
+        """Run to the end of a job: the run is marked as finished."""
+        self.run(**flags).complete()
 
     def interrupted(self, monkeypatch: pytest.MonkeyPatch, **flags: Any) -> None:
         """Run until a full disk ends it, as the second epoch begins: a state is there."""

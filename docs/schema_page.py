@@ -1,33 +1,53 @@
-"""docs/manifest.md and manifest.schema.json, made from the models in job/sections/."""
+"""docs/manifest.md and docs/policy.md with their schemas, made from the models in job/sections/."""
 
 import json
 from typing import Any
 
+from job.sections.contract import contract_schema
 from job.sections.whole import json_schema
 
-_START = """# manifest.json
+_START = """# {title}
 
 {description}
 
-[manifest.schema.json](../manifest.schema.json) is the same as JSON Schema. This page is generated
+[{name}.schema.json](../{name}.schema.json) is the same as JSON Schema. This page is generated
 from `job/sections/`: change it there, then run `python -m docs.generate`.
 """
 _TABLE = "| field | type | meaning |\n| --- | --- | --- |\n"
 
 
-def schema_text() -> str:
+def manifest_schema() -> str:
     """manifest.schema.json."""
-    return json.dumps(json_schema(), indent=2) + "\n"
+    return _text(json_schema())
 
 
-def page() -> str:
-    """docs/manifest.md: a table for the whole, then one for each section."""
-    schema = json_schema()
-    parts = [_START.format(description=" ".join(schema["description"].split()))]
+def policy_schema() -> str:
+    """policy.schema.json."""
+    return _text(contract_schema())
+
+
+def manifest_page() -> str:
+    """docs/manifest.md."""
+    return _page(json_schema(), "manifest")
+
+
+def policy_page() -> str:
+    """docs/policy.md."""
+    return _page(contract_schema(), "policy")
+
+
+def _text(schema: dict[str, Any]) -> str:
+    return json.dumps(schema, indent=2) + "\n"
+
+
+def _page(schema: dict[str, Any], name: str) -> str:
+    """A table for the whole, then one for each section."""
+    description = " ".join(schema["description"].split())
+    parts = [_START.format(title=schema["title"], description=description, name=name)]
     parts.append(_TABLE + _rows(schema))
-    for name in _in_order(schema, schema["$defs"]):
-        section = schema["$defs"][name]
-        parts.append(f"## {name}\n\n{section['description']}\n\n{_TABLE}{_rows(section)}")
+    for section_name in _in_order(schema, schema["$defs"]):
+        section = schema["$defs"][section_name]
+        parts.append(f"## {section_name}\n\n{section['description']}\n\n{_TABLE}{_rows(section)}")
     return "\n".join(parts)
 
 
@@ -63,6 +83,8 @@ def _type(field: Any) -> str:
         return f"[{_name(field)}](#{_name(field).lower()})"
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
+    if "const" in field:
+        return f"`{field['const']}`"
     if field["type"] == "array":
         return f"list of {_type(field['items'])}"
     return str(field["type"])

@@ -1,0 +1,81 @@
+"""policy.json in a run's folder: the contract, and the digests of the checkpoints that it is of.
+
+A contract and a checkpoint are two files, which no kill replaces together. So the contract's list
+gets a checkpoint's SHA-256 before the checkpoint gets its name, and keeps those of before: whatever
+a kill leaves under the name is in the list. files.jsonl has the digest as well, with which file it
+was, to list files without reading them; the list that decides is policy.json's, which goes to the
+robot with the checkpoint.
+"""
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from job.errors import UsageError, first_line
+from job.sections.contract import Contract
+from job.whole_files import RECORD, output_errors, read_bytes, recorded_digests, write_json
+
+CONTRACT, WEIGHTS = "policy.json", "policy_*.ckpt"
+
+
+class ContractFile:
+    """The contract of a run on disk, where one process of the run keeps it."""
+
+    def __init__(self, folder: Path | None, content: Contract) -> None:
+        """Take over the digests that earlier jobs of the run have listed; nothing is written.
+
+        folder: the run's; None on processes that write no files
+        Raises UsageError when what is there is no contract.
+        """
+        self.folder = folder
+        listed = {} if folder is None else listed_digests(folder)
+        self.content = content.model_copy(update={"checkpoints": listed})
+
+    def write(self) -> None:
+        """Put it on disk as it stands."""
+        if self.folder is not None:
+            write_json(self.folder / CONTRACT, self.content.model_dump(mode="json"))
+
+    def add(self, name: str, digest: str) -> None:
+        """List a checkpoint that is about to get its name."""
+        digests = self.content.checkpoints.get(name, [])
+        if digest not in digests:
+            listed = self.content.checkpoints | {name: [*digests, digest]}
+            self.content = self.content.model_copy(update={"checkpoints": listed})
+            self.write()
+
+
+def read_contract(folder: Path, remedy: str = "copy it from the run's folder again") -> Contract:
+    """The contract of the run in `folder`; raises UsageError where there is none, or it is not one.
+
+    The message names the field that is wrong. remedy: what to do, in the message
+    """
+    path = folder / CONTRACT
+    try:
+        return Contract.model_validate_json(read_bytes(path))
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        what = ".".join(map(str, wrong["loc"]))
+        reason = f"{what}: {wrong['msg']}" if what else wrong["msg"]
+    except FileNotFoundError:
+        reason = "there is none"
+    except (OSError, ValueError) as error:
+        reason = first_line(error)
+    raise UsageError(
+        f"{path}: cannot be used ({reason}), expected the contract that training wrote beside its "
+        f"checkpoints; {remedy}",
+        code="contract-unreadable",
+    )
+
+
+def listed_digests(folder: Path) -> dict[str, list[str]]:
+    """The digests that the contract in `folder` lists, by file; raises UsageError.
+
+    A run of before there were contracts has them in its record alone.
+    """
+    if (folder / CONTRACT).exists():
+        remedy = "move it away, and the run writes it anew"
+        return dict(read_contract(folder, remedy).checkpoints)
+    with output_errors(folder / RECORD):
+        found = {path.name: recorded_digests(path) for path in sorted(folder.glob(WEIGHTS))}
+    return {name: digests for name, digests in found.items() if digests}

@@ -1,0 +1,242 @@
+"""policy.json, the contract with the robot, from which policy.schema.json and docs/policy.md are
+generated.
+
+The first number of the version changes when a reader must change: it stays while fields are only
+added.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from job.sections.policy import Stats
+from job.sections.section import Count, Positive, Section, Sha256, untitled_schema
+from job.sections.whole import Versions
+
+CONTRACT_VERSION = "1.0"
+
+Digests = Annotated[list[Sha256], Field(min_length=1)]
+Hertz = Annotated[float, Field(gt=0)]
+
+
+class Dim(Section):
+    """A dim of the state or of an action."""
+
+    name: str | None = Field(description="Name; null where the input does not give it.")
+    padding: bool = Field(
+        description="Whether it was appended to fill --state_dim: it is 0 in every state, and an "
+        "action has no use for it."
+    )
+    minimum: float = Field(description="Smallest value in the episodes, in the dataset's unit.")
+    maximum: float = Field(description="Largest value in the episodes, in the dataset's unit.")
+
+
+class Vector(Section):
+    """The dims of a vector of the policy, in the dataset's units."""
+
+    features: list[str] | None = Field(
+        description="Features of the dataset that it was made of, in order; null for episode files."
+    )
+    dims: list[Dim] = Field(min_length=1, description="The dims, in order.")
+    cut: list[str] = Field(
+        description="Names of the dims that the dataset has behind these, and the policy has not."
+    )
+
+
+class State(Vector):
+    """The state that the policy observes, qpos, in the dataset's units."""
+
+
+class Action(Vector):
+    """The actions that the policy predicts, in the dataset's units."""
+
+    chunk_size: Positive = Field(description="Actions predicted at once.")
+    first_offset: Literal[0, -1] | None = Field(
+        description="Time step of the first action of a chunk, relative to the observation: 0, or "
+        "-1 with sim false, where it is the action that led to the observation; null where the "
+        "episodes are of both kinds."
+    )
+
+
+class Camera(Section):
+    """A camera of the policy."""
+
+    name: str = Field(description="Name in the policy.")
+    key: str | None = Field(description="LeRobot key; null for episode files.")
+    height: Positive = Field(description="Height in pixels of what the policy takes.")
+    width: Positive = Field(description="Width in pixels of what the policy takes.")
+    recorded_height: Positive | None = Field(
+        description="Height of the recorded frames, once mirrored and rotated, which were then "
+        "reduced by area; null for episode files."
+    )
+    recorded_width: Positive | None = Field(
+        description="Width of the same frames; null for episode files."
+    )
+    orientation: str = Field(
+        description="How the frames that it was trained on lie: as stored, and as players show "
+        "them where that differs, or as players do (--apply_rotation). The robot's must lie so too."
+    )
+    mirrored: bool = Field(
+        description="Whether training mirrored the recorded frames, left to right; before rotating."
+    )
+    rotated: Literal[0, 90, 180, 270] = Field(
+        description="Degrees by which training rotated the recorded frames, counterclockwise."
+    )
+    storage: Literal["raw", "jpeg"] = Field(
+        description="How the frames that it was trained on were stored."
+    )
+    jpeg_quality: Positive | None = Field(
+        description="1 to 100; null for raw frames, and where the input does not give it."
+    )
+
+
+class Images(Section):
+    """How images are given to the policy."""
+
+    channels: Literal["RGB"] = Field(description="Order of the colour channels.")
+    layout: Literal["batch, camera, height, width, channel"] = Field(
+        description="Axes of the image tensor that this project's own policy takes."
+    )
+    values: Literal["uint8, or float in 0 to 1"] = Field(
+        description="What the image tensor of this project's own policy holds."
+    )
+    upstream_layout: Literal["batch, camera, channel, height, width"] = Field(
+        description="Axes of the image tensor that upstream's ACTPolicy takes."
+    )
+    upstream_scaling: Literal["value / 255"] = Field(
+        description="What upstream's ACTPolicy wants done with uint8 values before."
+    )
+    mean: list[float] = Field(
+        min_length=3, max_length=3, description="Mean per channel, taken off inside either policy."
+    )
+    std: list[float] = Field(
+        min_length=3, max_length=3, description="Standard deviation per channel, inside as well."
+    )
+
+
+class Architecture(Section):
+    """What the network is built from; null where the policy has no such size."""
+
+    qpos_dim: Positive = Field(description="State dims, padding included.")
+    action_dim: Positive = Field(description="Action dims, padding included.")
+    num_cameras: Count = Field(description="Cameras.")
+    chunk_size: Positive = Field(description="Actions predicted at once.")
+    hidden_dim: Positive | None = Field(description="Width of the transformer.")
+    dim_feedforward: Positive | None = Field(description="Width of its feed-forward layers.")
+    num_heads: Positive | None = Field(description="Attention heads.")
+    enc_layers: Positive | None = Field(description="Layers of either encoder.")
+    dec_layers: Positive | None = Field(description="Layers of the decoder in the checkpoint.")
+    decoder_output: Literal["first", "last"] | None = Field(
+        description="Decoder layer that feeds the heads; upstream's network knows only first."
+    )
+    latent_dim: Count = Field(
+        description="Values of the latent, which are 0 when actions are predicted; 0: it has none."
+    )
+    backbone: Literal["resnet18"] = Field(description="Image backbone, by torchvision's name.")
+    backbone_weights: str = Field(description="--backbone_weights: what the backbone started from.")
+    backbone_sha256: Sha256 | None = Field(
+        description="Digest of the backbone's weights file; null without one."
+    )
+    batch_norm: Literal["weights", "frames"] = Field(
+        description="Where the frozen statistics of its batch norm, which are in the checkpoint, "
+        "come from."
+    )
+
+
+class Execution(Section):
+    """How the actions are meant to be executed, unless a try on the robot shows better."""
+
+    mode: Literal["open_loop"] = Field(
+        description="open_loop, upstream's default: a chunk is executed from its first action on, "
+        "then the next one is predicted."
+    )
+    horizon: Positive = Field(description="Actions of a chunk that are executed.")
+    ensembling_weight: float = Field(
+        description="For temporal ensembling, upstream's other mode: the predictions for a time "
+        "step count exp(-weight * i), the oldest with i = 0."
+    )
+    executed_first: Literal["first action of the chunk"] = Field(
+        description="What is executed at the time of the observation: upstream's rule, also where "
+        "action.first_offset is -1. Who drops the first action there executes what was recorded "
+        "at that time."
+    )
+
+
+class Recording(Section):
+    """What the policy was trained on."""
+
+    format: Literal["lerobot", "aloha_hdf5"] = Field(
+        description="lerobot, or aloha_hdf5: episode files used as they were."
+    )
+    version: str | None = Field(description="LeRobot's codebase_version; null for aloha_hdf5.")
+    paths: list[str] = Field(description="Folders of the datasets as the job saw them.")
+    robot_type: str | None = Field(description="Robot type, as the dataset gives it.")
+    tasks: list[str] = Field(description="Task texts of the dataset, each once.")
+    fingerprint: Sha256 = Field(description="Digest of the episodes used, as in the manifest.")
+
+
+class Contract(BaseModel):
+    """The contract between a run's checkpoints and the robot: all that is needed to load one, to
+    feed it and to execute what it predicts. Written before the first checkpoint, and replaced when
+    one is added; no other run touches it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, title="policy.json")
+
+    schema_version: str = Field(
+        pattern=r"^1\.\d+$",
+        description="Version of this schema; the first number changes when a reader must change.",
+    )
+    run_name: str | None = Field(description="--run_name; null for upstream's command line.")
+    task_name: str | None = Field(description="--task_name.")
+    policy_class: str = Field(description="Policy, by the name that --policy_class takes.")
+    file: str = Field(
+        description="The checkpoint to use, beside this file: weights with the lowest validation "
+        "loss. Which one is best on the robot, only the robot shows."
+    )
+    fps: Hertz | None = Field(
+        description="Rate in Hz at which actions were recorded and are to be executed; null where "
+        "the input does not give it."
+    )
+    state: State = Field(description="The state that the policy observes.")
+    action: Action = Field(description="The actions that it predicts.")
+    cameras: list[Camera] = Field(description="The cameras, in the order in which it takes them.")
+    images: Images = Field(description="How images are given to it.")
+    statistics: Stats = Field(
+        description="State in: (state - qpos_mean) / qpos_std. Action out: a_hat * action_std + "
+        "action_mean. Padding included."
+    )
+    network: Architecture = Field(description="What the network is built from.")
+    execution: Execution = Field(description="How its actions are meant to be executed.")
+    dataset: Recording = Field(description="What it was trained on.")
+    versions: Versions = Field(
+        description="Versions of this project, Python and the runtime packages."
+    )
+    commit: str | None = Field(
+        description="Git commit of this project; null where it is not known."
+    )
+    checkpoints: dict[str, Digests] = Field(
+        description="SHA-256 of each file of weights that the run wrote under a name, oldest "
+        "first. One is added before the file gets the name, so that after a kill the file is one "
+        "of these: any digest that is listed is valid."
+    )
+
+    @model_validator(mode="after")
+    def _widths_agree(self) -> Self:
+        stats, network = self.statistics, self.network
+        for what, dims, widths in (
+            ("state", self.state.dims, (network.qpos_dim, stats.qpos_mean, stats.qpos_std)),
+            ("action", self.action.dims, (network.action_dim, stats.action_mean, stats.action_std)),
+        ):
+            found = {len(dims), *(one if isinstance(one, int) else len(one) for one in widths)}
+            if len(found) > 1:
+                raise ValueError(f"the {what} has {len(dims)} dims, and elsewhere {sorted(found)}")
+        if len(self.cameras) != network.num_cameras:
+            raise ValueError(f"{len(self.cameras)} cameras, and elsewhere {network.num_cameras}")
+        if self.action.chunk_size != network.chunk_size:
+            raise ValueError("two chunk sizes")
+        return self
+
+
+def contract_schema() -> dict[str, Any]:
+    """policy.schema.json."""
+    return untitled_schema(Contract, f"policy:{CONTRACT_VERSION}")

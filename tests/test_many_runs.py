@@ -1,0 +1,293 @@
+"""An output folder belongs to many runs, one after another and at the same time."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from act.policies.contract_file import read_contract
+from convert.flags import RunConversionFlags
+from convert.input import convert_input, plan_input, remove_converted
+from job.command import run_recorded
+from job.errors import DatasetError, Interrupted, OutputError, UsageError
+from job.lock import in_turn, only_job
+from job.manifest import Manifest
+from job.whole_files import sha256
+from job.workers import Workers
+from tests.support.commands import (
+    ended,
+    make_config,
+    run_job,
+    run_module,
+    start_job,
+)
+from tests.support.errors import raises_code
+from tests.support.files import snapshot
+from tests.support.jobs import Job
+from tests.support.paths import ROOT, SMALL
+from tests.support.processes import wait_for
+from tests.support.schema import CONTRACT_VALIDATOR, VALIDATOR
+
+SMALL_JOB: dict[str, Any] = {"num_epochs": 1, "batch_size": 1}
+
+
+def manifest_of(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "manifest.json").read_text())
+
+
+def assert_contract(folder: Path) -> None:
+    """The run's manifest and contract are there, and of its checkpoints."""
+    manifest = manifest_of(folder)
+    VALIDATOR.validate(manifest)
+    assert manifest["policy"] is not None
+    CONTRACT_VALIDATOR.validate(json.loads((folder / "policy.json").read_text()))
+    contract = read_contract(folder)
+    assert contract.run_name == manifest["run_name"] == folder.name
+    for path in folder.glob("policy_*.ckpt"):
+        assert sha256(path) in contract.checkpoints[path.name]
+
+
+@pytest.mark.slow
+def test_runs_at_the_same_time_leave_each_other_alone(tmp_path: Path) -> None:
+    """One that trains for long, and what others do in its output meanwhile."""
+    runs = tmp_path / "checkpoints"
+    quiet = (subprocess.DEVNULL, subprocess.PIPE)
+    long: dict[str, Any] = {
+        "input": SMALL / "v21_h264",
+        "num_epochs": 100000,
+        "keep_converted_hdf5": True,
+    }
+    first = start_job(tmp_path, streams=quiet, run_name="first", **long)
+    wait_for(lambda: first.poll() is not None or (runs / "first/policy_best.ckpt").exists())
+    assert first.poll() is None, first.communicate()
+    assert_contract(runs / "first")  # while it lasts
+    episodes = snapshot(tmp_path / "converted_hdf5/first")
+
+    twice = run_job(tmp_path, run_name="first", **long)
+    assert (twice.code, len(twice.errors)) == (75, 1)
+    assert str(runs / "first") in twice.errors[0]
+    misspelt = run_job(tmp_path, run_name="misspelt", **long, camera_keys="observation.images.frnt")
+    assert misspelt.code == 3
+    alone = run_module("convert", SMALL / "v21_h264", tmp_path, output=tmp_path)
+    assert alone.code == 4  # a scheduler that tries again would find it there for hours
+    assert "'first'" in alone.errors[0]
+    assert manifest_of(tmp_path)["run_name"] == "first"
+
+    other = run_job(tmp_path, run_name="other", input=SMALL / "v30_hevc", **SMALL_JOB)
+    assert other.code == 0, other.err
+    assert_contract(runs / "other")
+    assert snapshot(tmp_path / "converted_hdf5/first") == episodes
+    assert sorted(path.name for path in (tmp_path / "converted_hdf5").iterdir()) == ["first"]
+    assert manifest_of(tmp_path) == other.manifest
+    assert other.manifest["run_name"] == "other"
+    for artifact in other.manifest["artifacts"]:
+        assert sha256(tmp_path / artifact["path"]) == artifact["sha256"]
+    for artifact in manifest_of(runs / "other")["artifacts"]:
+        assert sha256(runs / "other" / artifact["path"]) == artifact["sha256"]
+
+    first.send_signal(signal.SIGTERM)
+    assert ended(first, tmp_path).code == 75
+    assert manifest_of(runs / "first")["status"] == "interrupted"
+    assert manifest_of(tmp_path) == other.manifest  # of the job that started last
+    assert_contract(runs / "first")
+    killed = start_job(tmp_path, streams=quiet, run_name="first", **long)
+    wait_for(lambda: manifest_of(runs / "first")["status"] == "running")
+    killed.kill()
+    killed.communicate()
+    assert_contract(runs / "first")  # before this job knew what is in it
+
+
+@pytest.mark.slow
+def test_jobs_at_the_same_time_convert_the_same_dataset_once(tmp_path: Path) -> None:
+    """And end with the same bytes, each with its own names for the files."""
+    flags = {"input": SMALL / "v30_h264", "keep_converted_hdf5": True, **SMALL_JOB}
+    jobs = [start_job(tmp_path, run_name=name, **flags) for name in ("one", "two")]
+    for job in jobs:
+        done = ended(job, tmp_path)
+        assert done.code == 0, done.err
+    folders = [tmp_path / "checkpoints" / name for name in ("one", "two")]
+    for folder in folders:
+        assert_contract(folder)
+    rates = [manifest_of(folder)["conversion"]["frames_per_second"] for folder in folders]
+    assert rates.count(None) == 1
+    for number in range(4):
+        name = f"episode_{number}.hdf5"
+        kept = [tmp_path / "converted_hdf5" / folder.name / name for folder in folders]
+        assert kept[0].samefile(kept[1])
+    assert sha256(folders[0] / "policy_last.ckpt") == sha256(folders[1] / "policy_last.ckpt")
+
+
+@pytest.fixture
+def converted(tmp_path: Path) -> Iterator[Callable[..., RunConversionFlags]]:
+    """Do the conversion of a run of the output `tmp_path`, without its training."""
+
+    def convert(run_name: str, **flags: Any) -> RunConversionFlags:
+        given = {"input": SMALL / "v21_h264", "run_name": run_name} | flags
+        config = make_config(tmp_path, **given).part(RunConversionFlags)
+        manifest = Manifest(config.run_folder / "manifest.json", config.resolved())
+        convert_input(config, plan_input(config, pool), manifest, pool)
+        return config
+
+    with Workers() as pool:
+        yield convert
+
+
+def test_the_last_run_that_uses_shared_episodes_removes_them(
+    tmp_path: Path, converted: Callable[..., RunConversionFlags]
+) -> None:
+    folder = tmp_path / "converted_hdf5"
+    runs = {name: converted(name) for name in ("a", "b")}
+    smaller = converted("smaller", image_size="48x64")
+    first = [folder / name / "episode_0.hdf5" for name in ("a", "b", "smaller")]
+    assert first[0].samefile(first[1])
+    assert not first[0].samefile(first[2])
+    remove_converted(runs["a"])
+    assert sorted(path.name for path in folder.iterdir()) == ["b", "smaller"]
+    assert len(list((folder / "b").iterdir())) == 4
+    assert first[1].stat().st_nlink == 1
+    remove_converted(runs["b"])
+    remove_converted(smaller)
+    assert not folder.exists()
+
+
+def test_kept_episodes_of_another_run_stay(
+    tmp_path: Path, converted: Callable[..., RunConversionFlags]
+) -> None:
+    folder = tmp_path / "converted_hdf5"
+    converted("kept", keep_converted_hdf5=True)
+    before = snapshot(folder / "kept")
+    same, other = converted("same"), converted("other", max_episodes=2)
+    for run in (same, other):
+        remove_converted(run)
+    assert snapshot(folder / "kept") == before
+    assert [path.name for path in folder.iterdir()] == ["kept"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a tmpfs")
+def test_a_run_whose_folder_cannot_have_links_converts_for_itself(
+    tmp_path: Path, converted: Callable[..., RunConversionFlags]
+) -> None:
+    first, folder = converted("first"), tmp_path / "converted_hdf5/apart"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(folder)], check=True)
+    try:
+        converted("apart", keep_converted_hdf5=True)
+        names = {path.name for path in folder.iterdir()}
+        assert names == {f"episode_{number}.hdf5" for number in range(4)}
+        assert {path.stat().st_nlink for path in folder.iterdir()} == {1}
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+    remove_converted(first)
+
+
+def test_episodes_of_a_version_with_one_folder_for_all_are_used_and_removed(
+    tmp_path: Path, converted: Callable[..., RunConversionFlags]
+) -> None:
+    run = converted("test")
+    folder = tmp_path / "converted_hdf5"
+    paths = [path.rename(folder / path.name) for path in sorted((folder / "test").iterdir())]
+    inodes = [path.stat().st_ino for path in paths]
+    noted = run.run_folder / ".temporary_hdf5.json"
+    noted.rename(noted.with_name(".temporary_episodes.json"))
+    converted("test")
+    assert [path.stat().st_ino for path in sorted((folder / "test").iterdir())] == inodes
+    remove_converted(run)
+    assert not folder.exists()
+
+
+_HOLDS = """
+import sys, time
+from pathlib import Path
+from job.lock import in_turn
+with in_turn(Path(sys.argv[1]), "waiting"):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_who_waits_for_a_conversion_goes_on_when_its_job_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "holds.py").write_text(_HOLDS)
+    held = tmp_path / "held"
+    words, environment = [tmp_path / "holds.py", held], {"PYTHONPATH": str(ROOT)}
+    with Job(words, environment, subprocess.PIPE) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "held\n"
+        with Job(words, environment, subprocess.PIPE) as second:
+            assert second.stdout is not None
+            with pytest.raises(subprocess.TimeoutExpired):
+                second.wait(1)
+            first.kill()
+            assert second.stdout.readline() == "held\n"
+            second.kill()
+    with in_turn(held, "waiting"):
+        assert held.is_dir()
+    assert not held.exists()
+
+
+def test_jobs_of_another_kind_are_told_so_with_a_code_that_is_not_tried_again(
+    tmp_path: Path,
+) -> None:
+    with only_job(tmp_path), raises_code(OutputError, "output-in-use"), only_job(tmp_path, "run"):
+        pass
+    with only_job(tmp_path, "run"), only_job(tmp_path / "checkpoints/a"):
+        with raises_code(OutputError, "output-in-use", "'a'"), only_job(tmp_path):
+            pass
+        with raises_code(Interrupted, "run-in-use"), only_job(tmp_path / "checkpoints/a"):
+            pass
+    with only_job(tmp_path, "shard"), raises_code(Interrupted, "run-in-use"), only_job(tmp_path):
+        pass  # a conversion like it, which ends
+    with only_job(tmp_path), raises_code(Interrupted, "run-in-use"), only_job(tmp_path, "shard"):
+        pass
+
+
+def run_manifest(output: Path, name: str) -> Manifest:
+    own, of_output = output / "checkpoints" / name / "manifest.json", output / "manifest.json"
+    return Manifest(own, {"run_name": name}, of_output=of_output)
+
+
+def test_the_manifest_of_the_output_is_that_of_the_job_that_started_last(tmp_path: Path) -> None:
+    one, two = run_manifest(tmp_path, "one"), run_manifest(tmp_path, "two")
+    one.write()
+    assert manifest_of(tmp_path)["run_name"] == "one"
+    two.write()
+    one.fail(DatasetError("broken", code="changed"))
+    assert manifest_of(tmp_path)["run_name"] == "two"
+    assert manifest_of(tmp_path / "checkpoints/one")["status"] == "failed"
+    (tmp_path / "manifest.json").unlink()
+    two.fail(DatasetError("broken", code="changed"))
+    assert manifest_of(tmp_path)["run_name"] == "two"
+
+
+@pytest.mark.parametrize("begins", [False, True])
+def test_a_refused_job_puts_back_no_manifest_but_its_own(tmp_path: Path, begins: bool) -> None:
+    """Another job may have begun since."""
+    earlier, later = run_manifest(tmp_path, "run"), run_manifest(tmp_path, "later")
+    earlier.write()
+    before = (tmp_path / "checkpoints/run/manifest.json").read_bytes()
+
+    def refused(manifest: Manifest) -> None:
+        if begins:
+            manifest.write()
+        later.write()
+        raise UsageError("another dataset", code="run-differs")
+
+    assert run_recorded(run_manifest(tmp_path, "run"), refused) == 2
+    assert (tmp_path / "checkpoints/run/manifest.json").read_bytes() == before
+    assert manifest_of(tmp_path)["run_name"] == "later"
+
+
+def test_a_new_run_that_is_refused_says_so_in_its_own_folder(tmp_path: Path) -> None:
+    run_manifest(tmp_path, "earlier").write()
+    before = (tmp_path / "manifest.json").read_bytes()
+
+    def refused(_: Manifest) -> None:
+        raise DatasetError("no such camera", code="camera-unknown")
+
+    assert run_recorded(run_manifest(tmp_path, "new"), refused) == 3
+    assert manifest_of(tmp_path / "checkpoints/new")["code"] == "camera-unknown"
+    assert (tmp_path / "manifest.json").read_bytes() == before

@@ -81,17 +81,17 @@ def _decode(plan: Plan, numbers: list[int]) -> None:
         spans = [plan.sources[number].episode.videos[camera.key] for number in numbers]
         for path in dict.fromkeys(span.path for span in spans):
             here = [n for n, span in zip(numbers, spans, strict=True) if span.path == path]
-            first = plan.sources[here[0]].episode.videos[camera.key].first
-            _decode_file(path, plan, first, sum(plan.sources[n].episode.length for n in here))
+            from_s = plan.sources[here[0]].episode.videos[camera.key].from_s
+            _decode_file(path, from_s, sum(plan.sources[n].episode.length for n in here))
 
 
-def _decode_file(path: Path, plan: Plan, first: int, count: int) -> None:
+def _decode_file(path: Path, from_s: float, count: int) -> None:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
         time_base = stream.time_base
         assert time_base is not None
-        container.seek(round(first / plan.datasets[0].fps / time_base), stream=stream)
+        container.seek(round(from_s / time_base), stream=stream)
         for done, frame in enumerate(container.decode(stream), start=1):
             frame.to_ndarray(format="rgb24")
             if done == count:

@@ -26,6 +26,7 @@ class CameraReaders:
         self.on_read = on_read
         self._options = options
         self._open: dict[str, VideoReader | ImageReader] = {}
+        self._files: dict[str, VideoFile] = {}
 
     def frames(self, source: Source, camera: Camera, times: Times | None) -> Iterator[Frame]:
         """Every frame of a camera in an episode, each (H, W, 3) uint8 as the plan has it.
@@ -49,6 +50,13 @@ class CameraReaders:
             reader = VideoReader(path, dataset.fps, self.on_read, rotated=rotated, grey=grey)
             self._open[key] = reader
         return reader
+
+    def video_file(self, source: Source, key: str) -> VideoFile:
+        """What is known of the video of a camera, at the episode's file."""
+        index, file = self.video(source, key).index, self._files.get(key)
+        if file is None or file.index is not index:  # once for the episodes in it
+            file = self._files[key] = VideoFile.of(source.dataset, index)
+        return file
 
     def images(self, source: Source, key: str) -> ImageReader:
         """The image reader of a camera, at the episode's table."""
@@ -114,13 +122,11 @@ def _first_frame(source: Source, key: str, readers: CameraReaders) -> Iterator[F
 def _recorded_frames(
     source: Source, camera: Camera, times: Times | None, readers: CameraReaders
 ) -> Iterator[Frame]:
-    dataset = source.dataset
-    episode, span = source.episode, source.episode.videos.get(camera.key)
-    if span is None:
+    episode = source.episode
+    if camera.key not in episode.videos:
         yield from readers.images(source, camera.key).frames(episode.index, episode.length)
         return
-    video = readers.video(source, camera.key)
-    file = VideoFile(video.index, dataset.file_uses[span.path], dataset.fps)
+    file = readers.video_file(source, camera.key)
     ordinals = choose_pictures(file, episode, camera.key, times, refuse)
     assert ordinals is not None, "what is wrong was refused"
-    yield from video.frames(ordinals)
+    yield from readers.video(source, camera.key).frames(ordinals)

@@ -8,12 +8,14 @@ trusted, the episode is refused. The check and the conversion ask the same funct
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from convert.findings import Add, Finding, error, warning
-from convert.lerobot.episode_list import Episode, FileUses, VideoSpan
+from convert.lerobot.dataset import Dataset
+from convert.lerobot.episode_list import Episode, FileUse, FileUses
 from convert.lerobot.table import Times
 from convert.lerobot.video_index import MAX_OFF_GRID, VideoIndex
 
@@ -25,17 +27,26 @@ class VideoFile:
     """A video, where its frames are, and what all episodes of the dataset take from it."""
 
     index: VideoIndex
-    uses: FileUses
+    uses: FileUses  # at the file's rate
     fps: Fraction  # of the dataset
+
+    @classmethod
+    def of(cls, dataset: Dataset, index: VideoIndex) -> Self:
+        """A video of a dataset."""
+        return cls(index, dataset.file_uses(index.path, index.rate), dataset.fps)
 
     @property
     def path(self) -> Path:
         """Where it is."""
         return self.index.path
 
-    def at_rate(self, frame: int) -> int:
-        """A frame at the dataset's rate as one at the file's own."""
-        return round(frame * self.index.rate / self.fps)
+    def use_of(self, episode: Episode, camera: str) -> FileUse:
+        """What one episode takes of it."""
+        return episode.use_of(camera, self.index.rate, self.fps)
+
+    def frames_of(self, rows: int) -> int:
+        """Frames from that of the first row to that of the last."""
+        return round((rows - 1) * self.index.rate / self.fps) + 1
 
 
 def choose_pictures(
@@ -45,45 +56,44 @@ def choose_pictures(
 
     times: the rows' timestamps, (T,) in seconds; None where the table has none
     """
-    span, shift = episode.videos[camera], _shift(file, times)
-    problem = _unknown_place(file, episode, camera)
+    use, shift = file.use_of(episode, camera), _shift(file, times)
+    problem = _unknown_place(file, use, episode.length)
     if problem is None and shift is None:
         problem = _unknown_start(file)
     if problem is not None:
         add(error(problem[0], file.path, problem[1], episode=episode.index, camera=camera))
         return None
     assert shift is not None, "where it is unknown was refused"
-    first = file.at_rate(span.first) - shift
-    region = range(first, _next_use(file, span, shift))
+    first = use.first - shift
+    region = range(first, _next_use(file, use, shift))
     by_order = first + np.arange(episode.length)
     by_time = _by_time(file, first, times)
     says_nothing = by_time is None or _says_nothing(by_time, region)
     starts_at_0 = by_time is not None and by_time[0] == first
-    if _is_counted(file, span, by_order, region) and (says_nothing or starts_at_0):
+    if _is_counted(file, use, by_order, region) and (says_nothing or starts_at_0):
         return by_order
     if by_time is not None and not says_nothing and _are_its_own(file, by_time, region):
         for finding in _differences(file, episode, camera, by_time, by_order):
             add(finding)
         return by_time
     wanted = by_order if by_time is None or says_nothing else by_time
-    code, what = _reason(file, episode, span, wanted, first)
+    code, what = _reason(file, episode.length, use, wanted, first)
     add(error(code, file.path, what, episode=episode.index, camera=camera))
     return None
 
 
-def _unknown_place(file: VideoFile, episode: Episode, camera: str) -> tuple[str, str] | None:
+def _unknown_place(file: VideoFile, use: FileUse, rows: int) -> tuple[str, str] | None:
     """Why the metadata do not say where in the file an episode lies: code and message."""
-    use = episode.use_of(camera)
     if use.window is None:
         if len(file.uses) == 1:
             return None
         what = f"is the video of {len(file.uses)} episodes, expected one of its own for each"
         return "video-shared", what
-    if use.window < use.rows:
+    if use.window < file.frames_of(rows):
         return "video-window-short", (
-            f"its window has {use.window} frames, the table has {use.rows} rows, expected as many; "
-            f"frames were dropped while recording, and which ones cannot be known; leave the "
-            f"episode out or record it again"
+            f"its window has {use.window} frames, the table has {rows} rows, expected "
+            f"{file.frames_of(rows)} for them; frames were dropped while recording, and which ones "
+            f"cannot be known; leave the episode out or record it again"
         )
     other = file.uses.overlapping(use)
     if other is None:
@@ -102,13 +112,14 @@ def _shift(file: VideoFile, times: Times | None) -> int | None:
     the episodes take of it shows which, when it ends where one of the two says.
     """
     index, uses = file.index, file.uses
-    end = file.at_rate(uses.end)
     if not index.start:
-        lost = index.end < end and not index.is_cut_off and uses.is_shared
+        lost = index.end < uses.end and not index.is_cut_off and uses.is_shared
         return None if lost else 0
-    if uses.is_shared and file.at_rate(uses.first) == index.start:
+    if uses.is_shared and uses.first == index.start:
         return index.start
-    from_there, from_0 = index.end == end, index.start + index.end == end
+    if not uses.is_shared and index.rate != file.fps:
+        return None  # rows of another rate than the pictures do not count them
+    from_there, from_0 = index.end == uses.end, index.start + index.end == uses.end
     if from_there == from_0:
         return None
     if from_there and not uses.is_shared and times is not None and len(times):
@@ -132,10 +143,10 @@ def _unknown_start(file: VideoFile) -> tuple[str, str]:
     )
 
 
-def _next_use(file: VideoFile, span: VideoSpan, shift: int) -> int:
+def _next_use(file: VideoFile, use: FileUse, shift: int) -> int:
     """Where the frames end that can be an episode's: at the next episode, or with the file."""
-    later, end = file.uses.next_first(span.first), file.index.end
-    return end if later is None else min(end, file.at_rate(later) - shift)
+    later, end = file.uses.next_first(use.first), file.index.end
+    return end if later is None else min(end, later - shift)
 
 
 def _by_time(file: VideoFile, first: int, times: Times | None) -> Ordinals | None:
@@ -154,11 +165,11 @@ def _says_nothing(by_time: Ordinals, region: range) -> bool:
     return bool(outside.all()) or (len(by_time) > 1 and bool((by_time == by_time[0]).all()))
 
 
-def _is_counted(file: VideoFile, span: VideoSpan, by_order: Ordinals, region: range) -> bool:
+def _is_counted(file: VideoFile, use: FileUse, by_order: Ordinals, region: range) -> bool:
     """Whether there are as many frames as rows, so that the order is proven."""
     if file.index.rate != file.fps or len(file.index.missing(by_order)):
         return False
-    return len(region) == len(by_order) and span.window in (None, len(by_order))
+    return len(region) == len(by_order) and use.window in (None, len(by_order))
 
 
 def _are_its_own(file: VideoFile, by_time: Ordinals, region: range) -> bool:
@@ -172,7 +183,7 @@ def _differences(
     file: VideoFile, episode: Episode, camera: str, by_time: Ordinals, by_order: Ordinals
 ) -> list[Finding]:
     """Warnings about frames that are left out, or that are not taken in order."""
-    span, rows = episode.videos[camera], episode.length
+    window, rows = file.use_of(episode, camera).window, episode.length
     if not np.array_equal(by_time, by_order):
         at = by_time - by_order[0]
         what = (
@@ -180,10 +191,10 @@ def _differences(
             f"as LeRobot does; rows were cut out, or the video has another rate"
         )
         code = "picture-times"
-    elif span.window is not None and span.window > rows:
-        counts = f"its window has {span.window} frames, the table has {rows} rows"
+    elif window is not None and window > rows:
+        counts = f"its window has {window} frames, the table has {rows} rows"
         code, what = "video-window-long", f"{counts}; the rest is left out"
-    elif span.window is None and file.index.end > rows:
+    elif window is None and file.index.end > rows:
         counts = f"has {file.index.end} frames, the table has {rows} rows"
         code, what = "video-long", f"{counts}; the first {rows} are taken, the rest is left out"
     else:
@@ -193,8 +204,10 @@ def _differences(
 
 def _spans(frames: Ordinals) -> str:
     """Which frames these are, in a few words."""
+    if len(frames) == 1:
+        return f"{frames[0]}"
     steps = np.diff(frames)
-    if len(steps) and steps.min() == steps.max():
+    if steps.min() == steps.max():
         every = "" if steps[0] == 1 else f" in steps of {steps[0]}"
         return f"{frames[0]} to {frames[-1]}{every}"
     breaks = np.flatnonzero(steps != np.median(steps))
@@ -203,10 +216,10 @@ def _spans(frames: Ordinals) -> str:
 
 
 def _reason(
-    file: VideoFile, episode: Episode, span: VideoSpan, wanted: Ordinals, first: int
+    file: VideoFile, rows: int, use: FileUse, wanted: Ordinals, first: int
 ) -> tuple[str, str]:
     """Why an episode's rows have no pictures that are known to be theirs."""
-    index, rows = file.index, episode.length
+    index = file.index
     mend = "leave the episode out or record it again"
     if index.rate != file.fps:
         return "video-rate", (
@@ -228,7 +241,7 @@ def _reason(
             f"{float(file.fps):g} fps; frames were dropped, or the frame rate is not constant; "
             f"{mend}"
         )
-    if len(missing) and span.window is not None:
+    if len(missing) and use.window is not None:
         return "video-window-outside", (
             f"its window is frames {wanted[0]} to {wanted[-1]}, the file has 0 to "
             f"{index.end - 1}, expected the window inside the file; where the frames are is "

@@ -139,7 +139,7 @@ class Plan:
         spans = {key: episode.videos[key] for key in keys if key in episode.videos}
         paths = [episode.table_path, *(span.path for span in spans.values())]
         files = {path.relative_to(dataset.root).as_posix(): self.digests.of(path) for path in paths}
-        places = {key: [span.first, span.window] for key, span in spans.items()}
+        places = {key: [span.from_s, span.to_s] for key, span in spans.items()}
         row = [dataset.version[:2], str(dataset.fps), episode.index, episode.length, episode.tasks]
         return _digest([row, places, files])
 

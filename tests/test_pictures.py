@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -116,6 +116,31 @@ def test_a_video_of_three_times_the_rate_is_read_by_time(tmp_path: Path) -> None
     report, moments = converted(root, tmp_path / "out", 1)
     assert moments == {0: list(range(0, 30, 3))}
     assert "rows-thinned" not in codes_of(report)
+
+
+@pytest.mark.parametrize("lengths", [(31, 29, 30), (30, 24, 28)])
+def test_episodes_start_on_the_grid_of_the_file(tmp_path: Path, lengths: Sequence[int]) -> None:
+    """At 10 rows a second, frame 31 of 30 a second is no whole number, nor is a window of 28."""
+    takes = [Take(length, rows=range(0, length, 3)) for length in lengths]
+    root = write_v30(tmp_path / "in", takes)
+    edit_info(root, fps=10)
+    _, moments = converted(root, tmp_path / "out", 3)
+    assert moments == {at: list(take.rows) for at, take in enumerate(takes)}
+
+
+def test_rows_of_another_rate_do_not_count_pictures(tmp_path: Path) -> None:
+    """Six pictures from 1/30 s on, two rows of three pictures each: were the first ones lost?"""
+    root = write_v21(tmp_path / "in", [Take(7, rows=[0, 3], pictures=range(1, 7)), Take(6)])
+    edit_info(root, fps=10)
+    report, moments = converted(root, tmp_path / "out", 2)
+    assert {(f.code, f.episode) for f in report.errors} == {("video-start-unknown", 0)}
+    assert moments == {1: list(range(6))}
+
+
+@BOTH
+def test_a_single_row_has_the_picture_of_its_time(tmp_path: Path, write: Write) -> None:
+    _, moments = converted(write(tmp_path / "in", [Take(4, rows=[1])]), tmp_path / "out", 1)
+    assert moments == {0: [1]}
 
 
 @BOTH
@@ -290,24 +315,26 @@ class Recording(NamedTuple):
     takes: list[Take]
     first: int  # where its videos start
     dense: bool  # pictures that are gone leave no gap
+    fps: int  # that info.json states
 
 
 @st.composite
 def recordings(draw: st.DrawFn) -> Recording:
     """Rows and pictures are gone at random, rows doubled, windows follow the rows or not."""
     takes = []
+    fps = draw(st.sampled_from([FPS, FPS, FPS, FPS // 3]))
     for _ in range(draw(st.integers(1, 3))):
         moments = draw(st.integers(4, 14))
         every = st.just(list(range(moments)))
         some = st.lists(st.integers(0, moments - 1), min_size=2, unique=True).map(sorted)
         late = st.sampled_from([list(range(first, moments)) for first in range(1, moments - 1)])
-        rows = draw(st.one_of(every, late, some))
+        rows = draw(st.one_of(every, late, some))[:: FPS // fps]
         rows = rows + rows[-1:] * draw(st.sampled_from([0, 0, 0, 1]))
         pictures = draw(st.one_of(every, every, late, some))
         window = draw(st.sampled_from([None, None, len(rows)]))
         takes.append(Take(moments, rows, pictures, window=window))
     write = draw(st.sampled_from([write_v21, write_v30]))
-    return Recording(write, takes, draw(st.sampled_from([0, 0, 0, 2])), draw(st.booleans()))
+    return Recording(write, takes, draw(st.sampled_from([0, 0, 0, 2])), draw(st.booleans()), fps)
 
 
 def may_be_known(recording: Recording) -> bool:
@@ -336,6 +363,7 @@ def may_be_known(recording: Recording) -> bool:
 def test_each_row_has_its_own_picture_or_its_episode_is_refused(recording: Recording) -> None:
     assume(may_be_known(recording))
     with tempfile.TemporaryDirectory() as name:
-        write, takes, first, dense = recording
+        write, takes, first, dense, fps = recording
         root = write(Path(name) / "in", takes, first=first, dense=dense)
+        edit_info(root, fps=fps)
         converted(root, Path(name) / "out", len(takes))

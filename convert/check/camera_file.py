@@ -13,7 +13,7 @@ from job.errors import DatasetError
 
 @dataclass(frozen=True)
 class CameraFile:
-    """A file, the camera, and the episodes with their places in it, by first frame."""
+    """A file, the camera, and the episodes with their places in it, by where these start."""
 
     key: str
     path: Path
@@ -48,11 +48,11 @@ def camera_files(dataset: Dataset, keys: Iterable[str], dtype: str) -> list[Came
     for key in (key for key in keys if dataset.features[key].dtype == dtype):
         uses: dict[Path, list[tuple[Episode, VideoSpan]]] = {}
         for episode in (episode for episode in dataset.episodes if episode.length > 0):
-            table = VideoSpan(episode.table_path, 0, None)
+            table = VideoSpan(episode.table_path)
             span = episode.videos[key] if dtype == "video" else table
             uses.setdefault(span.path, []).append((episode, span))
         for path, used in uses.items():
-            files.append(CameraFile(key, path, sorted(used, key=lambda use: use[1].first)))
+            files.append(CameraFile(key, path, sorted(used, key=lambda use: use[1].from_s)))
     return files
 
 

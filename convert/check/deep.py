@@ -81,7 +81,7 @@ def _decode_video(
 ) -> int:
     def decode() -> Iterator[tuple[Episode, Iterable[Frame]]]:
         with VideoReader(file.path, dataset.fps, on_read, grey=file.key in grey) as reader:
-            video = VideoFile(reader.index, dataset.file_uses[file.path], dataset.fps)
+            video = VideoFile.of(dataset, reader.index)
             for episode, _ in (use for use in file.uses if use[0].index in times):
                 rows = times[episode.index]
                 ordinals = choose_pictures(video, episode, file.key, rows, refuse)

@@ -21,12 +21,12 @@ def check_spans(
 
     times: the rows' timestamps by episode; those whose rows could not be read have an error already
     """
-    video = VideoFile(index, dataset.file_uses[file.path], dataset.fps)
+    video = VideoFile.of(dataset, index)
     for episode, span in file.uses:
         if episode.index not in times:
             continue
         leftover = leftover_folder(dataset.root, file.key, episode.index)
-        if span.window is None and index.end > episode.length and leftover is not None:
+        if span.to_s is None and index.end > episode.length and leftover is not None:
             what = (
                 f"has {index.end} frames, the table has {episode.length} rows, and the images of "
                 f"another take are still in {leftover}; this is the video of an aborted take; "

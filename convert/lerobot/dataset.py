@@ -14,7 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from convert.findings import ERROR, Add, Finding, error, refuse, warning
-from convert.lerobot.episode_list import Episode, FileUse, FileUses, read_v2, read_v3
+from convert.lerobot.episode_list import Episode, FileUses, read_v2, read_v3
 from convert.lerobot.file import OnRead, ignore
 from convert.lerobot.info import VERSIONS, Feature, Info
 
@@ -33,7 +33,7 @@ class Dataset:
     episodes: tuple[Episode, ...]
     total_episodes: int  # as info.json says; more than are listed where a recording was cut off
     total_frames: int
-    file_uses: Mapping[Path, FileUses]  # of each video
+    users: Mapping[Path, Sequence[tuple[Episode, str]]]  # of each video: episodes, their cameras
 
     @property
     def cameras(self) -> list[str]:
@@ -43,6 +43,12 @@ class Dataset:
             for key, feature in self.features.items()
             if feature.dtype in ("video", "image") and not feature.is_depth
         ]
+
+    def file_uses(self, path: Path, rate: Fraction) -> FileUses:
+        """What all episodes take of a video that has `rate` frames a second."""
+        return FileUses(
+            episode.use_of(camera, rate, self.fps) for episode, camera in self.users[path]
+        )
 
     @property
     def not_listed(self) -> tuple[int, int]:
@@ -119,16 +125,16 @@ def read_dataset(root: Path, add: Add = refuse, on_read: OnRead = ignore) -> Dat
         tuple(episodes),
         info.total("total_episodes") or 0,
         info.total("total_frames") or 0,
-        _file_uses(episodes),
+        _users(episodes),
     )
 
 
-def _file_uses(episodes: Sequence[Episode]) -> dict[Path, FileUses]:
-    uses: dict[Path, list[FileUse]] = {}
+def _users(episodes: Sequence[Episode]) -> dict[Path, list[tuple[Episode, str]]]:
+    users: dict[Path, list[tuple[Episode, str]]] = {}
     for episode in (episode for episode in episodes if episode.length > 0):
         for key, span in episode.videos.items():
-            uses.setdefault(span.path, []).append(episode.use_of(key))
-    return {path: FileUses(used) for path, used in uses.items()}
+            users.setdefault(span.path, []).append((episode, key))
+    return users
 
 
 def camera_name(key: str) -> str:

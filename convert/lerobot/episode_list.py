@@ -6,6 +6,7 @@ Each reader gives what it can and reports what it cannot; `refuse` makes the fir
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -26,20 +27,29 @@ _RANGE = ("dataset_from_index", "dataset_to_index")
 
 @dataclass(frozen=True)
 class VideoSpan:
-    """Where one camera of one episode lies: frames `first` … in `path`."""
+    """Where one camera of one episode lies in `path`."""
 
     path: Path
-    first: int  # ordinal of the episode's first frame in the file
-    window: int | None  # frames the dataset says are there; None: the whole file (v2.x)
+    from_s: float = 0
+    to_s: float | None = None  # None: all that is there (v2.x)
+
+    def first(self, rate: Fraction) -> int:
+        """The ordinal of the episode's first frame in a file of that rate."""
+        # a float sum (27 frames at 30 fps: 0.8999999999999999), so never floor
+        return round(self.from_s * rate)
+
+    def window(self, rate: Fraction) -> int | None:
+        """How many frames the dataset says are there; None: the whole file."""
+        return None if self.to_s is None else round(self.to_s * rate) - self.first(rate)
 
 
 @dataclass(frozen=True)
 class FileUse:
-    """What an episode takes of a video file, in frames of the dataset's rate."""
+    """What an episode takes of a video file, in frames of the file's rate."""
 
     episode: int
     first: int
-    rows: int
+    rows: int  # frames in the time of its rows
     window: int | None  # as in VideoSpan
 
     @property
@@ -49,7 +59,7 @@ class FileUse:
 
 
 class FileUses:
-    """What all episodes of a dataset take of one video file."""
+    """What all episodes of a dataset take of one video file, in frames of its rate."""
 
     def __init__(self, uses: Iterable[FileUse]) -> None:
         self._uses = sorted(uses, key=lambda use: use.first)
@@ -94,10 +104,11 @@ class Episode:
     table_path: Path
     videos: Mapping[str, VideoSpan]  # by camera key
 
-    def use_of(self, camera: str) -> FileUse:
-        """What it takes of a camera's video."""
+    def use_of(self, camera: str, rate: Fraction, fps: Fraction) -> FileUse:
+        """What it takes of a camera's video, whose rate may not be the dataset's fps."""
         span = self.videos[camera]
-        return FileUse(self.index, span.first, self.length, span.window)
+        rows = round(self.length * rate / fps)
+        return FileUse(self.index, span.first(rate), rows, span.window(rate))
 
 
 def files_of(episode: Episode) -> list[Path]:
@@ -130,8 +141,7 @@ def read_v2(info: Info, video_keys: Sequence[str], add: Add) -> Iterator[Episode
             continue
         place = {"episode_index": index, "episode_chunk": index // chunks_size}
         videos = {
-            key: VideoSpan(info.fill("video_path", video_key=key, **place), 0, None)
-            for key in video_keys
+            key: VideoSpan(info.fill("video_path", video_key=key, **place)) for key in video_keys
         }
         yield Episode(index, length, tasks, info.fill("data_path", **place), videos)
 
@@ -168,6 +178,11 @@ def _number(value: Any) -> int:
     if abs(number) > _MAX_NUMBER:
         raise ValueError(f"{number} is no number of an episode, a frame or a file")
     return number
+
+
+def _seconds(value: Any) -> float:
+    _number(value)  # neither NaN nor beyond all bounds
+    return float(value)
 
 
 def _attempt(add: Add, path: Path, read: Callable[[], _T]) -> _T | None:
@@ -217,10 +232,8 @@ def _span_v3(info: Info, row: dict[str, Any], key: str) -> VideoSpan:
         chunk_index=_number(row[f"videos/{key}/chunk_index"]),
         file_index=_number(row[f"videos/{key}/file_index"]),
     )
-    # from_timestamp is a float sum (27 frames at 30 fps: 0.8999999999999999): round, never floor
-    first = round(row[f"videos/{key}/from_timestamp"] * info.fps())
-    end = round(row[f"videos/{key}/to_timestamp"] * info.fps())
-    return VideoSpan(path, first, end - first)
+    from_s = _seconds(row[f"videos/{key}/from_timestamp"])
+    return VideoSpan(path, from_s, _seconds(row[f"videos/{key}/to_timestamp"]))
 
 
 class _Tables:

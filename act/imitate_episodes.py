@@ -12,6 +12,7 @@ from pathlib import Path
 
 from act.policies.flags import PolicyFlags
 from act.training.flags import OptimizationFlags, TrainingFlags
+from episodes.flags import check_file_flags
 from episodes.own_process import open_apart
 from episodes.reader import find_episodes
 from job import signals
@@ -32,7 +33,7 @@ _RENAMED = {"input": "dataset_dir", "output": "ckpt_dir", "learning_rate": "lr"}
 _SHARED = (
     *("policy_class", "task_name", "batch_size", "seed", "num_epochs", "kl_weight"),
     *("chunk_size", "hidden_dim", "dim_feedforward"),
-    *("device", "backbone_weights", "camera_names"),  # not upstream's
+    *("device", "backbone_weights", "camera_names", "env_state_key"),  # not upstream's
 )
 # Upstream's names of our flags
 OPTIONS = _RENAMED | {name: name for name in _SHARED}
@@ -83,7 +84,8 @@ def train_here(flags: UpstreamFlags, manifest: Manifest) -> None:
             f"--dataset_dir",
             code="episodes-none",
         )
-    open_apart(paths)
+    check_file_flags(flags)
+    open_apart(paths, flags)
     if finished:
         claim_folder(flags, flags.output, dataset_section_of_files(flags, paths))
         remove_state(flags.output)

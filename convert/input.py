@@ -15,10 +15,13 @@ from convert.episodes import (
     prepare_folder,
     write_episodes,
 )
+from convert.features import choose_env_state
+from convert.findings import refuse
 from convert.flags import RunConversionFlags, conversion_only
 from convert.lerobot.dataset import choose_cameras, is_dataset, read_features
 from convert.sections import describe_conversion, describe_dataset
 from convert.sources import NOTHING, LeftOut, find_datasets
+from episodes.flags import check_file_flags
 from episodes.own_process import open_apart
 from episodes.reader import find_episodes, read_info
 from job.errors import DatasetError, OutputError, UsageError
@@ -108,7 +111,9 @@ def look_at_input(flags: RunConversionFlags) -> None:
         return
     try:
         for root in find_datasets(flags.input):
-            choose_cameras(read_features(root), flags.camera_keys)
+            dataset = read_features(root, videos=not flags.without_cameras)
+            choose_cameras(dataset, flags.camera_keys)
+            choose_env_state([dataset], flags.env_state_use, flags.env_state_key, refuse)
     except DatasetError:
         check_input(flags)
         raise
@@ -197,6 +202,8 @@ def _episode_files_in(inputs: tuple[Path, ...]) -> list[Path]:
 def _take(flags: RunConversionFlags, paths: list[Path]) -> tuple[Path, ...]:
     """Episode files as they are; raises UsageError for a flag that only a conversion obeys."""
     useless = conversion_only() & flags.given
+    if flags.without_cameras:
+        useless -= {"camera_keys"}  # its one value that needs no conversion
     if useless:
         raise UsageError(
             f"--{min(useless)} cannot apply: {paths[0].parent} holds episode_*.hdf5 files, which "
@@ -204,8 +211,9 @@ def _take(flags: RunConversionFlags, paths: list[Path]) -> tuple[Path, ...]:
             code="flag-unused",
         )
     taken = tuple(paths[: flags.max_episodes or None])
-    open_apart(taken)
-    info = read_info(taken[0])
+    check_file_flags(flags)
+    open_apart(taken, flags)
+    info = read_info(taken[0], flags.camera_names)
     dims = {info.qpos_dim, info.action_dim}
     if "state_dim" in flags.given and flags.state_dim and dims != {flags.state_dim}:
         raise UsageError(

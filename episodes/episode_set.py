@@ -1,13 +1,14 @@
 """The episodes of a run: the vectors in memory, the frames in their files.
 
-T time steps   Q qpos dims   A action dims
+T time steps   Q qpos dims   A action dims   E environment state dims
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from episodes.reader import EpisodeInfo, FloatArray, read_info, read_vectors
+from episodes.flags import NO_CAMERAS, EnvStateUse
+from episodes.reader import EpisodeInfo, FloatArray, read_env_state, read_info, read_vectors
 from job.errors import DatasetError
 from job.machine import memory_bytes
 
@@ -21,11 +22,12 @@ class Episodes:
     infos: tuple[EpisodeInfo, ...]
     qpos: tuple[FloatArray, ...]  # each (T, Q)
     action: tuple[FloatArray, ...]  # each (T, A)
-    camera_names: tuple[str, ...]
+    camera_names: tuple[str, ...]  # (): the policy sees no image
+    env_state: tuple[FloatArray, ...] = ()  # each (T, E); (): there is none, or it is not used
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """H, W of every camera."""
+        """H, W of every camera, of which there is one at least."""
         return self.infos[0].image_sizes[self.camera_names[0]]
 
     @property
@@ -34,19 +36,31 @@ class Episodes:
         return [info.length for info in self.infos]
 
 
-def open_episodes(paths: Sequence[Path], camera_names: Sequence[str] = ()) -> Episodes:
+def open_episodes(
+    paths: Sequence[Path], camera_names: Sequence[str] = (), env_state: EnvStateUse = "no"
+) -> Episodes:
     """Read what training needs of the episode files, all but the frames.
 
-    camera_names: cameras to use, in order; none = all in the first file
-    Raises DatasetError where files disagree, or a camera is not there.
+    camera_names: cameras to use, in order; () = all in the first file, NO_CAMERAS = none
+    Raises DatasetError where files disagree, or a camera or environment state is not there.
     """
-    infos = tuple(read_info(path) for path in paths)
-    names = tuple(camera_names) or tuple(infos[0].image_sizes)
+    infos = tuple(read_info(path, camera_names, env_state=env_state != "no") for path in paths)
+    without = tuple(camera_names) == NO_CAMERAS
+    names = () if without else tuple(camera_names) or tuple(infos[0].image_sizes)
     for info in infos:
-        _check_like_first(info, infos[0], names)
+        if not without:
+            _check_cameras(info, infos[0], names)
+        _check_vectors(info, infos[0], env_state)
     _check_room(infos)
     vectors = [read_vectors(path) for path in paths]
-    return Episodes(infos, tuple(q for q, _ in vectors), tuple(a for _, a in vectors), names)
+    has_env_state = infos[0].env_state_dim is not None
+    return Episodes(
+        infos,
+        tuple(q for q, _ in vectors),
+        tuple(a for _, a in vectors),
+        names,
+        tuple(read_env_state(path) for path in paths) if has_env_state else (),
+    )
 
 
 def _check_room(infos: Sequence[EpisodeInfo]) -> None:
@@ -55,7 +69,8 @@ def _check_room(infos: Sequence[EpisodeInfo]) -> None:
     While they are normalised they are there three times: as read, joined, and in float32 arithmetic
     (`VectorStore`). A quarter is left for all else.
     """
-    needed = sum(4 * info.length * (info.qpos_dim + info.action_dim) for info in infos)
+    dims = infos[0].qpos_dim + infos[0].action_dim + (infos[0].env_state_dim or 0)
+    needed = sum(4 * info.length * dims for info in infos)
     if _VECTOR_COPIES * needed > memory_bytes() * 3 // 4:
         raise DatasetError(
             f"{infos[0].path.parent}: qpos and action of {len(infos)} episodes take "
@@ -66,11 +81,11 @@ def _check_room(infos: Sequence[EpisodeInfo]) -> None:
         )
 
 
-def _check_like_first(info: EpisodeInfo, first: EpisodeInfo, names: tuple[str, ...]) -> None:
+def _check_cameras(info: EpisodeInfo, first: EpisodeInfo, names: tuple[str, ...]) -> None:
     if not names:
         raise DatasetError(
-            f"{info.path}: no camera under /observations/images, expected at least one; record the "
-            f"episode with a camera",
+            f"{info.path}: no camera under /observations/images, expected at least one; train "
+            f"without images with --camera_names none, or record the episode with a camera",
             code="camera-none",
         )
     missing = [name for name in names if name not in info.image_sizes]
@@ -87,6 +102,22 @@ def _check_like_first(info: EpisodeInfo, first: EpisodeInfo, names: tuple[str, .
             f"{info.path}: images are {sizes}, expected {wanted} in every camera and episode, as "
             f"the network joins the cameras along the width; choose cameras with --camera_names",
             code="camera-sizes",
+        )
+
+
+def _check_vectors(info: EpisodeInfo, first: EpisodeInfo, env_state: EnvStateUse) -> None:
+    if env_state == "yes" and info.env_state_dim is None:
+        raise DatasetError(
+            f"{info.path}: no environment state under /observations/env_state, which "
+            f"--env_state_key asks for; leave that flag out, or write it there, (T, dims)",
+            code="env-state-missing",
+        )
+    if info.env_state_dim != first.env_state_dim:
+        raise DatasetError(
+            f"{info.path}: the environment state has {info.env_state_dim or 'no'} dims, expected "
+            f"{first.env_state_dim or 'none'} as in {first.path.name}; do not mix recordings, or "
+            f"leave it out with --env_state_key none",
+            code="episodes-differ",
         )
     found = (info.qpos_dim, info.action_dim)
     if found != (first.qpos_dim, first.action_dim):

@@ -1,11 +1,13 @@
 """The episode file `episode_<i>.hdf5`: upstream ALOHA's layout, in both directions.
 
-T time steps, Q qpos dims, A action dims, H and W the image's height and width in pixels.
+T time steps, Q qpos dims, A action dims, E environment state dims, H and W the image's height and
+width in pixels.
 
     attribute camera_names           the cameras in order, which HDF5 does not keep
     attribute sim                    bool; False makes ACT train on action[t - 1] (act/batches/)
     /action                          float32 (T, A)
     /observations/qpos, qvel         float32 (T, Q); effort too where it was recorded
+    /observations/env_state          float32 (T, E), only where the policy sees it; not upstream's
     /observations/images/<camera>    uint8 (T, H, W, 3) RGB, contiguous and page-aligned
 or, with the attribute compress True (ALOHA's compressed layout, which act-plus-plus reads),
     /observations/images/<camera>    uint8 (T, L): a JPEG per row (episodes/jpeg.py), zero-padded
@@ -15,7 +17,7 @@ or, with the attribute compress True (ALOHA's compressed layout, which act-plus-
 import contextlib
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from episodes.flags import ENV_STATE, NO_CAMERAS
 from episodes.input_folder import list_input
 from episodes.jpeg import decode_jpeg
 from job.errors import DatasetError, JobError, first_line
@@ -33,7 +36,7 @@ IntArray = NDArray[np.int64]
 Frame = NDArray[np.uint8]
 
 _LARGEST_SHARE = 8  # of the memory, for what is read at once
-_VECTORS = ("observations/qpos", "action")
+_QPOS, _ACTION, _ENV_STATE = "observations/qpos", "action", f"observations/{ENV_STATE}"
 _NAME = re.compile(r"episode_(\d+)\.hdf5")
 
 
@@ -70,18 +73,30 @@ class EpisodeInfo:
     fps: float | None  # this and the names: None in files that our converter did not write
     qpos_names: tuple[str, ...] | None
     action_names: tuple[str, ...] | None
+    env_state_dim: int | None = None  # None: there is none, or it was not asked for
+    env_state_names: tuple[str, ...] | None = None
 
 
-def read_info(path: Path) -> EpisodeInfo:
-    """Look at one episode file; raises DatasetError when it is not an ALOHA episode."""
+def read_info(
+    path: Path, camera_names: Sequence[str] = (), *, env_state: bool = False
+) -> EpisodeInfo:
+    """Look at one episode file; raises DatasetError when it is not an ALOHA episode.
+
+    camera_names: NO_CAMERAS = its images are not looked at
+    env_state: whether its environment state is looked at, where there is one
+    """
     with open_episode(path) as file:
-        qpos, action = file["observations/qpos"], file["action"]
-        images = file["observations/images"]
-        names = _names(file, "camera_names") or tuple(images)
+        qpos, action = file[_QPOS], file[_ACTION]
+        vectors = [qpos, action]
+        if env_state and _ENV_STATE in file:
+            vectors.append(file[_ENV_STATE])
+        sees = tuple(camera_names) != NO_CAMERAS
+        images = file.get("observations/images", {}) if sees else {}
+        names = (_names(file, "camera_names") or tuple(images)) if sees else ()
         compressed = bool(file.attrs.get("compress", False))
         if unknown := set(names) - set(images):  # a name with slashes would lead elsewhere
             raise ValueError(f"no images of {min(unknown)!r}, but of {sorted(images)}")
-        for dataset in (qpos, action):
+        for dataset in vectors:
             if dataset.ndim != 2 or not dataset.shape[1]:
                 raise ValueError(f"{dataset.name} has shape {dataset.shape}, not (T, dims)")
             _check_own(path, file, dataset, dataset.shape)
@@ -98,8 +113,10 @@ def read_info(path: Path) -> EpisodeInfo:
             fps=_fps(file),
             qpos_names=_names(file, "qpos_names"),
             action_names=_names(file, "action_names"),
+            env_state_dim=vectors[2].shape[1] if vectors[2:] else None,
+            env_state_names=_names(file, "env_state_names"),
         )
-        lengths = {"action": len(action), "qpos": len(qpos)}
+        lengths = {vector.name.rpartition("/")[2]: len(vector) for vector in vectors}
         lengths |= {f"images/{name}": len(images[name]) for name in images}
     if len(set(lengths.values())) != 1 or info.length == 0:
         raise DatasetError(
@@ -178,8 +195,19 @@ def _image_size(path: Path, images: h5py.Dataset, compressed: bool) -> tuple[int
 
 def read_vectors(path: Path) -> tuple[FloatArray, FloatArray]:
     """The qpos (T, Q) and action (T, A) of an episode, float32."""
+    qpos, action = _read(path, _QPOS, _ACTION)
+    return qpos, action
+
+
+def read_env_state(path: Path) -> FloatArray:
+    """The environment state (T, E) of an episode, float32."""
+    (env_state,) = _read(path, _ENV_STATE)
+    return env_state
+
+
+def _read(path: Path, *names: str) -> list[FloatArray]:
     with open_episode(path) as file:
-        read = {name: file[name][()].astype(np.float32) for name in _VECTORS}
+        read = {name: file[name][()].astype(np.float32) for name in names}
     for name, values in read.items():
         bad = np.argwhere(~np.isfinite(values))
         if len(bad):
@@ -188,8 +216,7 @@ def read_vectors(path: Path) -> tuple[FloatArray, FloatArray]:
                 f"expected a finite number; leave the episode out or record it again",
                 code="not-finite",
             )
-    qpos, action = read.values()
-    return qpos, action
+    return list(read.values())
 
 
 @dataclass(frozen=True)
@@ -233,13 +260,15 @@ def read_row(path: Path, camera: str, ts: int) -> Frame:
     return row
 
 
-def try_episode(path: Path) -> None:
+def try_episode(path: Path, camera_names: Sequence[str] = (), *, env_state: bool = False) -> None:
     """Do what training will do first with a file: for a process that may crash over a broken one.
 
-    Raises DatasetError as training would.
+    camera_names, env_state: as `read_info` takes them; raises DatasetError as training would.
     """
-    info = read_info(path)
+    info = read_info(path, camera_names, env_state=env_state)
     read_vectors(path)
+    if info.env_state_dim is not None:
+        read_env_state(path)
     for camera in info.image_sizes:
         find_rows(path, camera)
         row = read_row(path, camera, 0)

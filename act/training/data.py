@@ -7,6 +7,7 @@ from pathlib import Path
 from act.batches.split import split_episodes
 from act.policies.statistics import norm_stats
 from episodes.episode_set import Episodes, open_episodes
+from episodes.flags import EnvStateUse
 from episodes.reader import FloatArray
 
 
@@ -20,8 +21,10 @@ class TrainingData:
     stats: dict[str, FloatArray]
 
 
-def open_data(paths: Sequence[Path], camera_names: Sequence[str]) -> TrainingData:
+def open_data(
+    paths: Sequence[Path], camera_names: Sequence[str], env_state: EnvStateUse = "no"
+) -> TrainingData:
     """Read the episode files, all but their frames; raises DatasetError."""
-    episodes = open_episodes(paths, camera_names)
+    episodes = open_episodes(paths, camera_names, env_state)
     train_episodes, val_episodes = split_episodes(len(paths))
     return TrainingData(episodes, train_episodes, val_episodes, norm_stats(episodes))

@@ -56,7 +56,7 @@ def check_ready(flags: TrainingFlags, folder: Path) -> bool:
     device = choose_device(flags.device)
     warn_if_emulated(resolved_precision(flags, device), device)
     check_compiler(flags, device)
-    read_backbone(flags.backbone_weights)
+    read_backbone(flags.backbone)
     return False
 
 
@@ -77,7 +77,7 @@ def train(
     finite, Interrupted on a signal or when another process is lost; what was written before stays.
     """
     with out_of_memory_errors(flags.batch_size):
-        data = open_data(paths, flags.camera_names)
+        data = open_data(paths, flags.camera_names, flags.env_state_use)
     with out_of_memory_errors(flags.batch_size, data.episodes):
         run = prepare(flags, data, folder, manifest, group or Group(), dataset)
         report_plan(run)
@@ -93,6 +93,8 @@ def train(
 
 def _set_norms(run: TrainingRun) -> None:
     """Give the frozen batch norms of a backbone that starts at random their statistics."""
+    if not run.data.episodes.camera_names:
+        return
     if run.backbone_sha256 is None and run.resumed_from_step is None:
         data = run.data
         set_statistics(run.policy, data.episodes, data.train_episodes, run.flags.seed, run.device)

@@ -5,9 +5,12 @@ ALOHA input, as whole jobs.
 """
 
 import json
+import os
+import re
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,9 +25,17 @@ from act.network.act import ACT
 from act.policies.act import ACTPolicy
 from act.policies.statistics import load_stats
 from act.policies.weights import load_weights
-from tests.support.commands import HANGS_S, Ended, run_job, run_module, start_job
+from tests.support.commands import (
+    HANGS_S,
+    Ended,
+    arguments,
+    command_environment,
+    run_job,
+    run_module,
+    start_job,
+)
 from tests.support.episodes import write_official
-from tests.support.paths import SMALL
+from tests.support.paths import ROOT, SMALL
 from tests.support.processes import wait_for
 from tests.support.schema import VALIDATOR
 from tests.support.states import ENV_STATE, LENGTHS, add_env_state, goals, way, write_states
@@ -259,6 +270,28 @@ def test_two_processes_follow_the_losses_of_one(job: RunJob, tmp_path: Path) -> 
     for one, other in zip(*found, strict=True):
         for part in ("train", "val"):
             assert other[part]["loss"] == pytest.approx(one[part]["loss"], rel=1e-5)
+
+
+def test_memory_of_a_step_without_images_is_foreseen(tmp_path: Path) -> None:
+    """Beside what the kernel saw of the whole process: four chunks of 100."""
+    given = {"input": write_states(tmp_path / "dataset", env_state=False), "camera_keys": "none"}
+    sizes = {"hidden_dim": 256, "dim_feedforward": 1024, "chunk_size": 100, "num_epochs": 1}
+    words = arguments(tmp_path, **given | SHORT | sizes)
+    with subprocess.Popen(
+        [sys.executable, "entrypoint.py", *words],
+        cwd=ROOT,
+        env=command_environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        out = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    told = re.search(r"^memory     a step takes about ([\d.]+) GB$", out, re.M)
+    assert told
+    assert 0.7 < float(told[1]) / (usage.ru_maxrss * 1024 / 1e9) < 1.3
 
 
 def test_an_environment_state_beside_cameras(job: RunJob, tmp_path: Path) -> None:

@@ -15,7 +15,11 @@ from job.machine import local_processes
 # 4.2 and 10.2 GB (benchmarks/train.py); with bf16 it is a fifth less.
 _PARAMETER_BYTES = 16  # itself, its gradient and two moments
 _PIXEL_BYTES = 1220  # of the images of a step: kept for the backward pass
-_STATE_VALUES = 12  # hidden vectors of a token in a layer, where there are no images
+# Without images the whole process is counted: chunks of 100 in batches of 4, 32 and 64 came to 2.4,
+# 3.5 and 5.0 GB with upstream's sizes.
+_PROCESS_BYTES = 450_000_000  # torch and other libraries
+_KEPT_BYTES = 24  # of a parameter: besides the above the best weights, and those being written
+_TOKEN_VALUES = 20, 4  # kept of a token by a layer: in hidden, and in feed-forward widths
 _SIGNS_OF_NO_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
 
 
@@ -23,19 +27,23 @@ def step_bytes(run: TrainingRun) -> int:
     """Memory that a training step on the CPU takes on this machine, roughly."""
     samples = -(-run.effective_batch // (run.group.size * run.flags.accumulate))
     parameters = sum(parameter.numel() for parameter in run.policy.parameters())
-    per_sample = _sample_bytes(run.flags, run.data.episodes)
-    return local_processes() * (_PARAMETER_BYTES * parameters + samples * per_sample)
-
-
-def _sample_bytes(flags: TrainingFlags, episodes: Episodes) -> int:
-    """What a sample keeps for the backward pass."""
+    episodes = run.data.episodes
     if episodes.camera_names:
         height, width = episodes.image_size
-        return _PIXEL_BYTES * len(episodes.camera_names) * height * width
+        pixels = samples * len(episodes.camera_names) * height * width
+        needed = _PARAMETER_BYTES * parameters + _PIXEL_BYTES * pixels
+    else:
+        kept = _PROCESS_BYTES + _KEPT_BYTES * parameters
+        needed = kept + samples * _chunk_bytes(run.flags, run.policy.chunk_size)
+    return local_processes() * needed
+
+
+def _chunk_bytes(flags: TrainingFlags, chunk_size: int) -> int:
+    """What a sample without images keeps for the backward pass: its tokens are its actions."""
     computed = 1 if flags.decoder_output == "first" else flags.dec_layers
-    layers = flags.enc_layers + computed  # the CVAE's encoder and the decoder, K tokens each
-    values = _STATE_VALUES * flags.hidden_dim + 2 * flags.dim_feedforward  # of a token and a layer
-    return 4 * flags.chunk_size * layers * values
+    of_hidden, of_feedforward = _TOKEN_VALUES
+    values = of_hidden * flags.hidden_dim + of_feedforward * flags.dim_feedforward
+    return 4 * chunk_size * (flags.enc_layers + computed) * values
 
 
 @contextlib.contextmanager

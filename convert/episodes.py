@@ -219,7 +219,7 @@ def _convert_episode(plan: Plan, number: int, readers: CameraReaders, send: work
 
 def _attributes(plan: Plan, number: int) -> dict[str, Any]:
     orientations = [camera.orientation for camera in plan.cameras]
-    cameras, env_state = [camera.name for camera in plan.cameras], plan.env_state
+    cameras = [camera.name for camera in plan.cameras]
     return {
         **({} if set(orientations) <= {UPRIGHT} else {"camera_orientations": orientations}),
         "sim": plan.sim,
@@ -227,9 +227,7 @@ def _attributes(plan: Plan, number: int) -> dict[str, Any]:
         "source_episode": plan.sources[number].episode.index,
         **({"camera_names": cameras} if cameras else {}),  # HDF5 has no empty list of names
         "fps": plan.fps,
-        "qpos_names": list(plan.qpos.file_names),
-        "action_names": list(plan.action.file_names),
-        **({"env_state_names": list(env_state.file_names)} if env_state else {}),
+        **{f"{name}_names": list(dims.file_names) for name, dims in plan.vectors.items()},
     }
 
 

@@ -444,6 +444,7 @@ def test_check_reports_the_environment_state_and_no_camera(
     report = capsys.readouterr().out
     assert f"{ENV_STATE}, 3 dims" in report
     assert "cameras    none" in report
+    assert "episode-still" not in report  # a goal may stay where it is
     assert check_command([str(root), "--json"]) == 3
     assert "camera-none" in json.loads(capsys.readouterr().out)["counts"]
     asked = ["--camera_keys", "none", "--env_state_key", "goal", "--json"]

@@ -28,6 +28,7 @@ from convert.lerobot.file import OnRead, ignore
 from convert.plan import plan_for
 from convert.row_times import check_gaps, check_rate, row_rate
 from convert.sources import NOTHING, Source
+from episodes.flags import ENV_STATE
 from job import machine
 from job.errors import DatasetError, JobError
 
@@ -113,7 +114,7 @@ def _vector_keys(
     optional = [choose_optional([dataset], what, state, report.add) for what in others]
     required = {"state": state, "action": action}
     env_state = choose_env_state([dataset], flags.env_state_use, flags.env_state_key, report.add)
-    return required | ({"env_state": env_state} if env_state else {}), optional
+    return required | ({ENV_STATE: env_state} if env_state else {}), optional
 
 
 def _check_plan(
@@ -182,7 +183,8 @@ def _check_values(
         if vector is not None:
             vectors[name] = vector
             report.facts[name] = f"{vector.key}, {len(vector.names)} dims"
-            check_vector(vector, dataset.root, flags.fix_quaternions, report)
+            moves = name != ENV_STATE
+            check_vector(vector, dataset.root, flags.fix_quaternions, report, moves)
     if len(vectors) == len(required):
         check_pair(vectors["state"], vectors["action"], dataset.root, report)
         estimate_training(vectors["state"], vectors["action"], fps, flags, report)

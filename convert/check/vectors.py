@@ -72,9 +72,14 @@ def _check_shape(dataset: Dataset, key: str, rows: Sequence[Rows], report: Repor
         report.add(warning("vector-shape", dataset.root / "meta/info.json", what))
 
 
-def check_vector(vector: Vector, root: Path, fixed: bool, report: Report) -> None:
-    """Add what is odd in one vector."""
-    _check_still(vector, root, report)
+def check_vector(
+    vector: Vector, root: Path, fixed: bool, report: Report, moves: bool = True
+) -> None:
+    """Add what is odd in one vector.
+
+    moves: whether it should change within an episode; a goal in an environment state need not
+    """
+    _check_still(vector, root, moves, report)
     oriented = _check_quaternions(vector, fixed, report)
     _check_jumps(vector, oriented, report)
     _check_gripper(vector, root, report)
@@ -108,7 +113,7 @@ def check_pair(state: Vector, action: Vector, root: Path, report: Report) -> Non
             report.add(warning("gripper-units", root / "data", what))
 
 
-def _check_still(vector: Vector, root: Path, report: Report) -> None:
+def _check_still(vector: Vector, root: Path, moves: bool, report: Report) -> None:
     values = vector.all
     still = np.ptp(values, axis=0) < _STILL
     if still.all() and len(values) > 1:
@@ -119,7 +124,7 @@ def _check_still(vector: Vector, root: Path, report: Report) -> None:
         names = [name for name, is_still in zip(vector.names, still, strict=True) if is_still]
         what = f"{vector.key!r} has dims that never change: {', '.join(names)}"
         report.add(warning("dim-still", root / "data", what))
-    for row, part in vector.parts:
+    for row, part in vector.parts if moves else ():
         if len(part) > 1 and (np.ptp(part, axis=0) < _STILL).all():
             what = f"{vector.key!r} never changes; leave the episode out if the robot stood still"
             path = row.episode.table_path

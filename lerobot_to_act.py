@@ -144,7 +144,7 @@ def do_job(flags: JobFlags, manifest: Manifest) -> None:
     conversion = flags.part(RunConversionFlags)  # for its processes, which load no more
     look_at_input(conversion)
     if not (flags.run_folder / RUN).exists():  # a finished run needs no weights any more
-        backbone_file(flags.backbone_weights)
+        backbone_file(flags.backbone)
     from act.policies.contract import dataset_section_of_files
     from act.processes.device import choose_device
     from act.processes.group import joined_group

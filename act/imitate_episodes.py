@@ -14,6 +14,7 @@ from pathlib import Path
 from act.policies.flags import PolicyFlags
 from act.training.flags import OptimizationFlags, TrainingFlags
 from episodes.episode_set import read_infos
+from episodes.flags import check_file_flags
 from episodes.folder import find_episodes
 from episodes.own_process import open_apart
 from episodes.remarks import remarks
@@ -37,7 +38,8 @@ _RENAMED = {"input": "dataset_dir", "output": "ckpt_dir", "learning_rate": "lr"}
 _SHARED = (
     *("policy_class", "task_name", "batch_size", "seed", "num_epochs", "kl_weight"),
     *("chunk_size", "hidden_dim", "dim_feedforward"),
-    *("device", "backbone_weights", "camera_names", "keep_state", "base_action"),  # not upstream's
+    *("device", "backbone_weights", "camera_names"),  # not upstream's, nor are these:
+    *("keep_state", "base_action", "env_state_key"),
 )
 # Upstream's names of our flags
 OPTIONS = _RENAMED | {name: name for name in _SHARED}
@@ -88,7 +90,8 @@ def train_here(flags: UpstreamFlags, manifest: Manifest) -> None:
             f"--dataset_dir",
             code="episodes-none",
         )
-    open_apart(paths, flags.camera_names, flags.base_action)
+    check_file_flags(flags)
+    open_apart(paths, flags.camera_names, flags.base_action, flags.env_state_use != "no")
     infos, names = read_infos(paths, flags.camera_names, flags.reading)
     for remark in remarks(infos, names, flags.camera_names, flags.reading):
         logger.warning("%s", remark)

@@ -20,24 +20,30 @@ logger = logging.getLogger("act")
 def read_vectors(
     plan: Plan, source: Source, on_read: OnRead
 ) -> tuple[dict[str, FloatArray], Times | None]:
-    """Action, qpos, qvel and maybe effort of an episode, each (T, dims), by their name in the file.
+    """Action, qpos, qvel and maybe effort and env_state of an episode, by their name in the file.
+
+    Each is (T, dims).
 
     Beside them the rows' timestamps, (T,) in seconds.
 
     Raises DatasetError where rows or widths are not as planned.
     """
     optional = {"qvel": plan.velocity_key, "effort": plan.effort_key}
-    keys = [*plan.qpos.keys, *plan.action.keys, *(key for key in optional.values() if key)]
+    keys = [key for dims in plan.vectors.values() for key in dims.keys]
+    keys += [key for key in optional.values() if key]
     episode, names = source.episode, source.dataset.names(dict.fromkeys(keys))
     rows = read_episode(episode.table_path, episode.index, names, on_read)
     check_rate(episode, rows.times, plan.row_rate, source.dataset.fps, refuse)
-    qpos = plan.qpos.fit(_joined(plan, source, plan.qpos, rows))
-    action = plan.action.fit(_joined(plan, source, plan.action, rows))
-    vectors = {"action": action, "qpos": qpos, "qvel": np.zeros_like(qpos)}
+    fitted = {
+        name: dims.fit(_joined(plan, source, dims, rows)) for name, dims in plan.vectors.items()
+    }
+    # in the order in which the file has them, which shapes its bytes
+    vectors = {"action": fitted.pop("action"), "qpos": fitted.pop("qpos")}
+    vectors["qvel"] = np.zeros_like(vectors["qpos"])
     for name, key in optional.items():
         if key is not None:
             vectors[name] = plan.qpos.fit(rows.vectors[key])
-    return vectors, rows.times
+    return vectors | fitted, rows.times
 
 
 def _joined(plan: Plan, source: Source, dims: Dims, rows: EpisodeRows) -> FloatArray:

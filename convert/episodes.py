@@ -55,7 +55,7 @@ class Planned:
 class Converted(Planned):
     """What a conversion left."""
 
-    frames_per_second: float | None  # None when every episode was already there
+    frames_per_second: float | None  # None when every episode was already there, or has no frame
 
 
 def convert(
@@ -162,14 +162,14 @@ def worker_count(flags: ConversionFlags, plan: Plan, episodes: int) -> int:
     return max(1, min(flags.convert_workers or min(machine.cpu_count(), fits), episodes))
 
 
-def _convert_all(plan: Plan, todo: list[int], count: int, pool: workers.Workers) -> float:
+def _convert_all(plan: Plan, todo: list[int], count: int, pool: workers.Workers) -> float | None:
     tasks = [(plan, numbers) for numbers in split_tasks(todo, count)]
     frames = plan.frame_count(todo)
     started = time.monotonic()
     with progress_bar(frames, "convert", "frame") as bar:
         for done in workers.run_tasks(convert_episodes, tasks, count, _task_name, pool):
             bar.update(done)
-    return frames / (time.monotonic() - started)
+    return frames / (time.monotonic() - started) if plan.cameras else None
 
 
 def split_tasks(todo: list[int], count: int) -> list[list[int]]:
@@ -219,15 +219,15 @@ def _convert_episode(plan: Plan, number: int, readers: CameraReaders, send: work
 
 def _attributes(plan: Plan, number: int) -> dict[str, Any]:
     orientations = [camera.orientation for camera in plan.cameras]
+    cameras = [camera.name for camera in plan.cameras]
     return {
         **({} if set(orientations) <= {AS_STORED} else {"camera_orientations": orientations}),
         "sim": plan.sim,
         FINGERPRINT: plan.fingerprint(number),
         "source_episode": plan.sources[number].episode.index,
-        "camera_names": [camera.name for camera in plan.cameras],
+        **({"camera_names": cameras} if cameras else {}),  # HDF5 has no empty list of names
         "fps": plan.fps,
-        "qpos_names": list(plan.qpos.file_names),
-        "action_names": list(plan.action.file_names),
+        **{f"{name}_names": list(dims.file_names) for name, dims in plan.vectors.items()},
     }
 
 
@@ -292,6 +292,8 @@ def _log_plan(plan: Plan, mine: Sequence[int], todo: list[int]) -> None:
     )
     needed = needed_bytes(plan, todo)
     logger.info("disk       about %.2f GB of episodes in %s", needed / 1e9, plan.folder)
-    for what, dims in (("qpos", plan.qpos), ("action", plan.action)):
+    if not plan.cameras:
+        logger.info("camera     none: the policy sees no image")
+    for what, dims in plan.vectors.items():
         change = f"padded to {dims.size} with zeros" if dims.padded else f"{dims.size} kept"
         logger.info("%-10s %s: %d dims, %s", what, dims.key, len(dims.names), change)

@@ -8,7 +8,9 @@ from convert.findings import Add, error, warning
 from convert.lerobot.dataset import Dataset
 from convert.lerobot.episode_list import Episode
 from convert.lerobot.table import EpisodeRows
+from episodes.reading import EnvStateUse
 
+_ENV_STATE = "observation.environment_state"
 # The standard name first: it is taken where a dataset has others too.
 _CANDIDATES = {
     "state": ("observation.state", "state", "observation.qpos"),
@@ -44,11 +46,7 @@ def choose_vector(dataset: Dataset, what: str, asked: Sequence[str], add: Add) -
 
 def _missing(dataset: Dataset, what: str, asked: Sequence[str]) -> str:
     """What is not there, and what could be named instead."""
-    vectors = {
-        key: list(feature.shape)
-        for key, feature in dataset.features.items()
-        if feature.dtype.startswith(("float", "int", "uint", "bool")) and not key.endswith("index")
-    }
+    vectors = _vectors_of(dataset)
     lacking = [key for key in asked if key not in dataset.features] or _CANDIDATES[what]
     likely = [key for key in vectors if not _WORDS[what].isdisjoint(re.split(r"[._/]", key))]
     several = (
@@ -126,6 +124,46 @@ def choose_optional(
 
 def _width(dataset: Dataset, keys: Sequence[str]) -> int:
     return sum(math.prod(dataset.features[key].shape) for key in keys)
+
+
+def choose_env_state(
+    datasets: Sequence[Dataset], use: EnvStateUse, asked: Sequence[str], add: Add
+) -> tuple[str, ...]:
+    """The features of the environment state, in order; () where none is used, or after an error.
+
+    use: "if_there" = the standard one, where every dataset has it
+    asked: the value of --env_state_key, which counts where `use` is "yes"
+    """
+    if use == "no":
+        return ()
+    first = datasets[0]
+    if use == "yes":
+        lacking = [key for key in asked if key not in _vectors_of(first)]
+        if not lacking:
+            return tuple(asked)
+        message = (
+            f"--env_state_key: {', '.join(map(repr, lacking))} is no vector of the dataset, which "
+            f"has {_vectors_of(first)}; name one of them, or leave it out"
+        )
+        add(error("env-state-missing", first.root / "meta/info.json", message))
+        return ()
+    having = [dataset for dataset in datasets if _ENV_STATE in _vectors_of(dataset)]
+    widths = {_width(dataset, [_ENV_STATE]) for dataset in having}
+    if len(having) == len(datasets) and len(widths) == 1:
+        return (_ENV_STATE,)
+    if having:
+        message = f"{_ENV_STATE!r} is left out: expected it in every dataset, of one width"
+        add(warning("feature-left-out", having[0].root / "meta/info.json", message))
+    return ()
+
+
+def _vectors_of(dataset: Dataset) -> dict[str, list[int]]:
+    """The shapes of the features that may be vectors: no images or texts, no index columns."""
+    return {
+        key: list(feature.shape)
+        for key, feature in dataset.features.items()
+        if feature.dtype not in ("video", "image", "string") and not key.endswith("index")
+    }
 
 
 def check_datasets_match(datasets: Sequence[Dataset], keys: Sequence[str], add: Add) -> None:

@@ -204,6 +204,8 @@ class Report:
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, dict) and not value:
+        return "none"
     if isinstance(value, dict):
         return ", ".join(f"{name} {_plain(inner)}" for name, inner in value.items())
     if isinstance(value, list):

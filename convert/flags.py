@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from episodes.flags import ChunkFlags, EpisodeFlags
+from episodes.flags import ChunkFlags, EpisodeFlags, names_or_none
+from episodes.reading import NO_CAMERAS
 from job.bounds import at_least, distinct, percent
 from job.errors import UsageError
 from job.flags import Flags, flag, names_of
@@ -18,7 +19,9 @@ class RecordingFlags(EpisodeFlags, TaskFlags):
     title = "data"
 
     camera_keys: tuple[str, ...] = flag(
-        "LeRobot image keys, comma-separated; auto = all but depth.", (), check=distinct
+        "LeRobot image keys, comma-separated; auto = all but depth, none = no camera.",
+        (),
+        check=names_or_none,
     )
     state_key: tuple[str, ...] = flag(
         "LeRobot features that become qpos, comma-separated, joined in this order.",
@@ -35,6 +38,7 @@ class RecordingFlags(EpisodeFlags, TaskFlags):
     )
 
     def __post_init__(self) -> None:
+        self._spell_no_cameras()
         super().__post_init__()
         keys, names = self.camera_keys, self.camera_names
         if keys and names and len(keys) != len(names):
@@ -43,6 +47,20 @@ class RecordingFlags(EpisodeFlags, TaskFlags):
                 f"expected one name for each key, in the same order",
                 code="camera-names",
             )
+
+    def _spell_no_cameras(self) -> None:
+        """Give both flags the value `none` where either has it; raises UsageError."""
+        keys, names = self.camera_keys, self.camera_names
+        if NO_CAMERAS not in (keys, names):
+            return
+        if keys and names and keys != names:
+            raise UsageError(
+                f"--camera_keys {','.join(keys)} with --camera_names {','.join(names)}: one asks "
+                f"for a camera, the other for none; expected cameras in both, or none in one",
+                code="flags-conflict",
+            )
+        for name in ("camera_keys", "camera_names"):
+            object.__setattr__(self, name, NO_CAMERAS)
 
     @property
     def is_sim(self) -> bool:
@@ -64,17 +82,20 @@ class DataFlags(RecordingFlags, ChunkFlags):
     apply_rotation: bool = flag(
         "Frames are rotated and mirrored as a video's display matrix says.",
         False,
+        needs_cameras=True,
     )
     image_storage: str = flag(
         "How images are stored: as raw pixels, or as JPEG in ALOHA's compressed layout.",
         "raw",
         choices=("raw", "jpeg"),
+        needs_cameras=True,
     )
     jpeg_quality: int = flag(
         "Quality of --image_storage jpeg, 1 to 100.",
         95,
         check=percent,
         only_with=("image_storage", "jpeg"),
+        needs_cameras=True,
     )
 
 

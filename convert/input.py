@@ -17,6 +17,8 @@ from convert.episodes import (
     prepare_folder,
     write_episodes,
 )
+from convert.features import choose_env_state
+from convert.findings import refuse
 from convert.flags import RunConversionFlags
 from convert.input_kind import find_episode_folders, refuse_unused_flags
 from convert.lerobot.dataset import choose_cameras, read_features
@@ -125,7 +127,9 @@ def look_at_input(flags: RunConversionFlags) -> None:
         return
     try:
         for root in find_datasets(flags.input):
-            choose_cameras(read_features(root), flags.camera_keys)
+            dataset = read_features(root, videos=not flags.without_cameras)
+            choose_cameras(dataset, flags.camera_keys)
+            choose_env_state([dataset], flags.env_state_use, flags.env_state_key, refuse)
     except DatasetError:
         check_input(flags)
         raise

@@ -6,6 +6,7 @@ from pathlib import Path
 from convert.findings import Finding, warning
 from convert.flags import DataFlags, conversion_only
 from convert.lerobot.dataset import is_dataset
+from episodes.flags import check_file_flags
 from episodes.folder import folders_within, holds_episodes, refuse_twice
 from episodes.input_folder import list_input
 from episodes.reading import LEFT_OUT
@@ -59,7 +60,11 @@ def refuse_unused_flags(flags: DataFlags, folders: Sequence[Path]) -> None:
             f"{flags.input[0]} holds none; leave it out",
             code="flag-unused",
         )
+    if folders:
+        check_file_flags(flags)
     useless = conversion_only() & flags.given if folders else frozenset()
+    if flags.without_cameras:
+        useless -= {"camera_keys"}  # its one value that needs no conversion
     if useless:
         name = min(useless)
         raise UsageError(

@@ -12,7 +12,13 @@ import numpy as np
 
 from convert.camera_frames import first_frame
 from convert.cameras import Camera, FrameOptions, check_sizes, name_cameras, orientation
-from convert.features import check_datasets_match, choose_optional, choose_vector, dim_names
+from convert.features import (
+    check_datasets_match,
+    choose_env_state,
+    choose_optional,
+    choose_vector,
+    dim_names,
+)
 from convert.findings import ERROR, Add, Finding, refuse, warning
 from convert.flags import DataFlags
 from convert.lerobot.dataset import Dataset, choose_cameras
@@ -23,6 +29,7 @@ from convert.row_times import check_rate, row_rate
 from convert.sources import NOTHING, LeftOut, Source, read_sources
 from episodes.padding import padding_names
 from episodes.reader import FloatArray
+from episodes.reading import ENV_STATE
 from job.whole_files import sampled_sha256
 
 # Raised when the bytes that a conversion writes change, so that old episode files are redone.
@@ -98,6 +105,7 @@ class Plan:
     action: Dims
     velocity_key: str | None  # None: qvel is zeros
     effort_key: str | None  # None: there is no effort, which upstream does without
+    env_state: Dims | None  # None: the policy sees none
     row_rate: Fraction  # rows per second
     sim: bool
     fix_quaternions: bool
@@ -111,6 +119,12 @@ class Plan:
         """Time steps per second, the same in every episode."""
         return float(self.row_rate)
 
+    @property
+    def vectors(self) -> dict[str, Dims]:
+        """The vectors of the policy, by what the episode files call them."""
+        env_state = {ENV_STATE: self.env_state} if self.env_state else {}
+        return {"qpos": self.qpos, "action": self.action, **env_state}
+
     def frame_count(self, numbers: Sequence[int]) -> int:
         """Frames of these episodes, all cameras together."""
         return sum(self.sources[number].episode.length for number in numbers) * len(self.cameras)
@@ -119,7 +133,7 @@ class Plan:
         """About what an episode file takes on disk."""
         share = 1.0 if self.jpeg_quality is None else _JPEG_SHARE
         per_step = share * sum(camera.height * camera.width * 3 for camera in self.cameras)
-        vectors = 4 * (3 * self.qpos.size + self.action.size)
+        vectors = 4 * (2 * self.qpos.size + sum(dims.size for dims in self.vectors.values()))
         return int(self.sources[number].episode.length * (per_step + vectors)) + (1 << 16)
 
     def fingerprint(self, number: int) -> str:
@@ -129,6 +143,8 @@ class Plan:
             del camera["any_size"]  # it shapes no byte of an episode that is converted
         options = [LAYOUT, cameras, self.sim]
         dims = [asdict(self.qpos), asdict(self.action), self.velocity_key, self.effort_key]
+        if self.env_state:  # those of episodes without one stay what they were
+            dims.append(asdict(self.env_state))
         changes = [self.fix_quaternions, self.frame_options.rotated, self.jpeg_quality]
         return _digest([options, dims, changes, number, self.source_fingerprint(number)])
 
@@ -181,10 +197,11 @@ def plan_for(
     first, source = datasets[0], sources[0]
     state_keys = choose_vector(first, "state", flags.state_key, note)
     action_keys = choose_vector(first, "action", flags.action_key, note)
+    env_state_keys = choose_env_state(datasets, flags.env_state_use, flags.env_state_key, note)
     keys = choose_cameras(first, flags.camera_keys, note)
     if errors:
         return None
-    vector_keys = list(dict.fromkeys([*state_keys, *action_keys]))
+    vector_keys = list(dict.fromkeys([*state_keys, *action_keys, *env_state_keys]))
     check_datasets_match(datasets, [*keys, *vector_keys], note)
     cameras = _plan_cameras(flags, keys, source, note, on_read)
     episode = source.episode
@@ -202,6 +219,7 @@ def plan_for(
         action=_dims(first, action_keys, rows, flags.state_dim, note),
         velocity_key=choose_optional(datasets, "velocity", state_keys, note),
         effort_key=choose_optional(datasets, "effort", state_keys, note),
+        env_state=_dims(first, env_state_keys, rows, 0, note) if env_state_keys else None,
         row_rate=rate,
         sim=flags.is_sim,
         fix_quaternions=flags.fix_quaternions,
@@ -223,6 +241,8 @@ def _check_rates(sources: Sequence[Source], rate: Fraction, add: Add, on_read: O
 def _plan_cameras(
     flags: DataFlags, keys: Sequence[str], source: Source, add: Add, on_read: OnRead
 ) -> tuple[Camera, ...]:
+    if not keys:
+        return ()
     root, wanted = source.dataset.root, flags.image_height_width
     names = name_cameras(keys, flags.camera_names, root, add)
     options = _frame_options(flags)

@@ -1,5 +1,7 @@
 """What the manifest has of datasets and their conversion."""
 
+from typing import Literal
+
 from convert.episodes import Converted, Planned
 from convert.plan import Dims, Plan
 from job.sections.data import (
@@ -63,14 +65,21 @@ def describe_conversion(converted: Converted) -> Conversion:
             )
             for camera in plan.cameras
         ],
-        image_storage="raw" if plan.jpeg_quality is None else "jpeg",
+        image_storage=_image_storage(plan),
         jpeg_quality=plan.jpeg_quality,
         qpos=_describe_vector(plan, plan.qpos),
         action=_describe_vector(plan, plan.action),
         qvel=plan.velocity_key or "zeros",
         effort=plan.effort_key or "absent",
+        env_state=_describe_vector(plan, plan.env_state) if plan.env_state else None,
         frames_per_second=None if rate is None else round(rate, 1),
     )
+
+
+def _image_storage(plan: Plan) -> Literal["raw", "jpeg"] | None:
+    if not plan.cameras:
+        return None
+    return "raw" if plan.jpeg_quality is None else "jpeg"
 
 
 def _describe_vector(plan: Plan, dims: Dims) -> ConvertedVector:

@@ -96,7 +96,8 @@ def read_sources(
     check has then looked which those are.
     """
     add: Add = _pass_over if flags.only_whole_episodes else refuse
-    datasets = [read_dataset(root, add, on_read) for root in find_datasets(flags.input)]
+    videos = not flags.without_cameras
+    datasets = [read_dataset(root, add, on_read, videos) for root in find_datasets(flags.input)]
     wanted = [
         source
         for number, source in _numbered(datasets)

@@ -106,6 +106,8 @@ def _meaning(entry: Entry) -> str:
     if declared.only_with:
         other, *values = declared.only_with
         said.append(f"Only with {' or '.join(f'`--{other} {value}`' for value in values)}.")
+    if declared.needs_cameras:
+        said.append("Not with `--camera_keys none`.")
     if declared.environ:
         said.append(f"The environment variable `{declared.environ}` holds another default.")
     return " ".join(said)

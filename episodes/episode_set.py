@@ -1,14 +1,14 @@
 """The episodes of a run: the vectors in memory, the frames in their files.
 
-T time steps   Q qpos dims   A action dims
+T time steps   Q qpos dims   A action dims   E environment state dims
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from episodes.reader import EpisodeInfo, FloatArray, read_info, read_vectors
-from episodes.reading import AS_STORED, Reading
+from episodes.reader import EpisodeInfo, FloatArray, read_env_state, read_info, read_vectors
+from episodes.reading import AS_STORED, NO_CAMERAS, EnvStateUse, Reading
 from job.errors import DatasetError
 from job.machine import memory_bytes
 
@@ -22,12 +22,16 @@ class Episodes:
     infos: tuple[EpisodeInfo, ...]
     qpos: tuple[FloatArray, ...]  # each (T, Q)
     action: tuple[FloatArray, ...]  # each (T, A)
-    camera_names: tuple[str, ...]
+    camera_names: tuple[str, ...]  # (): the policy sees no image
     reading: Reading = AS_STORED
+    env_state: tuple[FloatArray, ...] = ()  # each (T, E); (): there is none, or it is not used
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """H, W of every camera's frames as they are given: reduced, where that is asked for."""
+        """H, W of every camera's frames as they are given: reduced, where that is asked for.
+
+        There is one camera at least.
+        """
         return self.reading.image_size or self.infos[0].image_sizes[self.camera_names[0]]
 
     def is_sim(self, episode: int) -> bool:
@@ -45,14 +49,21 @@ def open_episodes(
 ) -> Episodes:
     """Read what training needs of the episode files, all but the frames.
 
-    camera_names: cameras to use, in order; none = all in the first file but depth streams
-    Raises DatasetError where files disagree, or a camera is not there.
+    camera_names: cameras to use, in order; () = all in the first file but depth streams,
+        NO_CAMERAS = none
+    Raises DatasetError where files disagree, or a camera or environment state is not there.
     """
     infos, names = read_infos(paths, camera_names, reading)
     check_room(infos)
     vectors = [read_vectors(path, reading.base_action) for path in paths]
+    has_env_state = infos[0].env_state_dim is not None
     return Episodes(
-        infos, tuple(q for q, _ in vectors), tuple(a for _, a in vectors), names, reading
+        infos,
+        tuple(q for q, _ in vectors),
+        tuple(a for _, a in vectors),
+        names,
+        reading,
+        tuple(read_env_state(path) for path in paths) if has_env_state else (),
     )
 
 
@@ -63,13 +74,22 @@ def read_infos(
 
     camera_names: as of `open_episodes`
     """
-    first = read_info(paths[0], camera_names, reading.base_action)
+    first = look_at(paths[0], camera_names, reading)
     names = tuple(camera_names) or tuple(first.image_sizes)
-    others = (read_info(path, names, reading.base_action) for path in paths[1:])
-    infos = (first, *others)
+    infos = (first, *(look_at(path, names, reading) for path in paths[1:]))
     for info in infos:
         check_like_first(info, first, names, reading)
-    return infos, names
+    return infos, without_none(names)
+
+
+def look_at(path: Path, camera_names: Sequence[str], reading: Reading) -> EpisodeInfo:
+    """What a file says of itself, as far as it is read."""
+    return read_info(path, camera_names, reading.base_action, reading.env_state != "no")
+
+
+def without_none(names: Sequence[str]) -> tuple[str, ...]:
+    """The cameras that are used: none for NO_CAMERAS."""
+    return () if tuple(names) == NO_CAMERAS else tuple(names)
 
 
 def check_room(infos: Sequence[EpisodeInfo]) -> None:
@@ -78,7 +98,10 @@ def check_room(infos: Sequence[EpisodeInfo]) -> None:
     While they are normalised they are there three times: as read, joined, and in float32 arithmetic
     (`VectorStore`). A quarter is left for all else.
     """
-    needed = sum(4 * info.length * (info.qpos_dim + info.action_dim) for info in infos)
+    needed = sum(
+        4 * info.length * (info.qpos_dim + info.action_dim + (info.env_state_dim or 0))
+        for info in infos
+    )
     if _VECTOR_COPIES * needed > memory_bytes() * 3 // 4:
         raise DatasetError(
             f"{infos[0].path.parent}: qpos and action of {len(infos)} episodes take "
@@ -94,12 +117,22 @@ def check_like_first(
 ) -> None:
     """Refuse a file that cannot be trained on together with the first one.
 
-    names: the cameras that are used
+    names: the cameras that are used, or NO_CAMERAS
     """
+    if tuple(names) != NO_CAMERAS:
+        _check_cameras(info, first, names, reading)
+    _check_env_state(info, first, reading.env_state)
+    _check_same_robot(info, first)
+
+
+def _check_cameras(
+    info: EpisodeInfo, first: EpisodeInfo, names: Sequence[str], reading: Reading
+) -> None:
     if not names:
         raise DatasetError(
             f"{info.path}: no camera under /observations/images, found {list(info.cameras)} with "
-            f"depth streams, expected at least one of colour; record the episode with a camera",
+            f"depth streams, expected at least one of colour; train without images with "
+            f"--camera_names none, or record the episode with a camera",
             code="camera-none",
         )
     missing = [name for name in names if name not in info.image_sizes]
@@ -118,7 +151,22 @@ def check_like_first(
             f"or bring all to one size with --image_size",
             code="camera-sizes",
         )
-    _check_same_robot(info, first)
+
+
+def _check_env_state(info: EpisodeInfo, first: EpisodeInfo, use: EnvStateUse) -> None:
+    if use == "yes" and info.env_state_dim is None:
+        raise DatasetError(
+            f"{info.path}: no environment state under /observations/env_state, which "
+            f"--env_state_key asks for; leave that flag out, or write it there, (T, dims)",
+            code="env-state-missing",
+        )
+    if info.env_state_dim != first.env_state_dim:
+        raise DatasetError(
+            f"{info.path}: the environment state has {info.env_state_dim or 'no'} dims, expected "
+            f"{first.env_state_dim or 'none'} as in {first.path.name}; do not mix recordings, or "
+            f"leave it out with --env_state_key none",
+            code="episodes-differ",
+        )
 
 
 def _check_same_robot(info: EpisodeInfo, first: EpisodeInfo) -> None:

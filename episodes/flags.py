@@ -5,9 +5,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from episodes.ranges import chosen, parse_ranges
-from episodes.reading import AS_RECORDED, LEFT_OUT, SMOOTHED, Reading
-from job.bounds import at_least, link_names
-from job.flags import Flags, flag
+from episodes.reading import (
+    AS_RECORDED,
+    ENV_STATE,
+    LEFT_OUT,
+    NO_CAMERAS,
+    NONE,
+    SMOOTHED,
+    EnvStateUse,
+    Reading,
+)
+from job.bounds import at_least, distinct, link_names
+from job.errors import UsageError
+from job.flags import Flags, flag, flags_of
+
+
+def names_or_none(value: tuple[str, ...]) -> str | None:
+    """Names that differ, or `none` alone."""
+    return distinct(value) or (
+        "none alone, or names" if "none" in value and value != NONE else None
+    )
+
+
+def _camera_names(value: tuple[str, ...]) -> str | None:
+    return link_names(value) or names_or_none(value)
 
 
 def _ranges(value: str) -> str | None:
@@ -35,12 +56,20 @@ class EpisodeFlags(Flags):
         same_run=True,
     )
     camera_names: tuple[str, ...] = flag(
-        "Names of the cameras in the files and for the policy, in order.", (), check=link_names
+        "Names of the cameras for files and policy, in order; none = no camera.",
+        (),
+        check=_camera_names,
+    )
+    env_state_key: tuple[str, ...] = flag(
+        "Features of the environment state; auto = the usual one, without cameras only.",
+        (),
+        check=names_or_none,
     )
     image_size: str = flag(
         "Size (HxW) to which every camera is reduced, by area; own = as recorded.",
         "own",
         check=_size,
+        needs_cameras=True,
     )
     episodes: str = flag(
         "Only these episodes are used, like 0:40,55: 0 to 39, and 55.", "all", check=_ranges
@@ -65,6 +94,36 @@ class EpisodeFlags(Flags):
         choices=(LEFT_OUT, SMOOTHED, AS_RECORDED),
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.without_cameras:
+            return
+        for entry, declared in flags_of(type(self)):
+            if declared.needs_cameras and entry.name in self.given:
+                raise UsageError(
+                    f"{self.option(entry.name)} cannot apply: the policy has no camera "
+                    f"({self._no_cameras}); leave it out",
+                    code="flag-unused",
+                )
+
+    @property
+    def without_cameras(self) -> bool:
+        """Whether the policy sees no image: `--camera_names none`, or `--camera_keys none`."""
+        return self.camera_names == NO_CAMERAS
+
+    @property
+    def _no_cameras(self) -> str:
+        """The flag that says so."""
+        given = [name for name in ("camera_keys", "camera_names") if name in self.given]
+        return f"{self.option(*given[:1] or ('camera_names',))} none"
+
+    @property
+    def env_state_use(self) -> EnvStateUse:
+        """Whether the policy sees an environment state."""
+        if not self.env_state_key:
+            return "if_there" if self.without_cameras else "no"
+        return "no" if self.env_state_key == NONE else "yes"
+
     @property
     def selects_episodes(self) -> bool:
         """Whether less than every episode is asked for."""
@@ -87,7 +146,18 @@ class EpisodeFlags(Flags):
     def reading(self) -> Reading:
         """What is done to episode files while they are read; `--sim auto` is their own."""
         sim = None if self.sim == "auto" else self.sim == "true"
-        return Reading(self.image_height_width, sim, self.base_action)
+        return Reading(self.image_height_width, sim, self.base_action, self.env_state_use)
+
+
+def check_file_flags(flags: EpisodeFlags) -> None:
+    """Refuse what the flags ask of a LeRobot dataset, where the input is episode files."""
+    if flags.env_state_use == "yes" and flags.env_state_key != (ENV_STATE,):
+        raise UsageError(
+            f"--env_state_key {','.join(flags.env_state_key)} cannot apply: episode files have "
+            f"their environment state in /observations/{ENV_STATE}; give {ENV_STATE}, or leave it "
+            f"out",
+            code="flag-unused",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,7 +43,19 @@ class FrameSource(Protocol):
 
 def open_frames(episodes: Episodes) -> FrameSource:
     """The frames of the episodes, from where they are."""
-    return FrameStore(episodes)
+    return FrameStore(episodes) if episodes.camera_names else NoFrames()
+
+
+class NoFrames:
+    """The frames of no camera: samples have none."""
+
+    shape = (0, 0, 0, 3)
+
+    def copy_into(self, episode: IntArray, ts: IntArray, out: Frame) -> None:
+        """There is nothing to read."""
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class FrameStore:

@@ -1,11 +1,13 @@
 """The episode file `episode_<i>.hdf5`: upstream ALOHA's layout, in both directions.
 
-T time steps, Q qpos dims, A action dims, H and W the image's height and width in pixels.
+T time steps, Q qpos dims, A action dims, E environment state dims, H and W the image's height and
+width in pixels.
 
     attribute camera_names           the cameras in order, which HDF5 does not keep
     attribute sim                    bool; False makes ACT train on action[t - 1] (act/batches/)
     /action                          float32 (T, A)
     /observations/qpos, qvel         float32 (T, Q); effort too where it was recorded
+    /observations/env_state          float32 (T, E), only where the policy sees it; not upstream's
     /observations/images/<camera>    uint8 (T, H, W, 3) RGB, contiguous and page-aligned
 or, with the attribute compress True (ALOHA's compressed layout, which act-plus-plus reads),
     /observations/images/<camera>    uint8 (T, L): a JPEG per row (episodes/jpeg.py), zero-padded
@@ -26,7 +28,7 @@ from numpy.typing import NDArray
 from episodes.attributes import names_in, rate_in, truth_in
 from episodes.depth import is_depth_name
 from episodes.jpeg import decode_jpeg
-from episodes.reading import LEFT_OUT, SMOOTHED
+from episodes.reading import ENV_STATE, LEFT_OUT, NO_CAMERAS, SMOOTHED
 from episodes.stored import check_own
 from job.errors import DatasetError, JobError, first_line
 
@@ -36,6 +38,7 @@ Frame = NDArray[np.uint8]
 
 AS_STORED = "as stored"  # how the frames of a camera lie, where the file does not say it
 _VECTORS = ("observations/qpos", "action")
+_ENV_STATE = f"observations/{ENV_STATE}"
 _BASE = "base_action"
 _KNOWN = {"": ("action", "observations", _BASE, "compress_len")}
 _KNOWN["observations"] = ("qpos", "qvel", "effort", "images")
@@ -68,21 +71,31 @@ class EpisodeInfo:
     has_base: bool = False  # whether there is a /base_action, joined to the action or not
     base_dim: int = 0  # the last dims of the action, where it is joined
     not_known: tuple[str, ...] = ()  # parts that nobody reads
+    env_state_dim: int | None = None  # None: there is none, or it was not asked for
+    env_state_names: tuple[str, ...] | None = None
 
 
 def read_info(
-    path: Path, camera_names: Sequence[str] = (), base_action: str = LEFT_OUT
+    path: Path,
+    camera_names: Sequence[str] = (),
+    base_action: str = LEFT_OUT,
+    env_state: bool = False,
 ) -> EpisodeInfo:
     """Look at one episode file; raises DatasetError when it is not an ALOHA episode.
 
     camera_names: the cameras that are looked at, as far as they are there; none = all that the
     file's attribute names, else all in its group's own order; depth streams are left out then
+    NO_CAMERAS = none is looked at
     base_action: whether /base_action is joined to the action (episodes/reading.py)
+    env_state: whether the environment state is looked at, where there is one
     """
     with open_episode(path) as file:
+        has_env_state = env_state and _ENV_STATE in file
         vectors = {name: file[name] for name in _vectors(path, file, base_action)}
         qpos, action, *base = vectors.values()
-        cameras = _cameras(file)
+        if has_env_state:
+            vectors[_ENV_STATE] = file[_ENV_STATE]
+        cameras = _cameras(file) if tuple(camera_names) != NO_CAMERAS else {}
         depth = {n: i.dtype == np.uint8 for n, i in cameras.items() if _is_depth(n, i)}
         compressed = truth_in(file, "compress")
         names = [name for name in camera_names if name in cameras]
@@ -110,7 +123,9 @@ def read_info(
             depth=depth,
             has_base=_BASE in file,
             base_dim=sum(dataset.shape[1] for dataset in base),
-            not_known=_not_known(file),
+            not_known=tuple(name for name in _not_known(file) if name not in vectors),
+            env_state_dim=vectors[_ENV_STATE].shape[1] if has_env_state else None,
+            env_state_names=names_in(file, "env_state_names") if has_env_state else None,
             orientations=_orientations(file),
         )
         lengths = {name.rpartition("/")[2]: len(dataset) for name, dataset in vectors.items()}
@@ -234,8 +249,22 @@ def read_vectors(path: Path, base_action: str = LEFT_OUT) -> tuple[FloatArray, F
     base_action: whether /base_action is joined behind the action
     """
     with open_episode(path) as file:
-        names = _vectors(path, file, base_action)
-        read = {name: file[name][()].astype(np.float32) for name in names}
+        qpos, action, *base = _read(path, file, _vectors(path, file, base_action))
+    if base_action == SMOOTHED:
+        base = [_smooth(values) for values in base]
+    return qpos, np.concatenate([action, *base], axis=1) if base else action
+
+
+def read_env_state(path: Path) -> FloatArray:
+    """The environment state (T, E) of an episode, float32."""
+    with open_episode(path) as file:
+        (env_state,) = _read(path, file, [_ENV_STATE])
+    return env_state
+
+
+def _read(path: Path, file: h5py.File, names: Sequence[str]) -> list[FloatArray]:
+    """Vectors as float32; raises DatasetError for one that holds what is no number."""
+    read = {name: file[name][()].astype(np.float32) for name in names}
     for name, values in read.items():
         bad = np.argwhere(~np.isfinite(values))
         if len(bad):
@@ -244,10 +273,7 @@ def read_vectors(path: Path, base_action: str = LEFT_OUT) -> tuple[FloatArray, F
                 f"expected a finite number; leave the episode out or record it again",
                 code="not-finite",
             )
-    qpos, action, *base = read.values()
-    if base_action == SMOOTHED:
-        base = [_smooth(values) for values in base]
-    return qpos, np.concatenate([action, *base], axis=1) if base else action
+    return list(read.values())
 
 
 def _smooth(values: FloatArray) -> FloatArray:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from episodes.folder import missing_numbers, other_files
 from episodes.reader import EpisodeInfo
-from episodes.reading import LEFT_OUT, Reading
+from episodes.reading import ENV_STATE, LEFT_OUT, Reading
 
 _SHOWN = 5
 
@@ -103,6 +103,8 @@ def _of_parts(infos: Sequence[EpisodeInfo]) -> Iterator[Remark]:
     having = [info for info in infos if info.not_known]
     if having:
         what = f"{_list(names)}, in {_of(having, infos)}: no part of ALOHA's layout, not used"
+        if f"observations/{ENV_STATE}" in names:
+            what += f"; --env_state_key {ENV_STATE} lets the policy see the environment state"
         yield Remark("parts-unused", having[0].path.parent, what)
 
 

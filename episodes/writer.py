@@ -45,13 +45,17 @@ def write_episode(
 ) -> Iterator[FrameWriter]:
     """Lay out an episode file and take its frames; the file is whole when the context ends.
 
-    vectors: `action`, and the observations `qpos`, `qvel` and, where there is one, `effort`
-    images: cameras of one size, unless the frames are JPEG
+    vectors: `action`, and the observations `qpos`, `qvel` and, where there is one, `effort` and
+        `env_state`
+    images: cameras of one size, unless the frames are JPEG; {} = no camera, and no frame to take
     attributes: of the file, `sim` among them; jpeg_quality: None = raw frames
 
     Raises OSError when the disk refuses.
     """
-    if jpeg_quality is None:
+    if not images:
+        _lay_out(path, vectors, {}, attributes)
+        yield _NoFrames()
+    elif jpeg_quality is None:
         offsets = _lay_out(
             path, vectors, {c: (*shape, 3) for c, shape in images.items()}, attributes
         )
@@ -99,6 +103,7 @@ def _lay_out(
                 group.create_dataset(name, data=values, dtype=np.float32)
             for name, numbers in others.items():
                 file[name] = numbers
+            file.require_group("observations/images")  # readers of upstream's list it
             offsets = {camera: _allocate(file, camera, shape) for camera, shape in images.items()}
         _copy_sparse(memory.fileno(), path)
     return offsets
@@ -137,6 +142,13 @@ def _allocate(file: h5py.File, camera: str, shape: tuple[int, ...]) -> int:
     made = h5py.h5d.create(group.id, camera.encode(), h5py.h5t.STD_U8LE, space, plist)
     offset: int = made.get_offset()
     return offset
+
+
+class _NoFrames:
+    """Of an episode without cameras."""
+
+    def write_frame(self, camera: str, ts: int, frame: Frame) -> None:
+        raise ValueError(f"a frame of {camera!r} for an episode without cameras")
 
 
 class _RawWriter:

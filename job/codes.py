@@ -59,6 +59,7 @@ DATASET = {
     # what is taken of the dataset
     "state-missing": "The dataset has no feature that could be the state.",
     "action-missing": "The dataset has no feature that could be the action.",
+    "env-state-missing": "An environment state was asked for that the dataset does not have.",
     "camera-none": "The dataset has no camera.",
     "camera-unknown": "A camera was asked for that the dataset does not have.",
     "camera-depth": "A camera was asked for that is a depth stream.",
@@ -153,8 +154,8 @@ WARNINGS = {
     "tasks": "The episodes have several tasks; ACT does not see the task.",
     "depth-left-out": "A depth stream or mask is left out.",
     "keys-several": "Several features could be the state or the action; the standard name is used.",
-    "feature-left-out": "Velocity or effort is left out, as not all datasets have it as wide as "
-    "the state.",
+    "feature-left-out": "Velocity, effort or environment state is left out, as not all datasets "
+    "have it in the same width.",
     "index-range": "The row ranges in the list of episodes do not span the episodes.",
     "file-unlisted": "No episode uses a data file or video.",
     "leftover-images": "Images of a recording that did not end were left behind.",

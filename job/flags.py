@@ -24,6 +24,7 @@ def flag(
     choices: Sequence[str] = (),
     same_run: bool = False,
     only_with: Sequence[str] = (),
+    needs_cameras: bool = False,
     environ: str = "",
 ) -> Any:
     """A field of a class of flags; without a default it must be given.
@@ -32,9 +33,10 @@ def flag(
     same_run: another value changes no result, so a run may be resumed with it
     only_with: another flag and the values of it that this one needs; given with any other value,
         the command is refused
+    needs_cameras: given where the policy sees no image, the command is refused
     environ: the variable of the environment that holds another default, if it is set
     """
-    declared = Flag(help, check, tuple(choices), same_run, tuple(only_with), environ)
+    declared = Flag(help, check, tuple(choices), same_run, tuple(only_with), needs_cameras, environ)
     return field(default=default, metadata={"flag": declared})
 
 
@@ -53,6 +55,7 @@ class Flag:
     choices: tuple[str, ...]
     same_run: bool
     only_with: tuple[str, ...]
+    needs_cameras: bool
     environ: str
 
 

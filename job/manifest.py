@@ -116,6 +116,11 @@ class Manifest:
         """Fill a section; it is on disk after the next `write`."""
         setattr(self.content, section, value)
 
+    def depart(self, *sentences: str) -> None:
+        """Add to where this run departs from upstream."""
+        known = self.content.departures
+        known += [sentence for sentence in sentences if sentence not in known]
+
     def resolve(self, **flags: Any) -> None:
         """Put what was decided in place of an `auto` or 0 among the flags."""
         self.content.flags.update(flags)

@@ -136,7 +136,8 @@ def test_an_odd_dataset_has_its_warning(tmp_path: Path, name: str) -> None:
     assert any(finding.where.endswith(odd.file) for finding in report.warnings), report.text()
 
 
-CHOSEN = ("camera-", "state-", "action-", "episodes-empty")  # no matter of the metadata alone
+# no matter of the metadata alone
+CHOSEN = ("camera-", "state-", "action-", "env-state-", "episodes-empty")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from convert.episodes import convert_episodes
 from convert.findings import refuse
 from convert.flags import DataFlags
 from convert.plan import make_plan
+from episodes.reading import NO_CAMERAS
 from job.errors import JobError
 from tests.support import broken
 from tests.support.broken import BROKEN, ODD, edit_info
@@ -72,6 +73,23 @@ def test_on_broken_and_odd_datasets(tmp_path: Path, name: str, image_size: str) 
     case.breaking(root)
     asked = {key: value for key, value in case.options.items() if key in vars(FLAGS)}
     flags = replace(FLAGS, image_size=image_size, **asked)
+    assert_they_agree(root, tmp_path / "episodes", flags)
+
+
+OF_CAMERAS = [
+    name for name, one in BROKEN.items() if one.code.startswith(("camera", "video", "image"))
+]
+
+
+@pytest.mark.parametrize("name", OF_CAMERAS)
+def test_what_is_wrong_with_cameras_is_nothing_without_them(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "dataset"
+    shutil.copytree(SMALL / BROKEN[name].base, root)
+    BROKEN[name].breaking(root)
+    flags = replace(FLAGS, image_size="own", camera_keys=NO_CAMERAS)
+    report = check(root, flags, deep=True)
+    assert not report.errors, report.text()
+    assert not [finding for finding in report.findings if finding.camera]
     assert_they_agree(root, tmp_path / "episodes", flags)
 
 

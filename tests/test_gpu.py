@@ -48,9 +48,10 @@ def test_batches_on_the_gpu_are_those_of_the_cpu(tmp_path: Path, cached: int) ->
             assert torch.equal(getattr(one, name), getattr(other, name).cpu()), name
 
 
-def test_fp32_follows_the_cpu(tmp_path: Path) -> None:
-    cpu = rows(tmp_path, "cpu", device="cpu")
-    assert same(cpu, rows(tmp_path, "cuda", precision="fp32"), tolerance=1e-3)
+@pytest.mark.parametrize("flags", [{}, {"camera_names": "none", "backbone_weights": None}])
+def test_fp32_follows_the_cpu(tmp_path: Path, flags: dict[str, Any]) -> None:
+    cpu = rows(tmp_path, "cpu", device="cpu", **flags)
+    assert same(cpu, rows(tmp_path, "cuda", precision="fp32", **flags), tolerance=1e-3)
 
 
 @pytest.mark.parametrize("flags", [{"precision": "tf32"}, {"precision": "bf16"}])

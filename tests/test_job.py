@@ -121,6 +121,7 @@ def test_a_loader_needs_no_more_than_the_contract(done: Ended) -> None:
     network = contract.network
     assert network.hidden_dim
     assert network.dim_feedforward
+    assert contract.images
     model = ACT(
         qpos_dim=network.qpos_dim,
         action_dim=network.action_dim,

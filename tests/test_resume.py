@@ -419,6 +419,7 @@ def test_the_last_word_of_a_long_step_is_the_state_before_it(
         {"accumulate": 2, "batch_size": 2, "lr_schedule": "cosine", "lr_warmup": 2, "kl_warmup": 4},
         {"jitter_hue": 0.1, "random_shift": 2, "camera_dropout": 0.3, "decoder_output": "last"},
         {"backbone_weights": "none"},
+        {"camera_names": "none", "backbone_weights": None},
     ],
 )
 def test_every_kind_of_run_goes_on_to_the_same_bytes(

@@ -60,8 +60,8 @@ def _episode_parts(lengths: list[int], most: int = 64) -> Iterator[tuple[int, Or
 
 
 def fits_device(episodes: Episodes, device: torch.device) -> bool:
-    """Whether all frames take less than half of the GPU's free memory."""
-    if device.type != "cuda":
+    """Whether there are frames, and all take less than half of the GPU's free memory."""
+    if device.type != "cuda" or not episodes.camera_names:
         return False
     height, width = episodes.image_size
     sample_bytes = len(episodes.camera_names) * height * width * 3

@@ -17,22 +17,40 @@ class AugmentationFlags(Flags):
     title = "augmentation of the training images, off as in upstream"
 
     jitter_brightness: float = flag(
-        "Brightness is multiplied by a factor from 1 - X to 1 + X.", 0.0, check=fraction
+        "Brightness is multiplied by a factor from 1 - X to 1 + X.",
+        0.0,
+        check=fraction,
+        needs_cameras=True,
     )
     jitter_contrast: float = flag(
-        "Contrast is multiplied by a factor from 1 - X to 1 + X.", 0.0, check=fraction
+        "Contrast is multiplied by a factor from 1 - X to 1 + X.",
+        0.0,
+        check=fraction,
+        needs_cameras=True,
     )
     jitter_saturation: float = flag(
-        "Saturation is multiplied by a factor from 1 - X to 1 + X.", 0.0, check=fraction
+        "Saturation is multiplied by a factor from 1 - X to 1 + X.",
+        0.0,
+        check=fraction,
+        needs_cameras=True,
     )
     jitter_hue: float = flag(
-        "Hue is turned by up to this part of a full turn.", 0.0, check=_half_turn
+        "Hue is turned by up to this part of a full turn.",
+        0.0,
+        check=_half_turn,
+        needs_cameras=True,
     )
     random_shift: int = flag(
-        "Images are cropped and shifted by up to this many pixels.", 0, check=at_least(0)
+        "Images are cropped and shifted by up to this many pixels.",
+        0,
+        check=at_least(0),
+        needs_cameras=True,
     )
     camera_dropout: float = flag(
-        "Probability that a camera is blanked; one always stays.", 0.0, check=fraction
+        "Probability that a camera is blanked; one always stays.",
+        0.0,
+        check=fraction,
+        needs_cameras=True,
     )
 
 
@@ -47,6 +65,7 @@ class LoaderFlags(Flags):
         "auto",
         choices=("auto", "gpu", "none"),
         same_run=True,
+        needs_cameras=True,
     )
     num_workers: int = flag(
         "Number of loader threads, which need no shared memory; 0 = by cores.",

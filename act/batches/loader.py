@@ -165,7 +165,8 @@ class Loader:
             is_pad=torch.from_numpy(vectors.is_pad),
             eps=torch.from_numpy(part.eps),
             loss_weights=torch.from_numpy(part.loss_weights),
-            augment=None if part.augment is None else torch.from_numpy(part.augment),
+            augment=_tensor(part.augment),
+            env_state=_tensor(vectors.env_state),
             step_samples=part.step_samples,
             ends_step=part.ends_step,
         )
@@ -189,3 +190,7 @@ class Loader:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _tensor(values: FloatArray | None) -> Tensor | None:
+    return None if values is None else torch.from_numpy(values)

@@ -1,8 +1,9 @@
-"""The small half of a batch: qpos and chunks of actions, normalised.
+"""The small half of a batch: qpos, environment state and chunks of actions, normalised.
 
-B batch   K chunk   Q qpos dims   A action dims
+B batch   K chunk   Q qpos dims   E environment state dims   A action dims
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,7 @@ class Vectors:
     qpos: FloatArray  # (B, Q)
     action: FloatArray  # (B, K, A)
     is_pad: BoolArray  # (B, K)
+    env_state: FloatArray | None  # (B, E)
 
 
 class VectorStore:
@@ -32,11 +34,12 @@ class VectorStore:
         self._firsts = self._ends - episodes.lengths
         self._episodes = episodes
         self._chunk = np.arange(chunk_size)
-        self._qpos = (np.concatenate(episodes.qpos) - stats["qpos_mean"]) / stats["qpos_std"]
+        self._qpos = _normalised("qpos", episodes.qpos, stats)
+        env_state = episodes.env_state
+        self._env_state = _normalised("env_state", env_state, stats) if env_state else None
         # padding is zeros before it is normalised, as upstream has it: the row behind all others
         padding = np.zeros((1, episodes.infos[0].action_dim), np.float32)
-        action = np.concatenate([*episodes.action, padding])
-        self._action = (action - stats["action_mean"]) / stats["action_std"]
+        self._action = _normalised("action", [*episodes.action, padding], stats)
 
     def gather(self, order: Order) -> Vectors:
         """The qpos at each sample's time step and the chunk of actions that answers it."""
@@ -45,4 +48,13 @@ class VectorStore:
         steps = (first + first_action(self._episodes, order))[:, None] + self._chunk
         is_pad = steps >= self._ends[episode][:, None]
         rows = np.where(is_pad, len(self._action) - 1, steps)
-        return Vectors(self._qpos[first + order.start_ts], self._action[rows], is_pad)
+        now = first + order.start_ts
+        env_state = None if self._env_state is None else self._env_state[now]
+        return Vectors(self._qpos[now], self._action[rows], is_pad, env_state)
+
+
+def _normalised(
+    name: str, vectors: Sequence[FloatArray], stats: dict[str, FloatArray]
+) -> FloatArray:
+    """The vectors of all episodes one after the other, by their mean and std."""
+    return (np.concatenate(vectors) - stats[f"{name}_mean"]) / stats[f"{name}_std"]

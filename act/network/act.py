@@ -1,7 +1,7 @@
 """ACT: action chunking with transformers, a CVAE that predicts the next K actions at once.
 
-B batch   C cameras   H, W pixels   K chunk   A action dims   Q qpos dims   D hidden   Z latent
-h, w size of a feature map
+B batch   C cameras   H, W pixels   K chunk   A action dims   Q qpos dims   E environment state dims
+D hidden   Z latent   h, w size of a feature map
 
 Attribute names are upstream's (tonyzhaozh/act), so that state dicts fit in both directions.
 """
@@ -23,6 +23,10 @@ class ACT(nn.Module):
 
     `decoder_output` is the decoder layer whose output reaches the heads. "first" is upstream's
     network: of its decoder layers only the first one counts, the others stand in the checkpoint.
+
+    The transformer's tokens are the latent, qpos, the environment state where there is one, and the
+    image features where there are images: LeRobot's order. Upstream's network has images and no
+    environment state; its branch for the other one lacks the latent and cannot run.
     """
 
     pos_table: Tensor
@@ -41,9 +45,13 @@ class ACT(nn.Module):
         dropout: float = 0.1,
         latent_dim: int = 32,
         decoder_output: DecoderOutput = "first",
+        env_state_dim: int = 0,
+        has_images: bool = True,
     ) -> None:
+        """env_state_dim: 0 = there is no environment state."""
         super().__init__()
         _check_hidden_dim(hidden_dim, num_heads)
+        self.has_images = has_images
         self.chunk_size = chunk_size
         self.hidden_dim = hidden_dim
         self.dim_feedforward = dim_feedforward
@@ -59,10 +67,14 @@ class ACT(nn.Module):
         self.latent_proj = nn.Linear(hidden_dim, 2 * latent_dim)
         self.latent_out_proj = nn.Linear(latent_dim, hidden_dim)
 
-        self.backbones = nn.ModuleList([joined(Backbone())])
-        self.input_proj = nn.Conv2d(FEATURE_DIM, hidden_dim, kernel_size=1)
+        if has_images:
+            self.backbones = nn.ModuleList([joined(Backbone())])
+            self.input_proj = nn.Conv2d(FEATURE_DIM, hidden_dim, kernel_size=1)
         self.input_proj_robot_state = nn.Linear(qpos_dim, hidden_dim)
-        self.additional_pos_embed = nn.Embedding(2, hidden_dim)
+        if env_state_dim:
+            self.input_proj_env_state = nn.Linear(env_state_dim, hidden_dim)
+        # of the latent, qpos and the environment state: one row each
+        self.additional_pos_embed = nn.Embedding(3 if env_state_dim else 2, hidden_dim)
 
         num_computed = {"first": 1, "last": dec_layers}[decoder_output]
         norm = nn.LayerNorm(hidden_dim)
@@ -80,14 +92,16 @@ class ACT(nn.Module):
     def forward(
         self,
         qpos: Tensor,
-        image: Tensor,
+        image: Tensor | None = None,
         actions: Tensor | None = None,
         is_pad: Tensor | None = None,
         eps: Tensor | None = None,
+        env_state: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """Predict the chunk, from the latent of the given actions or, without them, from latent 0.
 
-        qpos (B, Q), image (B, C, 3, H, W), both normalised; any memory format
+        qpos (B, Q), image (B, C, 3, H, W), env_state (B, E), all normalised; any memory format;
+            image and env_state are None where the network has none
         actions (B, K, A) normalised, is_pad (B, K) bool, eps (B, Z) standard normal: all or none
         returns: a_hat (B, K, A), is_pad_hat (B, K, 1), and mu, logvar (B, Z) or None
         """
@@ -99,7 +113,7 @@ class ACT(nn.Module):
             assert eps is not None
             mu, logvar = self.posterior(qpos, actions, is_pad)
             latent = mu + (logvar / 2).exp() * eps
-        tokens, pos = self._observation(latent, qpos, image)
+        tokens, pos = self._observation(latent, qpos, image, env_state)
         decoded = self.transformer(tokens, pos, self.query_embed.weight)
         return self.action_head(decoded), self.is_pad_head(decoded), mu, logvar
 
@@ -119,11 +133,21 @@ class ACT(nn.Module):
         """The parameters that no forward pass reaches."""
         return self.transformer.decoder.uncomputed_parameters()
 
-    def _observation(self, latent: Tensor, qpos: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-        """The transformer's tokens (B, 2 + h C w, D) and their positions (2 + h C w, D)."""
-        pair = torch.stack([self.latent_out_proj(latent), self.input_proj_robot_state(qpos)], dim=1)
-        tokens, pos = self.image_tokens(image)
-        return torch.cat([pair, tokens], dim=1), torch.cat([self.additional_pos_embed.weight, pos])
+    def _observation(
+        self, latent: Tensor, qpos: Tensor, image: Tensor | None, env_state: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """The transformer's tokens (B, 2 + h C w, D) and their positions (2 + h C w, D).
+
+        With an environment state 3 + h C w of each, without images 2 or 3.
+        """
+        vectors = [self.latent_out_proj(latent), self.input_proj_robot_state(qpos)]
+        if env_state is not None:
+            vectors.append(self.input_proj_env_state(env_state))
+        tokens, pos = torch.stack(vectors, dim=1), self.additional_pos_embed.weight
+        if image is None:
+            return tokens, pos
+        of_image, image_pos = self.image_tokens(image)
+        return torch.cat([tokens, of_image], dim=1), torch.cat([pos, image_pos])
 
     def image_tokens(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, 3, H, W) -> tokens (B, h C w, D), pos (h C w, D): the cameras side by side."""

@@ -1,6 +1,6 @@
 """The policy ACT: the network with its losses.
 
-B batch   C cameras   H, W pixels   K chunk   A action dims   Q qpos dims
+B batch   C cameras   H, W pixels   K chunk   A action dims   Q qpos dims   E environment state dims
 """
 
 import torch
@@ -44,9 +44,15 @@ class ACTPolicy(Policy):
         # a tensor, as it may change from step to step without the network being compiled again
         self.register_buffer("kl_weight", torch.tensor(float(kl_weight)), persistent=False)
 
-    def forward(self, qpos: Tensor, image: Tensor) -> Tensor:
-        """qpos (B, Q) normalised, image (B, C, H, W, 3) -> a_hat (B, K, A) normalised."""
-        a_hat, _, _, _ = self.model(qpos, self.normalised(image))
+    def forward(
+        self, qpos: Tensor, image: Tensor | None = None, env_state: Tensor | None = None
+    ) -> Tensor:
+        """qpos (B, Q) and env_state (B, E) normalised, image (B, C, H, W, 3) -> a_hat (B, K, A).
+
+        a_hat is normalised; image and env_state are None where the policy has none.
+        """
+        frames = None if image is None else self.normalised(image)
+        a_hat, _, _, _ = self.model(qpos, frames, env_state=env_state)
         return a_hat
 
     def losses(self, batch: Samples) -> dict[str, Tensor]:
@@ -55,8 +61,11 @@ class ACTPolicy(Policy):
         weights = batch.loss_weights
         if weights is None:
             weights = torch.stack([batch.qpos.new_tensor(1 / len(action)), 1 / (~is_pad).sum()])
-        image = self.normalised(batch.image, batch.augment)
-        a_hat, _, mu, logvar = self.model(batch.qpos, image, action, is_pad, batch.eps)
+        sees = self.model.has_images
+        image = self.normalised(batch.image, batch.augment) if sees else None
+        a_hat, _, mu, logvar = self.model(
+            batch.qpos, image, action, is_pad, batch.eps, batch.env_state
+        )
         # Padded entries are zero but count in the mean, as upstream, unless `valid_only`.
         error = F.l1_loss(a_hat.float(), action, reduction="none") * ~is_pad[..., None]
         _, chunk_size, action_dim = action.shape
@@ -91,6 +100,8 @@ def build(flags: PolicyFlags, shapes: Shapes) -> ACTPolicy:
         dropout=flags.dropout,
         latent_dim=LATENT_DIM,
         decoder_output="first" if flags.decoder_output == "first" else "last",
+        env_state_dim=shapes.env_state_dim,
+        has_images=shapes.image_size is not None,
     )
     return ACTPolicy(
         model,

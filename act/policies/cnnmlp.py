@@ -43,6 +43,7 @@ class CNNMLPPolicy(Policy):
 
 def build(flags: PolicyFlags, shapes: Shapes) -> CNNMLPPolicy:
     """CNNMLP for those shapes; raises UsageError for images that are too small."""
+    assert shapes.image_size is not None, "the flags have refused a run without cameras"
     try:
         model = CNNMLP(
             qpos_dim=shapes.qpos_dim,

@@ -25,13 +25,22 @@ from job.sections.contract import (
     Camera,
     Contract,
     Dim,
+    EnvState,
     Execution,
     Images,
     Recording,
     State,
 )
 from job.sections.data import Conversion, ConvertedVector, Dataset, UsedEpisode
-from job.sections.policy import ImageInput, Inputs, Network, Output, QposInput, Stats
+from job.sections.policy import (
+    EnvStateInput,
+    ImageInput,
+    Inputs,
+    Network,
+    Output,
+    QposInput,
+    Stats,
+)
 from job.sections.policy import Policy as PolicySection
 from job.sections.whole import Whole
 from job.whole_files import sampled_sha256
@@ -73,16 +82,9 @@ def make_contract(of: Subject, manifest: Whole, file: str) -> Contract:
         action=Action(
             **action, chunk_size=of.policy.chunk_size, first_offset=_first_action_offset(episodes)
         ),
+        env_state=_env_state(of),
         cameras=[_camera(episodes, name, made) for name in episodes.camera_names],
-        images=Images(
-            channels="RGB",
-            layout="batch, camera, height, width, channel",
-            values="uint8, or float in 0 to 1",
-            upstream_layout="batch, camera, channel, height, width",
-            upstream_scaling="value / 255",
-            mean=list(IMAGENET_MEAN),
-            std=list(IMAGENET_STD),
-        ),
+        images=_images() if episodes.camera_names else None,
         statistics=Stats(**stats_section(of.stats)),
         network=_architecture(of),
         execution=Execution(
@@ -102,6 +104,26 @@ def make_contract(of: Subject, manifest: Whole, file: str) -> Contract:
         versions=manifest.versions,
         commit=manifest.commit,
         checkpoints={},
+    )
+
+
+def _env_state(of: Subject) -> EnvState | None:
+    episodes, made = of.episodes, of.conversion
+    if not episodes.env_state:
+        return None
+    names = episodes.infos[0].env_state_names
+    return EnvState(**_vector(episodes.env_state, names, made.env_state if made else None))
+
+
+def _images() -> Images:
+    return Images(
+        channels="RGB",
+        layout="batch, camera, height, width, channel",
+        values="uint8, or float in 0 to 1",
+        upstream_layout="batch, camera, channel, height, width",
+        upstream_scaling="value / 255",
+        mean=list(IMAGENET_MEAN),
+        std=list(IMAGENET_STD),
     )
 
 
@@ -168,16 +190,14 @@ def _architecture(of: Subject) -> Architecture:
     }
     return Architecture(
         qpos_dim=info.qpos_dim,
+        env_state_dim=info.env_state_dim,
         action_dim=info.action_dim,
         num_cameras=len(of.episodes.camera_names),
         chunk_size=of.policy.chunk_size,
         num_heads=NUM_HEADS if "hidden_dim" in obeyed else None,
         latent_dim=of.policy.latent_dim,
-        backbone="resnet18",
-        backbone_weights=flags.backbone_weights,
-        backbone_sha256=of.backbone_sha256,
-        batch_norm="frames" if of.backbone_sha256 is None else "weights",
         **sizes,
+        **_backbone(of),
     )
 
 
@@ -185,30 +205,10 @@ def policy_section(of: Subject) -> PolicySection:
     """Input order, sizes, scaling, normalisation and output of the policy, for the manifest."""
     flags, policy, episodes = of.flags, of.policy, of.episodes
     info = episodes.infos[0]
-    height, width = episodes.image_size
     return PolicySection(
         policy_class=flags.policy_class,
         fps=info.fps,
-        inputs=Inputs(
-            order=["qpos", "image"],
-            qpos=QposInput(
-                dims=info.qpos_dim,
-                names=_list(info.qpos_names),
-                normalisation="(qpos - qpos_mean) / qpos_std",
-            ),
-            image=ImageInput(
-                camera_names=list(episodes.camera_names),
-                height=height,
-                width=width,
-                channels="RGB",
-                layout="batch, camera, channel, height, width",
-                own_layout="batch, camera, height, width, channel",
-                scaling="value / 255",
-                normalisation="(value - mean) / std, per channel, inside the policy",
-                mean=list(IMAGENET_MEAN),
-                std=list(IMAGENET_STD),
-            ),
-        ),
+        inputs=_inputs(episodes),
         output=Output(
             chunk_size=policy.chunk_size,
             dims=info.action_dim,
@@ -217,15 +217,66 @@ def policy_section(of: Subject) -> PolicySection:
             first_action_offset=_first_action_offset(episodes),
         ),
         stats=Stats(**stats_section(of.stats)),
-        network=Network(
-            hidden_dim=policy.sizes.get("hidden_dim"),
-            dim_feedforward=policy.sizes.get("dim_feedforward"),
-            backbone="resnet18",
-            backbone_weights=flags.backbone_weights,
-            backbone_sha256=of.backbone_sha256,
-            batch_norm="frames" if of.backbone_sha256 is None else "weights",
-        ),
+        network=_network(of),
     )
+
+
+def _inputs(episodes: Episodes) -> Inputs:
+    info = episodes.infos[0]
+    image = _image_input(episodes) if episodes.camera_names else None
+    env_state = None
+    if info.env_state_dim is not None:
+        env_state = EnvStateInput(
+            dims=info.env_state_dim,
+            names=_list(info.env_state_names),
+            normalisation="(env_state - env_state_mean) / env_state_std",
+        )
+    there = {"qpos": True, "image": image is not None, "env_state": env_state is not None}
+    return Inputs(
+        order=[name for name, is_there in there.items() if is_there],
+        qpos=QposInput(
+            dims=info.qpos_dim,
+            names=_list(info.qpos_names),
+            normalisation="(qpos - qpos_mean) / qpos_std",
+        ),
+        image=image,
+        env_state=env_state,
+    )
+
+
+def _image_input(episodes: Episodes) -> ImageInput:
+    height, width = episodes.image_size
+    return ImageInput(
+        camera_names=list(episodes.camera_names),
+        height=height,
+        width=width,
+        channels="RGB",
+        layout="batch, camera, channel, height, width",
+        own_layout="batch, camera, height, width, channel",
+        scaling="value / 255",
+        normalisation="(value - mean) / std, per channel, inside the policy",
+        mean=list(IMAGENET_MEAN),
+        std=list(IMAGENET_STD),
+    )
+
+
+def _network(of: Subject) -> Network:
+    return Network(
+        hidden_dim=of.policy.sizes.get("hidden_dim"),
+        dim_feedforward=of.policy.sizes.get("dim_feedforward"),
+        **_backbone(of),
+    )
+
+
+def _backbone(of: Subject) -> dict[str, Any]:
+    """The image backbone; null without cameras."""
+    sees = bool(of.episodes.camera_names)
+    return {
+        "backbone": "resnet18" if sees else None,
+        "backbone_weights": of.flags.backbone_weights if sees else None,
+        "backbone_sha256": of.backbone_sha256,
+        "batch_norm": ("frames" if of.backbone_sha256 is None else "weights") if sees else None,
+    }
 
 
 def _first_action_offset(episodes: Episodes) -> Literal[0, -1] | None:
@@ -248,7 +299,7 @@ def dataset_section(episodes: Episodes) -> Dataset:
     """The `dataset` section for episode files that were not converted here."""
     # all of the vectors, which are in memory, and samples of the frames, which would take hours
     digests = [sampled_sha256(info.path) for info in episodes.infos]
-    for vectors in (*episodes.qpos, *episodes.action):
+    for vectors in (*episodes.qpos, *episodes.action, *episodes.env_state):
         digests.append(hashlib.sha256(vectors.tobytes()).hexdigest())
     if any(info.sim != episodes.is_sim(number) for number, info in enumerate(episodes.infos)):
         digests.append(f"sim {episodes.reading.sim}")  # which flags alone do not tell: auto is both

@@ -20,6 +20,7 @@ class PolicyFlags(ACTFlags):
         "Weights of the image backbone: imagenet, none, or a torchvision state dict.",
         "imagenet",
         check=some_text,
+        needs_cameras=True,
         environ="BACKBONE_WEIGHTS",
     )
 

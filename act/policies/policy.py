@@ -20,6 +20,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class Policy(nn.Module):
     """A network with its losses; `forward` takes qpos (B, Q) and image (B, C, H, W, 3).
 
+    ACT does without an image, and takes an environment state, where it was built so.
+
     A policy is a module of this room with `build(flags, shapes)`, named in registry.py.
     """
 

@@ -22,11 +22,12 @@ class PolicyEntry:
 
     module: str
     flags: type[Flags] = Flags
+    needs_cameras: bool = False  # cannot do without an image, nor see an environment state
 
 
 POLICIES = {
     "ACT": PolicyEntry("act.policies.act", ACTFlags),
-    "CNNMLP": PolicyEntry("act.policies.cnnmlp"),
+    "CNNMLP": PolicyEntry("act.policies.cnnmlp", needs_cameras=True),
 }
 
 
@@ -37,7 +38,8 @@ class Shapes:
     qpos_dim: int
     action_dim: int
     num_cameras: int
-    image_size: tuple[int, int]  # H, W
+    image_size: tuple[int, int] | None  # H, W; None: there is no camera
+    env_state_dim: int = 0  # 0: there is no environment state
 
 
 def obeyed_flags(policy_class: str) -> frozenset[str]:

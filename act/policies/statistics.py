@@ -1,6 +1,6 @@
 """What qpos and actions are normalised by: computed, written and read as upstream's pickle.
 
-T time steps   Q qpos dims   A action dims
+T time steps   Q qpos dims   A action dims   E environment state dims
 """
 
 import pickle
@@ -22,10 +22,14 @@ def norm_stats(episodes: Episodes) -> dict[str, FloatArray]:
     """Mean and unbiased std per dim over all episodes, train and val, std at least 0.01.
 
     returns: action_mean, action_std (A,); qpos_mean, qpos_std (Q,); example_qpos (T, Q), float32,
-    which is what upstream pickles as dataset_stats.pkl
+    which is what upstream pickles as dataset_stats.pkl; with an environment state also
+    env_state_mean, env_state_std (E,)
     """
     stats: dict[str, FloatArray] = {}
-    for name, vectors in (("action", episodes.action), ("qpos", episodes.qpos)):
+    named = {"action": episodes.action, "qpos": episodes.qpos}
+    if episodes.env_state:
+        named["env_state"] = episodes.env_state
+    for name, vectors in named.items():
         joined = torch.from_numpy(np.concatenate(vectors))
         std = joined.std(dim=0) if len(joined) > 1 else torch.zeros(joined.shape[1])
         stats[f"{name}_mean"] = joined.mean(dim=0).numpy()

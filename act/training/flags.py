@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from act.batches.flags import AugmentationFlags, LoaderFlags
 from act.policies.flags import PolicyFlags
+from act.policies.registry import POLICIES
 from act.processes.flags import MachineFlags
 from episodes.flags import EpisodeFlags
 from job.bounds import above, at_least, seed, usual_number
@@ -58,7 +59,9 @@ class OptimizationFlags(Flags):
     learning_rate: float = flag(
         "Learning rate of everything but the image backbone.", 5e-5, check=above(0)
     )
-    lr_backbone: float = flag("Learning rate of the image backbone.", 1e-5, check=at_least(0))
+    lr_backbone: float = flag(
+        "Learning rate of the image backbone.", 1e-5, check=at_least(0), needs_cameras=True
+    )
     weight_decay: float = flag("Weight decay of AdamW.", 1e-4, check=at_least(0))
     grad_clip: float = flag(
         "Largest norm of the gradient; 0 = any, as in upstream.", 0.0, check=at_least(0)
@@ -126,3 +129,25 @@ class TrainingFlags(
     ResumeFlags,
 ):
     """All that a training needs, whichever command starts it."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not POLICIES[self.policy_class].needs_cameras:
+            return
+        what = "train without cameras" if self.without_cameras else ""
+        if self.env_state_use == "yes":
+            what = (
+                what or f"see an environment state (--env_state_key {','.join(self.env_state_key)})"
+            )
+        if what:
+            able = ", ".join(name for name, entry in POLICIES.items() if not entry.needs_cameras)
+            raise UsageError(
+                f"{self.option('policy_class')} {self.policy_class} cannot {what}, expected "
+                f"{able} for that",
+                code="flags-conflict",
+            )
+
+    @property
+    def backbone(self) -> str:
+        """`--backbone_weights`; `none` where there is no backbone, as the policy sees no image."""
+        return "none" if self.without_cameras else self.backbone_weights

@@ -56,7 +56,7 @@ def check_ready(flags: TrainingFlags, folder: Path) -> bool:
     device = choose_device(flags.device)
     warn_if_emulated(resolved_precision(flags, device), device)
     check_compiler(flags, device)
-    read_backbone(flags.backbone_weights)
+    read_backbone(flags.backbone)
     return False
 
 
@@ -94,6 +94,8 @@ def train(
 
 def _set_norms(run: TrainingRun) -> None:
     """Give the frozen batch norms of a backbone that starts at random their statistics."""
+    if not run.data.episodes.camera_names:
+        return
     if run.backbone_sha256 is None and run.resumed_from_step is None:
         data = run.data
         set_statistics(run.policy, data.episodes, data.train_episodes, run.flags.seed, run.device)

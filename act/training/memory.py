@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import torch
 
+from act.training.flags import TrainingFlags
 from act.training.training_run import TrainingRun
 from episodes.episode_set import Episodes
 from job.errors import OutputError, first_line
@@ -14,16 +15,35 @@ from job.machine import local_processes
 # 4.2 and 10.2 GB (benchmarks/train.py); with bf16 it is a fifth less.
 _PARAMETER_BYTES = 16  # itself, its gradient and two moments
 _PIXEL_BYTES = 1220  # of the images of a step: kept for the backward pass
+# Without images the whole process is counted: chunks of 100 in batches of 4, 32 and 64 came to 2.4,
+# 3.5 and 5.0 GB with upstream's sizes.
+_PROCESS_BYTES = 450_000_000  # torch and other libraries
+_KEPT_BYTES = 24  # of a parameter: besides the above the best weights, and those being written
+_TOKEN_VALUES = 20, 4  # kept of a token by a layer: in hidden, and in feed-forward widths
 _SIGNS_OF_NO_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
 
 
 def step_bytes(run: TrainingRun) -> int:
     """Memory that a training step on the CPU takes on this machine, roughly."""
-    height, width = run.data.episodes.image_size
     samples = -(-run.effective_batch // (run.group.size * run.flags.accumulate))
-    pixels = samples * len(run.data.episodes.camera_names) * height * width
     parameters = sum(parameter.numel() for parameter in run.policy.parameters())
-    return local_processes() * (_PARAMETER_BYTES * parameters + _PIXEL_BYTES * pixels)
+    episodes = run.data.episodes
+    if episodes.camera_names:
+        height, width = episodes.image_size
+        pixels = samples * len(episodes.camera_names) * height * width
+        needed = _PARAMETER_BYTES * parameters + _PIXEL_BYTES * pixels
+    else:
+        kept = _PROCESS_BYTES + _KEPT_BYTES * parameters
+        needed = kept + samples * _chunk_bytes(run.flags, run.policy.chunk_size)
+    return local_processes() * needed
+
+
+def _chunk_bytes(flags: TrainingFlags, chunk_size: int) -> int:
+    """What a sample without images keeps for the backward pass: its tokens are its actions."""
+    computed = 1 if flags.decoder_output == "first" else flags.dec_layers
+    of_hidden, of_feedforward = _TOKEN_VALUES
+    values = of_hidden * flags.hidden_dim + of_feedforward * flags.dim_feedforward
+    return 4 * chunk_size * (flags.enc_layers + computed) * values
 
 
 @contextlib.contextmanager
@@ -38,14 +58,28 @@ def out_of_memory_errors(batch_size: int, episodes: Episodes | None = None) -> I
             raise
         raise OutputError(
             f"out of memory while training with batch {batch_size}, {_images(episodes)} "
-            f"({first_line(error)}); in another run, lower --batch_size, --image_size or "
-            f"the number of cameras, or raise --accumulate; on a GPU also try --data_cache none",
+            f"({first_line(error)}); in another run, lower {what_to_lower(episodes)}, or raise "
+            f"--accumulate{_on_gpu(episodes)}",
             code="memory",
         ) from error
+
+
+def what_to_lower(episodes: Episodes | None) -> str:
+    """The flags that a smaller step takes; episodes: None = before they were read."""
+    if episodes is not None and not episodes.camera_names:
+        return "--batch_size or --chunk_size"
+    return "--batch_size, --image_size or the number of cameras"
+
+
+def _on_gpu(episodes: Episodes | None) -> str:
+    cached = episodes is None or episodes.camera_names
+    return "; on a GPU also try --data_cache none" if cached else ""
 
 
 def _images(episodes: Episodes | None) -> str:
     if episodes is None:
         return "before the episodes were read"
+    if not episodes.camera_names:
+        return "no cameras"
     height, width = episodes.image_size
     return f"{len(episodes.camera_names)} cameras, {height}x{width}"

@@ -5,8 +5,9 @@ import math
 from collections.abc import Iterator, Mapping
 
 from act.processes.device import device_section
-from act.training.memory import step_bytes
+from act.training.memory import step_bytes, what_to_lower
 from act.training.training_run import TrainingRun
+from episodes.episode_set import Episodes
 from episodes.estimate_lines import lines
 from episodes.estimates import estimate_episodes
 from episodes.padding import padding_share
@@ -55,17 +56,17 @@ def report_plan(run: TrainingRun) -> None:
     if run.device.type == "cpu" and needed > there:
         logger.warning(
             "a step takes about %.1f GB of memory, found %.1f GB: the kernel would kill the job; "
-            "in another run, lower --batch_size, --image_size or the number of cameras, "
-            "or raise --accumulate",
+            "in another run, lower %s, or raise --accumulate",
             needed / 1e9,
             there / 1e9,
+            what_to_lower(run.data.episodes),
         )
 
 
 def _plan(run: TrainingRun, said: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Each line with its name; `said` by the data, of the lag, the chunk, jumps and idle frames."""
     flags, episodes, info = run.flags, run.data.episodes, run.data.episodes.infos[0]
-    lengths, (height, width) = episodes.lengths, episodes.image_size
+    lengths = episodes.lengths
     shortest, longest, frames = min(lengths), max(lengths), sum(lengths)
     epoch_steps = run.epoch_steps
     samples = flags.epochs * len(run.data.train_episodes)
@@ -80,8 +81,9 @@ def _plan(run: TrainingRun, said: Mapping[str, str]) -> Iterator[tuple[str, str]
         "split",
         f"{len(run.data.train_episodes)} to train on, {len(run.data.val_episodes)} to validate on",
     )
-    yield "cameras", f"{', '.join(episodes.camera_names)}; {height}x{width}"
-    yield "dims", f"qpos {info.qpos_dim}, action {info.action_dim}"
+    yield "cameras", _cameras(episodes)
+    env_state = f", env_state {info.env_state_dim}" if episodes.env_state else ""
+    yield "dims", f"qpos {info.qpos_dim}, action {info.action_dim}{env_state}"
     yield "chunk", f"{run.policy.chunk_size} steps, on average {padding:.0%} of them padding"
     yield "", said["chunk"]
     for what in ("lag", "jumps", "idle"):
@@ -91,7 +93,7 @@ def _plan(run: TrainingRun, said: Mapping[str, str]) -> Iterator[tuple[str, str]
     yield "length", f"{length}, {samples} samples"
     yield "", f"one sample is one frame of an episode: {samples / frames:.2g} passes over all"
     yield "policy", f"{flags.policy_class}, {parameters / 1e6:.1f} M parameters"
-    if run.backbone_sha256 is None:
+    if run.backbone_sha256 is None and episodes.camera_names:
         yield "", "no backbone weights: its frozen batch norm has the statistics of some frames"
     yield "device", f"{run.device}, {device_section(run.device).name}"
     if run.resumed_from_step is not None:
@@ -99,6 +101,13 @@ def _plan(run: TrainingRun, said: Mapping[str, str]) -> Iterator[tuple[str, str]
     if run.device.type == "cpu":
         yield "memory", f"a step takes about {step_bytes(run) / 1e9:.1f} GB"
     yield "disk", f"checkpoints will take about {disk:.1f} GB"
+
+
+def _cameras(episodes: Episodes) -> str:
+    if not episodes.camera_names:
+        return f"none: the policy sees qpos{' and env_state' if episodes.env_state else ' alone'}"
+    height, width = episodes.image_size
+    return f"{', '.join(episodes.camera_names)}; {height}x{width}"
 
 
 def _processes(run: TrainingRun) -> str:

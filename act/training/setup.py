@@ -30,6 +30,7 @@ from act.training.saver import Saver
 from act.training.state import State, Stateful, load_state, parse_state, read_state
 from act.training.training_run import TrainingRun, global_batch
 from episodes.episode_set import Episodes
+from job.departures import departures_of
 from job.errors import UsageError
 from job.machine import cores_each, keep_freed_memory
 from job.manifest import Manifest
@@ -113,11 +114,17 @@ def prepare(
 def make_policy(flags: TrainingFlags, episodes: Episodes) -> tuple[Policy, str | None]:
     """The policy for these episodes, seeded, and the SHA-256 of its backbone's weights."""
     torch.manual_seed(flags.seed)
-    info = episodes.infos[0]
-    shapes = Shapes(info.qpos_dim, info.action_dim, len(episodes.camera_names), episodes.image_size)
+    info, cameras = episodes.infos[0], episodes.camera_names
+    shapes = Shapes(
+        qpos_dim=info.qpos_dim,
+        action_dim=info.action_dim,
+        num_cameras=len(cameras),
+        image_size=episodes.image_size if cameras else None,
+        env_state_dim=info.env_state_dim or 0,
+    )
     policy = build_policy(flags, shapes)
     policy.recolours = _augmentation(flags, episodes).recolours
-    weights, sha256 = read_backbone(flags.backbone_weights)
+    weights, sha256 = read_backbone(flags.backbone)
     if weights is not None:
         try:
             policy.load_backbone(weights)
@@ -187,10 +194,12 @@ def _fill_manifest(
     manifest.set("device", device_section(device))
     manifest.set("split", {"train": data.train_episodes, "val": data.val_episodes})
     manifest.set("policy", policy_section(subject))
+    manifest.depart(*departures_of(bool(episodes.camera_names), bool(episodes.env_state)))
     manifest.resolve(
         device=device.type,
         num_workers=flags.num_workers or loader_threads(),
         camera_names=list(episodes.camera_names),
+        backbone_weights=flags.backbone,
         **resolved_flags(flags, device),
         **_resolved_dims(episodes),
     )

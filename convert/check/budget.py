@@ -69,7 +69,8 @@ def check_room(plan: Plan, output: Path | None, report: Report) -> None:
     """Whether the conversion fits the disk (when `output` is known) and memory."""
     numbers = range(len(plan.sources))
     needed, memory = needed_bytes(plan, numbers), machine.memory_bytes()
-    report.facts["images"] = f"about {needed / 1e6:.1f} MB as episode files"
+    images = "" if plan.cameras else "none, "
+    report.facts["images"] = f"{images}about {needed / 1e6:.1f} MB as episode files"
     report.facts["memory"] = f"{memory / 1e9:.1f} GB"
     check_memory(plan, report.add)
     if needed > memory:

@@ -18,7 +18,7 @@ from convert.check.tables import Rows, check_tables
 from convert.check.unlisted_files import check_all_files, check_leftovers, check_unlisted
 from convert.check.vectors import Vector, check_pair, check_vector, gather
 from convert.check.whole_episodes import whole_episodes
-from convert.features import choose_optional, choose_vector
+from convert.features import choose_env_state, choose_optional, choose_vector
 from convert.findings import Report, error, warning
 from convert.flags import DataFlags
 from convert.lerobot.dataset import Dataset, choose_cameras, read_dataset
@@ -28,6 +28,7 @@ from convert.plan import plan_for
 from convert.row_times import check_gaps, check_rate, row_rate
 from convert.sources import NOTHING, Source
 from episodes.ranges import as_ranges
+from episodes.reading import ENV_STATE
 from job import machine
 from job.errors import DatasetError, JobError
 
@@ -58,12 +59,12 @@ def check(
     """
     report = Report(root)
     try:
-        dataset = read_dataset(root, report.add, on_read)
+        dataset = read_dataset(root, report.add, on_read, videos=not flags.without_cameras)
     except DatasetError as problem:
         report.catch(problem, root / "meta/info.json")
         check_all_files(root, report, on_read)
         return report.finish()
-    check_unlisted(dataset, report)
+    check_unlisted(dataset, report, videos=not flags.without_cameras)
     if any(dataset.not_listed):
         episodes, frames = dataset.not_listed
         report.facts["not_listed"] = {"episodes": episodes, "frames": frames}
@@ -91,7 +92,8 @@ def check(
             grey = flags.camera_keys
             decoded = check_deep(dataset, cameras, grey, times, report, pool, on_read)
             report.facts["decoded"] = f"{decoded} frames"
-    check_leftovers(dataset, report)
+    if not flags.without_cameras:
+        check_leftovers(dataset, report)
     report.facts["cameras"] = {key: f"{h}x{w}" for key, (h, w) in sizes.items()}
     _check_values(dataset, rows, required, float(expected), flags, report)
     lengths = [episode.length for episode in dataset.episodes if episode.length > 0]
@@ -106,12 +108,14 @@ def check(
 def _vector_keys(
     dataset: Dataset, flags: DataFlags, report: Report
 ) -> tuple[dict[str, tuple[str, ...]], list[str | None]]:
-    """The features that are the state and the action, and those of velocity and effort."""
+    """The features that the policy sees, by what they are, and those of velocity and effort."""
     state = choose_vector(dataset, "state", flags.state_key, report.add)
     action = choose_vector(dataset, "action", flags.action_key, report.add)
     others = ("velocity", "effort") if state else ()
     optional = [choose_optional([dataset], what, state, report.add) for what in others]
-    return {"state": state, "action": action}, optional
+    required = {"state": state, "action": action}
+    env_state = choose_env_state([dataset], flags.env_state_use, flags.env_state_key, report.add)
+    return required | ({ENV_STATE: env_state} if env_state else {}), optional
 
 
 def _check_plan(
@@ -153,7 +157,8 @@ def _check_list(dataset: Dataset, flags: DataFlags, report: Report) -> None:
         what = f"{len(counts)} tasks: {named}; ACT does not see the task and learns one behaviour"
         report.add(warning("tasks", dataset.root / "meta", what))
     info_path = dataset.root / "meta/info.json"
-    for key, feature in dataset.features.items():
+    features = {} if flags.without_cameras else dataset.features
+    for key, feature in features.items():
         if feature.is_depth and key not in flags.camera_keys:
             what = "is marked, shaped or named as depth, or as a mask, and is left out"
             what += "; --camera_keys uses it" if feature.is_depth_by_guess else ""
@@ -179,7 +184,8 @@ def _check_values(
         if vector is not None:
             vectors[name] = vector
             report.facts[name] = f"{vector.key}, {len(vector.names)} dims"
-            check_vector(vector, dataset.root / "data", flags.fix_quaternions, report)
+            moves = name != ENV_STATE
+            check_vector(vector, dataset.root / "data", flags.fix_quaternions, report, moves)
     if len(vectors) == len(required):
         check_pair(vectors["state"], vectors["action"], dataset.root / "data", report)
         estimate_training(vectors["state"], vectors["action"], fps, flags, report)

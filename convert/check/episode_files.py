@@ -18,12 +18,13 @@ from convert.check.vectors import Place, Vector, check_pair, check_vector
 from convert.findings import Report, error, warning
 from convert.flags import DataFlags
 from convert.lerobot.file import OnRead, ignore
-from episodes.episode_set import Episodes, check_like_first, check_room
+from episodes.episode_set import Episodes, check_like_first, check_room, look_at, without_none
 from episodes.estimates import estimate_episodes
 from episodes.folder import EpisodeFile, choose_files
 from episodes.frames import open_frames
 from episodes.padding import recorded_dims
-from episodes.reader import EpisodeInfo, FloatArray, Frame, read_info, read_vectors
+from episodes.reader import EpisodeInfo, FloatArray, Frame, read_env_state, read_vectors
+from episodes.reading import ENV_STATE
 from episodes.remarks import remarks
 from job import signals
 from job.errors import DatasetError
@@ -46,6 +47,7 @@ class _Seen(_Look):
 
     qpos: FloatArray  # (T, Q)
     action: FloatArray  # (T, A)
+    env_state: FloatArray | None  # (T, E)
 
 
 _Reports = Mapping[Path, Report]  # by folder
@@ -94,12 +96,12 @@ def _look_at_all(
     for file in files:
         on_read(file.path)
         with _caught(file, reports):
-            info = read_info(file.path, names, reading.base_action)
+            info = look_at(file.path, names, reading)
             names = names or tuple(info.image_sizes)
             check_like_first(info, found[0].info if found else info, names, reading)
-            found.append(_Look(file, info, names))
+            found.append(_Look(file, info, without_none(names)))
     infos = [look.info for look in found]
-    for remark in remarks(infos, names, flags.camera_names, reading) if infos else ():
+    for remark in remarks(infos, without_none(names), flags.camera_names, reading) if infos else ():
         reports[remark.where].add(
             warning(remark.code, remark.where, remark.what, camera=remark.camera)
         )
@@ -122,7 +124,9 @@ def _read_all(
         on_read(look.file.path)
         with _caught(look.file, reports):
             vectors = read_vectors(look.file.path, flags.reading.base_action)
-            found.append(_Seen(look.file, look.info, look.camera_names, *vectors))
+            there = look.info.env_state_dim is not None
+            env_state = read_env_state(look.file.path) if there else None
+            found.append(_Seen(look.file, look.info, look.camera_names, *vectors, env_state))
     return found
 
 
@@ -160,6 +164,8 @@ def _add_facts(seen: Sequence[_Seen], flags: DataFlags, report: Report) -> None:
         "state": f"qpos, {info.qpos_dim} dims",
         "action": f"action, {info.action_dim} dims",
     }
+    if info.env_state_dim is not None:
+        report.facts["env_state"] = f"{ENV_STATE}, {info.env_state_dim} dims"
 
 
 def _check_sizes(seen: Sequence[_Seen], flags: DataFlags, report: Report) -> None:
@@ -216,8 +222,10 @@ def _check_vectors(seen: Sequence[_Seen], flags: DataFlags, report: Report) -> N
     info = seen[0].info
     qpos = _vector("qpos", info.qpos_names, [(one.file, one.qpos) for one in seen])
     action = _vector("action", info.action_names, [(one.file, one.action) for one in seen])
-    for vector in (qpos, action):
-        check_vector(vector, report.root, False, report)
+    states = [(one.file, one.env_state) for one in seen if one.env_state is not None]
+    others = [_vector(ENV_STATE, info.env_state_names, states)] if states else []
+    for vector in (qpos, action, *others):
+        check_vector(vector, report.root, False, report, moves=vector.key != ENV_STATE)
     check_pair(qpos, action, report.root, report)
     numbers = [one.file.own_number for one in seen]
     report.estimate(estimate_episodes(_episodes(seen, flags), flags.chunk_size, numbers))

@@ -29,13 +29,17 @@ def check_all_files(root: Path, report: Report, on_read: OnRead) -> None:
             report.catch(problem, path)
 
 
-def check_unlisted(dataset: Dataset, report: Report) -> None:
-    """Tables and videos that no episode uses: nothing reads them, but somebody recorded them."""
+def check_unlisted(dataset: Dataset, report: Report, videos: bool = True) -> None:
+    """Tables and videos that no episode uses: nothing reads them, but somebody recorded them.
+
+    videos: whether the episodes use any
+    """
     used = {episode.table_path for episode in dataset.episodes}
     used |= {span.path for episode in dataset.episodes for span in episode.videos.values()}
     reported = {finding.where for finding in report.findings}
     hidden = []
-    for folder, pattern in (("meta", "*"), ("data", "*.parquet"), ("videos", "*.mp4")):
+    folders = [("meta", "*"), ("data", "*.parquet"), *([("videos", "*.mp4")] if videos else [])]
+    for folder, pattern in folders:
         for path in sorted((dataset.root / folder).rglob(pattern)):
             if path.name.startswith("."):
                 hidden.append(path)

@@ -86,9 +86,14 @@ def _check_shape(dataset: Dataset, key: str, rows: Sequence[Rows], report: Repor
         report.add(warning("vector-shape", dataset.root / "meta/info.json", what))
 
 
-def check_vector(vector: Vector, where: Path, fixed: bool, report: Report) -> None:
-    """Add what is odd in one vector; where: the folder of all its episodes."""
-    _check_still(vector, where, report)
+def check_vector(
+    vector: Vector, where: Path, fixed: bool, report: Report, moves: bool = True
+) -> None:
+    """Add what is odd in one vector; where: the folder of all its episodes.
+
+    moves: whether it should change within an episode; a goal in an environment state need not
+    """
+    _check_still(vector, where, moves, report)
     oriented = _check_quaternions(vector, fixed, report)
     _check_jumps(vector, oriented, report)
     _check_gripper(vector, where, report)
@@ -122,7 +127,7 @@ def check_pair(state: Vector, action: Vector, where: Path, report: Report) -> No
             report.add(warning("gripper-units", where, what))
 
 
-def _check_still(vector: Vector, where: Path, report: Report) -> None:
+def _check_still(vector: Vector, where: Path, moves: bool, report: Report) -> None:
     values = vector.all
     still = np.ptp(values, axis=0) < _STILL
     if still.all() and len(values) > 1:
@@ -133,7 +138,7 @@ def _check_still(vector: Vector, where: Path, report: Report) -> None:
         names = [name for name, is_still in zip(vector.names, still, strict=True) if is_still]
         what = f"{vector.key!r} has dims that never change: {', '.join(names)}"
         report.add(warning("dim-still", where, what))
-    for place, part in vector.parts:
+    for place, part in vector.parts if moves else ():
         if len(part) > 1 and (np.ptp(part, axis=0) < _STILL).all():
             what = f"{vector.key!r} never changes; leave the episode out if the robot stood still"
             report.add(warning("episode-still", place.path, what, episode=place.episode))

@@ -17,6 +17,7 @@ from convert.findings import ERROR, Add, Finding, error, refuse, warning
 from convert.lerobot.episode_list import Episode, FileUses, read_v2, read_v3
 from convert.lerobot.file import OnRead, ignore
 from convert.lerobot.info import VERSIONS, Feature, Info
+from episodes.reading import NO_CAMERAS
 
 _IMAGE_PREFIXES = ("observation.images.", "observation.image.", "observation.")
 
@@ -75,12 +76,14 @@ def is_dataset(folder: Path) -> bool:
     return info.exists() or info.is_symlink() or (folder / "meta_data").exists()
 
 
-def read_features(root: Path) -> Dataset:
+def read_features(root: Path, videos: bool = True) -> Dataset:
     """What info.json alone has of the dataset in `root`, without any episode.
+
+    videos: whether what it says of videos is looked at
 
     Opens no table and no video, so nothing in it can crash the process; raises DatasetError.
     """
-    info = Info(root)
+    info = Info(root, videos=videos)
     for problem in info.problems():
         refuse(problem)
     return Dataset(
@@ -88,13 +91,16 @@ def read_features(root: Path) -> Dataset:
     )
 
 
-def read_dataset(root: Path, add: Add = refuse, on_read: OnRead = ignore) -> Dataset:
+def read_dataset(
+    root: Path, add: Add = refuse, on_read: OnRead = ignore, videos: bool = True
+) -> Dataset:
     """Read the metadata in `root`; raises DatasetError with the file that is at fault.
 
     add: receives each problem after which reading continues; by default an error is raised
     on_read: called with each file that is read
+    videos: whether what the metadata say of videos is read; without it, episodes have none
     """
-    info = Info(root, on_read)
+    info = Info(root, on_read, videos)
     findings: list[Finding] = []
 
     def note(finding: Finding) -> None:
@@ -109,7 +115,7 @@ def read_dataset(root: Path, add: Add = refuse, on_read: OnRead = ignore) -> Dat
     if version not in VERSIONS:
         what = f"codebase_version is {version!r}; it is read as {', '.join(VERSIONS)} are"
         add(warning("version-minor", info.path, what))
-    video_keys = [key for key, feature in features.items() if feature.dtype == "video"]
+    video_keys = info.video_keys()
     read = read_v3 if version.startswith("v3") else read_v2
     episodes = _each_once(info, list(read(info, video_keys, note)), note)
     if not any(finding.severity == ERROR for finding in findings):  # else the counts must differ
@@ -144,13 +150,18 @@ def camera_name(key: str) -> str:
 
 
 def choose_cameras(dataset: Dataset, keys: tuple[str, ...], add: Add = refuse) -> list[str]:
-    """The camera keys asked for, else all; what cannot be had is an error, with the nearest."""
+    """The camera keys asked for, else all; what cannot be had is an error, with the nearest.
+
+    keys: NO_CAMERAS = no camera is wanted
+    """
+    if keys == NO_CAMERAS:
+        return []
     info_path = dataset.root / "meta/info.json"
     chosen = list(keys) or dataset.cameras
     if not chosen:
         what = (
             f"no camera among the features {list(dataset.features)}; expected one of dtype video "
-            f"or image that is not depth"
+            f"or image that is not depth; train on the state alone with --camera_keys none"
         )
         add(error("camera-none", info_path, what))
     guessed = {key for key, feature in dataset.features.items() if feature.is_depth_by_guess}

@@ -43,12 +43,14 @@ class Feature:
 class Info:
     """info.json, with every access checked."""
 
-    def __init__(self, root: Path, on_read: OnRead = ignore) -> None:
+    def __init__(self, root: Path, on_read: OnRead = ignore, videos: bool = True) -> None:
         """Read the file; raises DatasetError.
 
         on_read: called with this file, and with those that are found by it
+        videos: whether videos are wanted; without, what is said of them is not looked at
         """
         self.root = root
+        self._videos = videos
         self.path = root / "meta/info.json"
         self.on_read = on_read
         self._values = self._load()
@@ -158,7 +160,9 @@ class Info:
         return size
 
     def video_keys(self) -> list[str]:
-        """Keys of the video features, also where other features are wrong."""
+        """Keys of the video features, also where other features are wrong; none where unwanted."""
+        if not self._videos:
+            return []
         entries = self._values.get("features")
         entries = entries if isinstance(entries, dict) else {}
         return [k for k, v in entries.items() if isinstance(v, dict) and v.get("dtype") == "video"]

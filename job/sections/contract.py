@@ -47,6 +47,10 @@ class State(Vector):
     """The state that the policy observes, qpos, in the dataset's units."""
 
 
+class EnvState(Vector):
+    """The environment state that the policy observes, in the dataset's units."""
+
+
 class Action(Vector):
     """The actions that the policy predicts, in the dataset's units."""
 
@@ -118,6 +122,7 @@ class Architecture(Section):
     """What the network is built from; null where the policy has no such size."""
 
     qpos_dim: Positive = Field(description="State dims, padding included.")
+    env_state_dim: Positive | None = Field(description="Dims of the environment state.")
     action_dim: Positive = Field(description="Action dims, padding included.")
     num_cameras: Count = Field(description="Cameras.")
     chunk_size: Positive = Field(description="Actions predicted at once.")
@@ -132,14 +137,18 @@ class Architecture(Section):
     latent_dim: Count = Field(
         description="Values of the latent, which are 0 when actions are predicted; 0: it has none."
     )
-    backbone: Literal["resnet18"] = Field(description="Image backbone, by torchvision's name.")
-    backbone_weights: str = Field(description="--backbone_weights: what the backbone started from.")
+    backbone: Literal["resnet18"] | None = Field(
+        description="Image backbone, by torchvision's name; this and the next null without cameras."
+    )
+    backbone_weights: str | None = Field(
+        description="--backbone_weights: what the backbone started from."
+    )
     backbone_sha256: Sha256 | None = Field(
         description="Digest of the backbone's weights file; null without one."
     )
-    batch_norm: Literal["weights", "frames"] = Field(
+    batch_norm: Literal["weights", "frames"] | None = Field(
         description="Where the frozen statistics of its batch norm, which are in the checkpoint, "
-        "come from."
+        "come from; null without cameras."
     )
 
 
@@ -198,9 +207,14 @@ class Contract(BaseModel):
         "the input does not give it."
     )
     state: State = Field(description="The state that the policy observes.")
+    env_state: EnvState | None = Field(
+        description="The environment state that it observes; null where it observes none."
+    )
     action: Action = Field(description="The actions that it predicts.")
     cameras: list[Camera] = Field(description="The cameras, in the order in which it takes them.")
-    images: Images = Field(description="How images are given to it.")
+    images: Images | None = Field(
+        description="How images are given to it; null where it has no camera."
+    )
     statistics: Stats = Field(
         description="State in: (state - qpos_mean) / qpos_std. Action out: a_hat * action_std + "
         "action_mean. Padding included."
@@ -223,13 +237,15 @@ class Contract(BaseModel):
     @model_validator(mode="after")
     def _widths_agree(self) -> Self:
         stats, network = self.statistics, self.network
-        for what, dims, widths in (
-            ("state", self.state.dims, (network.qpos_dim, stats.qpos_mean, stats.qpos_std)),
-            ("action", self.action.dims, (network.action_dim, stats.action_mean, stats.action_std)),
+        env_stats = (stats.env_state_mean, stats.env_state_std)
+        for what, vector, width, lists in (
+            ("state", self.state, network.qpos_dim, (stats.qpos_mean, stats.qpos_std)),
+            ("action", self.action, network.action_dim, (stats.action_mean, stats.action_std)),
+            ("env_state", self.env_state, network.env_state_dim, env_stats),
         ):
-            found = {len(dims), *(one if isinstance(one, int) else len(one) for one in widths)}
+            found = {width, *(one and len(one) for one in lists), vector and len(vector.dims)}
             if len(found) > 1:
-                raise ValueError(f"the {what} has {len(dims)} dims, and elsewhere {sorted(found)}")
+                raise ValueError(f"the {what} has several numbers of dims: {found}")
         if len(self.cameras) != network.num_cameras:
             raise ValueError(f"{len(self.cameras)} cameras, and elsewhere {network.num_cameras}")
         if self.action.chunk_size != network.chunk_size:

@@ -110,10 +110,10 @@ class Conversion(Section):
     cameras: list[ConvertedCamera] = Field(
         description="Cameras in the order in which the network concatenates them."
     )
-    image_storage: Literal["raw", "jpeg"] = Field(
-        description="raw frames, or jpeg: ALOHA's compressed layout."
+    image_storage: Literal["raw", "jpeg"] | None = Field(
+        description="raw frames, or jpeg: ALOHA's compressed layout; null without cameras."
     )
-    jpeg_quality: Positive | None = Field(description="1 to 100; null for raw frames.")
+    jpeg_quality: Positive | None = Field(description="1 to 100; null without JPEG frames.")
     qpos: ConvertedVector = Field(description="How the dataset's state became the policy's qpos.")
     action: ConvertedVector = Field(
         description="How the dataset's action became the policy's action."
@@ -122,7 +122,12 @@ class Conversion(Section):
     effort: str = Field(
         description="Feature that effort was taken from, or absent if there is none."
     )
+    env_state: ConvertedVector | None = Field(
+        default=None,
+        description="How a feature of the dataset became the policy's environment state; null "
+        "where it has none.",
+    )
     frames_per_second: float | None = Field(
         description="Frames decoded and written per second, all cameras together; null when every "
-        "episode had been converted before."
+        "episode had been converted before, and without cameras."
     )

@@ -45,12 +45,30 @@ class ImageInput(Section):
     std: list[float] = Field(description="Standard deviation per channel of that normalisation.")
 
 
+class EnvStateInput(Section):
+    """The environment state, the last argument of the policy."""
+
+    dims: Positive = Field(description="Number of dimensions.")
+    names: list[str] | None = Field(description=NAMES)
+    normalisation: str = Field(description="To be applied by the caller, with policy.stats.")
+
+
 class Inputs(Section):
     """What the policy takes."""
 
-    order: list[str] = Field(description="Names of the arguments, in order.")
+    order: list[str] = Field(
+        description="Names of the arguments that the policy takes, in order: qpos, image and "
+        "env_state, as far as they are not null below. Without image, env_state is given by name."
+    )
     qpos: QposInput = Field(description="Joint positions.")
-    image: ImageInput = Field(description="Camera frames.")
+    image: ImageInput | None = Field(
+        description="Camera frames; null where the policy sees none (--camera_keys none)."
+    )
+    env_state: EnvStateInput | None = Field(
+        default=None,
+        description="Environment state; null where the policy sees none. Upstream's policy has no "
+        "such argument.",
+    )
 
 
 class Output(Section):
@@ -77,6 +95,15 @@ class Stats(Section):
     qpos_std: list[float] = Field(
         description="Standard deviation per qpos dimension, at least 0.01."
     )
+    env_state_mean: list[float] | None = Field(
+        default=None,
+        description="Mean per dimension of the environment state; null where there is none.",
+    )
+    env_state_std: list[float] | None = Field(
+        default=None,
+        description="Standard deviation per dimension of the environment state, at least 0.01; "
+        "null where there is none.",
+    )
 
 
 class Network(Section):
@@ -86,14 +113,18 @@ class Network(Section):
     dim_feedforward: Positive | None = Field(
         description="Width of the feed-forward layers; null for CNNMLP."
     )
-    backbone: str = Field(description="Image backbone, by torchvision's name.")
-    backbone_weights: str = Field(description="--backbone_weights: what the backbone started from.")
+    backbone: str | None = Field(
+        description="Image backbone, by torchvision's name; null without cameras."
+    )
+    backbone_weights: str | None = Field(
+        description="--backbone_weights: what the backbone started from; null without cameras."
+    )
     backbone_sha256: Sha256 | None = Field(
         description="Digest of the backbone's weights file; null without one."
     )
-    batch_norm: Literal["weights", "frames"] = Field(
+    batch_norm: Literal["weights", "frames"] | None = Field(
         description="Where the frozen statistics of the backbone's batch norm come from: from its "
-        "weights, or from frames of this dataset if it had none."
+        "weights, or from frames of this dataset if it had none; null without cameras."
     )
 
 

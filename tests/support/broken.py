@@ -229,6 +229,11 @@ def misspelt_camera(root: Path) -> None:
     """Nothing is wrong but what is asked for."""
 
 
+@v21("env-state-missing", INFO, env_state_key=("observation.goal",))
+def environment_state_asked_for(root: Path) -> None:
+    """Nothing is wrong but what is asked for."""
+
+
 @v21("camera-depth", INFO, camera_keys=(FRONT, WRIST))
 def depth_asked_for(root: Path) -> None:
     edit_feature(root, WRIST, info={"video.pix_fmt": "gray12le"})

@@ -26,7 +26,15 @@ from job.errors import UsageError
 from job.machine import end_with_parent, limit_threads
 from job.manifest import Manifest
 from job.output_names import MANIFEST, RUN
-from job.ranks import in_group, leave_exit_code, leave_interrupted, processes_to_start, rank
+from job.ranks import (
+    by_torchrun,
+    leave_exit_code,
+    leave_interrupted,
+    processes_to_start,
+    rank,
+    take_over_from_operator,
+    warn_of_variables,
+)
 from job.version import shown_version
 from job.whole_files import refuse_holding, refuse_inside
 
@@ -75,6 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(shown_version())  # noqa: T201  it is what was asked for
         return 0
     signals.install()
+    if argv[:1] not in [[command] for command in COMMANDS]:  # which each work alone
+        take_over_from_operator(os.environ)
     log_to_terminal()
     code = _command(argv)
     close_terminal()
@@ -115,7 +125,7 @@ def _train(argv: list[str]) -> int:
 
         return launch(_manifests(flags), Path(__file__), argv, count)
     limit_threads()
-    if in_group():
+    if by_torchrun():
         end_with_parent(signal.SIGTERM)
     if flags.max_hours:
         signals.end_after(flags.max_hours)
@@ -140,6 +150,7 @@ def do_job(flags: JobFlags, manifest: Manifest) -> None:
     from act.policies.backbone_file import backbone_file
     from convert.input import look_at_input
 
+    warn_of_variables(flags.processes)
     # before torch is imported: a missing dataset, camera or weights file is reported at once
     conversion = flags.part(RunConversionFlags)  # for its processes, which load no more
     look_at_input(conversion)

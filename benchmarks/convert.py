@@ -28,7 +28,8 @@ import numpy as np
 from convert.camera_frames import CameraReaders
 from convert.episodes import convert
 from convert.plan import Plan, make_plan
-from episodes.writer import open_past_cache, write_all
+from episodes.writer import open_past_cache
+from job.file_system import write_at
 from job.machine import cpu_count
 from lerobot_to_act import JobFlags, parse
 
@@ -114,10 +115,9 @@ def _write(plan: Plan, numbers: list[int]) -> None:
     path = plan.folder / f"disk_{numbers[0]}"
     path.parent.mkdir(parents=True, exist_ok=True)
     for number in numbers:
-        path.touch()
         descriptor = open_past_cache(path, len(frame))
         for ts in range(plan.sources[number].episode.length * len(plan.cameras)):
-            write_all(descriptor, frame, ts * len(frame))
+            write_at(descriptor, memoryview(frame), ts * len(frame))
         os.fsync(descriptor)
         os.close(descriptor)
     path.unlink()

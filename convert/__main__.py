@@ -106,7 +106,7 @@ def parser() -> OneLineParser:
     return made
 
 
-def _alone(output: Path, shard: Shard) -> AbstractContextManager[None]:
+def _alone(output: Path, shard: Shard) -> AbstractContextManager[object]:
     """Lock one shard, so that it is not converted twice at once; shards share the output."""
     if shard == WHOLE:
         return nullcontext()  # `run_recorded` holds the whole output

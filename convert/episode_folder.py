@@ -117,7 +117,7 @@ def refuse_foreign(paths: tuple[Path, ...]) -> None:
 def drop_stale(folder: Path, paths: tuple[Path, ...]) -> None:
     """Remove our own episodes beyond the last one, which upstream's loader would take for data."""
     with output_errors(folder):
-        for partial in folder.glob(".episode_*.hdf5.partial"):  # of a run that was killed
+        for partial in folder.glob(".episode_*.hdf5.partial*"):  # of a run that was killed
             partial.unlink()
     number = len(paths)
     while (path := episode_path(folder, number)).exists():

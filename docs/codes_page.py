@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from job.codes import BUG, DATASET, WARNINGS
+from job.codes import BUG, DATASET, JOB_WARNINGS, WARNINGS
 from job.errors import (
     EXIT_BUG,
     AlreadyDone,
@@ -57,6 +57,11 @@ On 2026-11-27, with `check --sim true --state_dim 0`; no dim jumps, `--sim true`
 | `tests/data/aloha_sim_v30`, 10 fps | 0.3 steps, 27 ms | 4 and 8 steps | 0.0 % |
 | `tests/data/lerobot`, made-up motion | unknown | 2 to 3 steps | 0.0 % |
 """
+_JOB_WARNINGS = """
+## Warnings about the machine
+
+The job continues. The message and the manifest say what is weaker there.
+"""
 _OTHERS = """
 ## Other codes of a job
 
@@ -74,7 +79,8 @@ def page() -> str:
         for code, meaning in codes.items()
     ]
     ends = "\n| code | exit code | meaning |\n| --- | --- | --- |\n" + "".join(rows)
-    return _START + _table(DATASET) + _WARNINGS + _table(WARNINGS) + _ESTIMATES + _OTHERS + ends
+    warnings = _WARNINGS + _table(WARNINGS) + _JOB_WARNINGS + _table(JOB_WARNINGS)
+    return _START + _table(DATASET) + warnings + _ESTIMATES + _OTHERS + ends
 
 
 def _table(codes: Mapping[str, str]) -> str:

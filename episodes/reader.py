@@ -31,6 +31,7 @@ from episodes.jpeg import decode_jpeg
 from episodes.reading import ENV_STATE, LEFT_OUT, NO_CAMERAS, SMOOTHED
 from episodes.stored import check_own
 from job.errors import DatasetError, JobError, first_line
+from job.file_system import NO_LOCKS
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
@@ -293,7 +294,7 @@ def open_episode(path: Path) -> Iterator[h5py.File]:
     try:
         if not path.is_file():  # opening a pipe would wait for ever
             raise FileNotFoundError("no such file" if not path.exists() else "not a file")
-        with h5py.File(path, "r") as file:
+        with _open(path) as file:
             yield file
     except JobError:
         raise
@@ -303,3 +304,13 @@ def open_episode(path: Path) -> Iterator[h5py.File]:
             f"with /action, /observations/qpos and /observations/images/<camera>",
             code="episode-unreadable",
         ) from error
+
+
+def _open(path: Path) -> h5py.File:
+    """With HDF5's lock, which a recorder that still writes the file holds, where there are any."""
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        return h5py.File(path, "r", locking=False)

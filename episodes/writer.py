@@ -4,15 +4,14 @@ T time steps, H and W the image's height and width, C cameras, L bytes of the lo
 """
 
 import contextlib
-import errno
 import mmap
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import h5py
 import numpy as np
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from episodes.jpeg import encode_jpeg
 from episodes.reader import FloatArray, Frame
+from job.file_system import use_page_cache, write_at
 
 # Frames start on a page, as writing past the page cache (O_DIRECT) needs.
 _PAGE_BYTES = 4096
@@ -53,41 +53,57 @@ def write_episode(
     Raises OSError when the disk refuses.
     """
     if not images:
-        _lay_out(path, vectors, {}, attributes)
+        with _laid_out(vectors, {}, attributes) as layout:
+            path.write_bytes(layout.read(0, layout.size_bytes))
         yield _NoFrames()
     elif jpeg_quality is None:
-        offsets = _lay_out(
-            path, vectors, {c: (*shape, 3) for c, shape in images.items()}, attributes
-        )
-        (frame_bytes,) = {height * width * 3 for _, height, width in images.values()}
-        raw = _RawWriter(path, offsets, frame_bytes)
-        try:
-            yield raw
-            raw.finish()
-        finally:
-            raw.close()
+        shapes = {camera: (*shape, 3) for camera, shape in images.items()}
+        with _laid_out(vectors, shapes, attributes) as layout:
+            (frame_bytes,) = {height * width * 3 for _, height, width in images.values()}
+            raw = _RawWriter(path, layout, frame_bytes)
+            try:
+                yield raw
+                raw.finish()
+            finally:
+                raw.close()
     else:
-        with tempfile.TemporaryFile(dir=path.parent) as spool:
-            writer = _JpegWriter(spool, jpeg_quality)
+        with _JpegWriter(path, jpeg_quality) as writer:
             yield writer
             lengths = writer.lengths(list(images))
             rows = {camera: (len(lengths[0]), int(lengths.max())) for camera in images}
             compressed = attributes | {"compress": True}
-            offsets = _lay_out(path, vectors, rows, compressed, {"compress_len": lengths})
-            writer.finish(path, offsets, lengths)
+            with _laid_out(vectors, rows, compressed, {"compress_len": lengths}) as layout:
+                writer.finish(layout, lengths)
 
 
-def _lay_out(
-    path: Path,
+@dataclass(frozen=True)
+class _Layout:
+    """An episode file in memory, with holes where the images go."""
+
+    descriptor: int
+    offsets: dict[str, int]  # camera: where its images begin, rising in the order of the cameras
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the whole file."""
+        return os.fstat(self.descriptor).st_size
+
+    def read(self, start: int, end: int) -> bytes:
+        """What HDF5 wrote from one place to another."""
+        return os.pread(self.descriptor, end - start, start)
+
+
+@contextlib.contextmanager
+def _laid_out(
     vectors: dict[str, FloatArray],
     images: Mapping[str, tuple[int, ...]],
     attributes: dict[str, Any],
     others: Mapping[str, NDArray[np.int32]] = MappingProxyType({}),
-) -> dict[str, int]:
-    """Write everything but the images; returns where each camera's begin in the file.
+) -> Iterator[_Layout]:
+    """Everything of an episode file but the images, in memory as long as the context lasts.
 
-    HDF5 lays out a file in memory, with holes for the images, and its bytes are written from here:
-    on a disk that fills it ends the process, or fails when it closes, without saying why.
+    HDF5 lays out a file in memory, and its bytes are written from here: on a disk that fills it
+    ends the process, or fails when it closes, without saying why.
     """
     with os.fdopen(os.memfd_create("episode"), "w+b", buffering=0) as memory:
         with h5py.File(
@@ -105,29 +121,9 @@ def _lay_out(
                 file[name] = numbers
             file.require_group("observations/images")  # readers of upstream's list it
             offsets = {camera: _allocate(file, camera, shape) for camera, shape in images.items()}
-        _copy_sparse(memory.fileno(), path)
-    return offsets
-
-
-def _copy_sparse(source: int, path: Path) -> None:
-    """Write what a file with holes holds to `path`, holes included."""
-    size = os.fstat(source).st_size
-    with path.open("wb") as file:
-        place = 0
-        while (place := _next_data(source, place)) < size:
-            end = os.lseek(source, place, os.SEEK_HOLE)
-            write_all(file.fileno(), os.pread(source, end - place, place), place)
-            place = end
-        file.truncate(size)
-
-
-def _next_data(descriptor: int, place: int) -> int:
-    try:
-        return os.lseek(descriptor, place, os.SEEK_DATA)
-    except OSError as error:
-        if error.errno != errno.ENXIO:  # nothing but a hole follows
-            raise
-        return os.fstat(descriptor).st_size
+        places = list(offsets.values())
+        assert places == sorted(places), "HDF5 puts each dataset behind the one before"
+        yield _Layout(memory.fileno(), offsets)
 
 
 def _allocate(file: h5py.File, camera: str, shape: tuple[int, ...]) -> int:
@@ -157,24 +153,40 @@ class _RawWriter:
     That saves a copy, and a full disk is an ordinary error instead of one while HDF5 closes. Where
     frames are whole pages they also go past the page cache, written by a thread while the next one
     is decoded: copying them into the cache costs as much processor time as decoding them.
+
+    The file is written once from start to end, as mounts of buckets need it.
     """
 
-    def __init__(self, path: Path, offsets: dict[str, int], frame_bytes: int) -> None:
-        self._offsets = offsets
+    def __init__(self, path: Path, layout: _Layout, frame_bytes: int) -> None:
+        self._layout = layout
         self._frame_bytes = frame_bytes
         self._descriptor = open_past_cache(path, frame_bytes)
         self._buffers = [mmap.mmap(-1, frame_bytes) for _ in range(_BUFFERS)]  # page-aligned
         self._writing: list[Future[None] | None] = [None] * _BUFFERS
         self._thread = ThreadPoolExecutor(1, "write")
         self._turn = 0
+        self._end = 0  # of what has been given to the thread
 
     def write_frame(self, camera: str, ts: int, frame: Frame) -> None:
         turn, self._turn = self._turn, (self._turn + 1) % _BUFFERS
         self._wait(turn)
+        place = self._layout.offsets[camera] + ts * self._frame_bytes
+        self._write_layout(place)
         buffer = self._buffers[turn]
         np.frombuffer(buffer, np.uint8).reshape(frame.shape)[:] = frame
-        place = self._offsets[camera] + ts * self._frame_bytes
-        self._writing[turn] = self._thread.submit(write_all, self._descriptor, buffer, place)
+        self._writing[turn] = self._thread.submit(self._write, buffer, place)
+        self._end = place + self._frame_bytes
+
+    def _write_layout(self, end: int) -> None:
+        """Write what HDF5 put between the images."""
+        if end > self._end:
+            content = mmap.mmap(-1, end - self._end)
+            content[:] = self._layout.read(self._end, end)
+            self._thread.submit(self._write, content, self._end).result()
+            self._end = end
+
+    def _write(self, buffer: mmap.mmap, place: int) -> None:
+        write_at(self._descriptor, memoryview(buffer), place)
 
     def _wait(self, turn: int) -> None:
         writing, self._writing[turn] = self._writing[turn], None
@@ -182,9 +194,11 @@ class _RawWriter:
             writing.result()
 
     def finish(self) -> None:
-        """Wait for what is being written; raises what went wrong with it."""
+        """Wait for what is being written, and write the rest; raises what went wrong with it."""
         for turn in range(_BUFFERS):
             self._wait(turn)
+        use_page_cache(self._descriptor)  # it need not be whole pages
+        self._write_layout(self._layout.size_bytes)
 
     def close(self) -> None:
         """End the thread and close the file."""
@@ -193,27 +207,32 @@ class _RawWriter:
 
 
 def open_past_cache(path: Path, frame_bytes: int) -> int:
-    """Open for writing without the page cache where the size of a frame and the disk allow it."""
+    """A new file that bypasses the page cache where the size of a frame and the disk allow it."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     if frame_bytes % _PAGE_BYTES == 0:
         with contextlib.suppress(OSError):  # tmpfs and some network disks cannot
-            return os.open(path, os.O_RDWR | os.O_DIRECT)
-    return os.open(path, os.O_RDWR)
-
-
-def write_all(descriptor: int, buffer: mmap.mmap | bytes, place: int) -> None:
-    """Write a whole buffer at a place in a file."""
-    done = 0
-    while done < len(buffer):  # a disk that is nearly full takes a part
-        done += os.pwrite(descriptor, memoryview(buffer)[done:], place + done)
+            return os.open(path, flags | os.O_DIRECT, 0o666)
+    return os.open(path, flags, 0o666)
 
 
 class _JpegWriter:
     """Rows are as long as the longest JPEG, which is known at the end: they wait on disk."""
 
-    def __init__(self, spool: Any, quality: int) -> None:
-        self._spool = spool
+    def __init__(self, path: Path, quality: int) -> None:
+        self._path = path
+        self._waiting = path.with_name(f"{path.name}.jpegs")
         self._quality = quality
         self._lengths: dict[str, list[int]] = {}
+
+    def __enter__(self) -> Self:
+        self._waiting.unlink(missing_ok=True)  # a link would be followed
+        self._spool = self._waiting.open("wb")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):  # the error that ended it counts
+            self._spool.close()
+        self._waiting.unlink(missing_ok=True)
 
     def write_frame(self, camera: str, ts: int, frame: Frame) -> None:
         content = encode_jpeg(frame, self._quality)
@@ -224,12 +243,14 @@ class _JpegWriter:
         """The bytes of each JPEG (C, T)."""
         return np.array([self._lengths[camera] for camera in cameras], np.int32)
 
-    def finish(self, path: Path, offsets: dict[str, int], lengths: NDArray[np.int32]) -> None:
-        """Move the rows from the spool to where the file has them."""
-        longest = int(lengths.max())
-        self._spool.seek(0)
-        with path.open("r+b") as file:
-            for place, row_lengths in zip(offsets.values(), lengths.tolist(), strict=True):
-                file.seek(place)
+    def finish(self, layout: _Layout, lengths: NDArray[np.int32]) -> None:
+        """Move the rows from where they wait into the file, written from start to end."""
+        longest, end = int(lengths.max()), 0
+        self._spool.close()
+        with self._waiting.open("rb") as rows, self._path.open("wb") as file:
+            for place, row_lengths in zip(layout.offsets.values(), lengths.tolist(), strict=True):
+                file.write(layout.read(end, place))
                 for length in row_lengths:
-                    file.write(self._spool.read(length).ljust(longest, b"\0"))
+                    file.write(rows.read(length).ljust(longest, b"\0"))
+                end = place + len(row_lengths) * longest
+            file.write(layout.read(end, layout.size_bytes))

@@ -128,6 +128,8 @@ DATASET = {
 OUTPUT = {
     "output-unwritable": "A file or folder of the output cannot be written.",
     "output-in-use": "Jobs of another kind, which cannot share it, are writing to the output.",
+    "output-unfit": "On the output's file system no file can take the place of another, or files "
+    "are read back as something else.",
     "disk-room": "The episode files do not fit on the disk.",
     "episode-foreign": "A file that no conversion wrote is in the place of an episode file.",
     "episodes-incomplete": "Episode files are missing, or are of another conversion.",
@@ -203,6 +205,14 @@ WARNINGS = {
     "cameras-unused": "Episode files have cameras that are not used.",
     "parts-unused": "Episode files have groups or datasets that are no part of ALOHA's layout.",
     "sim-differs": "Some episode files have sim true and some false.",
+}
+
+# Warnings of a job about what it runs on
+JOB_WARNINGS = {
+    "output-weak": "The output's file system cannot lock, sync or append to files as a local disk "
+    "can; the message says what follows.",
+    "process-variables": "RANK or WORLD_SIZE is set, but not what else a process needs to join the "
+    "others; it runs alone.",
 }
 
 # What can end a job, or be an error in the check's report

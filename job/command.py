@@ -11,10 +11,19 @@ from pathlib import Path
 from typing import BinaryIO, TextIO, cast
 
 from job import signals
-from job.errors import EXIT_BUG, EXIT_DONE, AlreadyDone, Interrupted, JobError, UsageError
+from job.errors import (
+    EXIT_BUG,
+    EXIT_DONE,
+    AlreadyDone,
+    Interrupted,
+    JobError,
+    OutputError,
+    UsageError,
+)
 from job.lock import Holder, only_job
 from job.manifest import Manifest, WarningsToManifest
-from job.ranks import rank
+from job.output_folder import try_folder
+from job.ranks import local_rank, rank
 from job.sections.whole import Header
 from job.whole_files import read_bytes, whole_file
 
@@ -77,15 +86,30 @@ def _run(manifest: Manifest, job: Job) -> int:
         if manifest.begun:
             manifest.fail(signals.ended_at_once())
 
+    with signals.last_action(record_end):
+        return _do(manifest, job, before)
+
+
+def _do(manifest: Manifest, job: Job, before: Mapping[Path, bytes | None]) -> int:
     try:
-        with signals.last_action(record_end):
-            job(manifest)
-            manifest.complete()
+        if local_rank() == 0:
+            _try_folder(manifest.path.parent, before)
+    except OutputError as error:
+        if not any(before.values()):
+            with contextlib.suppress(JobError):  # as likely as not
+                manifest.fail(error)
+        return report_error(error)
+    try:
+        job(manifest)
+        signals.end_by_itself()
+        manifest.complete()
     except AlreadyDone as done:
+        signals.end_by_itself()
         logger.info("done       %s", done)
         if not any(before.values()):
             manifest.complete()
     except BaseException as error:
+        signals.end_by_itself()
         if before[manifest.path] is not None and not manifest.begun:
             return report_error(error)  # what an earlier run left is still what the folder holds
         code = _end(manifest, error)
@@ -93,6 +117,16 @@ def _run(manifest: Manifest, job: Job) -> int:
             _restore(manifest, before)
         return code
     return EXIT_DONE
+
+
+def _try_folder(folder: Path, before: Mapping[Path, bytes | None]) -> None:
+    """Refuse a folder that the job cannot write to, unless there may be nothing left to write."""
+    try:
+        try_folder(folder)
+    except OutputError:
+        done = (Header.model_validate_json(one).status for one in before.values() if one)
+        if "completed" not in done:
+            raise
 
 
 def _restore(manifest: Manifest, before: Mapping[Path, bytes | None]) -> None:

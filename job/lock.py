@@ -6,7 +6,6 @@ are locks of the kernel on the folders themselves, which end with their process.
 """
 
 import contextlib
-import fcntl
 import logging
 import os
 import time
@@ -14,13 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from job import signals
+from job import file_system, signals
 from job.errors import Interrupted, OutputError
 from job.output_names import CHECKPOINTS
 from job.whole_files import output_errors
 
 logger = logging.getLogger("act")
 
+LOCK = ".lock"  # in folders that cannot be locked themselves
 Holder = Literal["alone", "shard", "run"]
 _POLL_S = 0.5
 _TRIES = 100
@@ -85,8 +85,7 @@ def in_turn(folder: Path, waiting: str) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):  # while it is held: who waits looks whether it is there
-            folder.rmdir()
+        _remove(folder)  # while it is held: who waits looks whether it is there
         os.close(held)
 
 
@@ -101,9 +100,8 @@ def _held_in_turn(folder: Path, waiting: str) -> int:
                     logged = True
                 signals.check()
                 time.sleep(_POLL_S)
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(folder.stat(), os.fstat(held)):
-                    return held
+            if _is_of(held, folder):
+                return held
         except BaseException:
             os.close(held)
             raise
@@ -113,8 +111,7 @@ def _held_in_turn(folder: Path, waiting: str) -> int:
 def remove_unheld(folder: Path) -> None:
     """Remove a folder of `in_turn` that a killed job has left."""
     if not _is_held(folder):
-        with contextlib.suppress(OSError):
-            folder.rmdir()
+        _remove(folder)
 
 
 def _opened(folder: Path) -> int:
@@ -131,9 +128,56 @@ def _opened(folder: Path) -> int:
 def _locked(held: int, folder: Path, shared: bool) -> bool:
     """Whether it is locked now, or cannot be on this file system; False: another job holds it."""
     try:
-        fcntl.flock(held, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        if not file_system.lock(held, shared):
+            _lock_file(held, folder, shared)
     except BlockingIOError:
         return False
-    except OSError:  # a network file system that cannot: the user has to see to it
-        logger.info("%s cannot be locked: start no second job there meanwhile", folder)
     return True
+
+
+def can_be_locked(folder: Path) -> bool:
+    """Whether folders, or else files in them, can be locked there."""
+    with contextlib.suppress(OSError):
+        held = os.open(folder, os.O_RDONLY)
+        try:
+            return file_system.lock(held, shared=True) or _lock_file(held, folder, shared=True)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(held)
+    return False
+
+
+def _lock_file(held: int, folder: Path, shared: bool) -> bool:
+    """Have `held` be a locked file in the folder: NFS locks what is open for writing, no folders.
+
+    False where that cannot be locked either, which the user is warned of (job/output_folder.py).
+    Raises BlockingIOError while another job holds it.
+    """
+    try:
+        file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except OSError:  # a folder that may not be written to is reported elsewhere
+        return False
+    try:
+        is_locked = file_system.lock(file, shared)
+        if is_locked:
+            os.dup2(file, held, inheritable=False)
+        return is_locked
+    finally:
+        os.close(file)
+
+
+def _is_of(held: int, folder: Path) -> bool:
+    """Whether what is held is still the folder, or its file, under that name."""
+    found = os.fstat(held)
+    for path in (folder, folder / LOCK):
+        with contextlib.suppress(OSError):
+            if os.path.samestat(path.stat(), found):
+                return True
+    return False
+
+
+def _remove(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        (folder / LOCK).unlink(missing_ok=True)
+        folder.rmdir()

@@ -5,19 +5,83 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 from job.errors import Interrupted
+from job.warning import warn
 
 # What act/processes/torchrun.py gives its processes in their environment:
 EXIT_FOLDER = "ACT_EXIT_FOLDER"  # where each leaves its exit code
 ATTEMPT = "ACT_ATTEMPT"  # the name of this start of the job
 
+# What torch.distributed needs to join processes that a training operator or a script started
+_NUMBERS, _ADDRESS = ("RANK", "WORLD_SIZE"), ("MASTER_ADDR", "MASTER_PORT")
+_BY_OPERATOR = "ACT_BY_OPERATOR"  # set where they are complete
+_LOCAL_RANKS = ("LOCAL_RANK", "SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK")
+
 
 def in_group() -> bool:
+    """Whether this process is one of several, which torchrun or a training operator started."""
+    return by_torchrun() or _BY_OPERATOR in os.environ
+
+
+def by_torchrun() -> bool:
     """Whether torchrun started this process."""
     return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def take_over_from_operator(environ: MutableMapping[str, str]) -> None:
+    """Make this process one of those that RANK and WORLD_SIZE name, where they are complete.
+
+    torchrun's own variables come first: where there are some, it starts this machine's processes.
+    """
+    if _are_the_operators(environ) and not _lacking(environ) and environ["WORLD_SIZE"] != "1":
+        environ[_BY_OPERATOR] = "1"
+        given = (environ.get(name, "") for name in _LOCAL_RANKS)
+        local = next((text for text in given if text.isdecimal()), "0")
+        environ["LOCAL_RANK"] = local
+
+
+def warn_of_variables(processes: int, environ: Mapping[str, str] = os.environ) -> None:
+    """Warn where an operator's variables are incomplete, or what they leave of `--processes`."""
+    if not _are_the_operators(environ):
+        return
+    if lacking := _lacking(environ):
+        message = (
+            f"{lacking}, so this process trains alone; to train as one of several set "
+            f"{', '.join((*_NUMBERS, *_ADDRESS))} on each, or leave them all out"
+        )
+        warn("process-variables", message)
+    elif processes > 1 and _BY_OPERATOR in environ:
+        message = (
+            f"--processes {processes} does not apply, as RANK and WORLD_SIZE="
+            f"{environ['WORLD_SIZE']} name every process; to have each machine start its own, set "
+            f"PET_NNODES, PET_NODE_RANK, PET_MASTER_ADDR and PET_MASTER_PORT instead"
+        )
+        warn("process-variables", message)
+
+
+def _are_the_operators(environ: Mapping[str, str]) -> bool:
+    """Whether RANK or WORLD_SIZE is set, and not by torchrun or beside its variables."""
+    torchruns = "TORCHELASTIC_RUN_ID" in environ or environ.get("PET_NNODES", "1") != "1"
+    return not torchruns and any(name in environ for name in _NUMBERS)
+
+
+def _lacking(environ: Mapping[str, str]) -> str:
+    """What is wrong with an operator's variables; empty where nothing is."""
+    found = {name: environ.get(name, "") for name in _NUMBERS}
+    shown = ", ".join(f"{name}={text}" for name, text in found.items() if text)
+    size = found["WORLD_SIZE"]
+    if found == {"RANK": "", "WORLD_SIZE": "1"}:  # one, whoever it is
+        return ""
+    numbers = all(text.isascii() and text.isdecimal() for text in found.values())
+    if not numbers or int(found["RANK"]) >= int(size):
+        return f"{shown} is set, expected RANK from 0 and WORLD_SIZE above it"
+    missing = [name for name in _ADDRESS if not environ.get(name)]
+    if missing and int(size) > 1:
+        return f"{shown} is set, but not {' and '.join(missing)}"
+    return ""
 
 
 def rank() -> int:

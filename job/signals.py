@@ -4,10 +4,15 @@ first signal    the job continues to where it can save, saves, and ends by itsel
 GRACE_S later   it has not ended, as a step takes minutes or a disk hangs: the listener ends it
 second signal   the listener ends it at once, when it comes a second later or more
 
+Either the job ends the process or the listener does, never both: the first to begin has it. What
+the listener does (it saves a state) must not run while Python ends, which stops threads wherever
+they are, in the frames of torch's C++ too, and that ends the process with an abort.
+
 The listener is a thread, as Python's own handlers wait for whatever C code the main thread is in.
 It hears other signals too, when a library handles them in Python (torch's DataLoader does SIGCHLD).
 """
 
+import atexit
 import contextlib
 import logging
 import os
@@ -17,6 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from job.errors import Interrupted
 
@@ -25,6 +31,7 @@ logger = logging.getLogger("act")
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 GRACE_S = 12.0
 _LAST_ACTIONS_S = 6.0  # 18 s in all: schedulers kill after 20 or 30
+_OWN_END_S = 4.0  # of these, for a job that had begun to end by itself
 _LONGEST_WAIT_S = 3600.0  # select takes no more than some weeks
 _REPEAT_S = 1.0  # a terminal, timeout(1), a scheduler and torchrun may all pass the same signal on
 
@@ -36,14 +43,19 @@ class _Listener:
     """What asked this process to end, and what is left to do where the listener ends it."""
 
     reason: str | None = None
+    from_outside: bool = False  # a signal or --max_hours, not another process of the run
     last_actions: list[LastAction] = field(default_factory=list)
     deadline: float | None = None  # of --max_hours, by the monotonic clock
     pipe: int | None = None  # the end that wakes the listener
     is_launcher: bool = False  # only a second signal ends it: torchrun waits for its processes
+    deciding: threading.Lock = field(default_factory=threading.Lock)  # who ends the process
+    is_ending: bool = False  # the listener does
+    ends_by_itself: bool = False  # the job has saved what there was to save, and records its end
+    is_over: bool = False  # nothing is left to record either: Python ends
 
-    def request(self, reason: str) -> None:
+    def request(self, reason: str, from_outside: bool = True) -> None:
         if self.reason is None:
-            self.reason = reason
+            self.reason, self.from_outside = reason, from_outside
 
 
 _listener = _Listener()  # signals are the process's own, so there is one
@@ -58,6 +70,7 @@ def install() -> None:
     for number in SIGNALS:
         signal.signal(number, _notice)
     signal.set_wakeup_fd(_listener.pipe, warn_on_full_buffer=False)
+    atexit.register(_leave)  # called when other threads have ended, before Python stops daemons
     threading.Thread(target=_listen, args=(ours,), name="signals", daemon=True).start()
 
 
@@ -69,8 +82,8 @@ def end_after(hours: float) -> None:
 
 
 def request(reason: str) -> None:
-    """Ask the job to end, as a signal would, for another reason."""
-    _listener.request(reason)
+    """Ask the job to end, as a signal would, for a reason that another process of the run gives."""
+    _listener.request(reason, from_outside=False)
 
 
 def wait_for_processes() -> None:
@@ -81,6 +94,11 @@ def wait_for_processes() -> None:
 def reason() -> str | None:
     """What asked the job to end, if anything has."""
     return _listener.reason
+
+
+def from_outside() -> bool:
+    """Whether a signal or --max_hours asked the job to end."""
+    return _listener.from_outside
 
 
 def check() -> None:
@@ -94,6 +112,28 @@ def ended_at_once() -> Interrupted:
     return Interrupted(
         f"{_listener.reason}, and ended at once; run the same command again", code="interrupted"
     )
+
+
+def end_by_itself() -> None:
+    """The job ends by itself from here on; waits for the end where the listener has begun it."""
+    with _listener.deciding:
+        _listener.ends_by_itself = True
+        is_ending = _listener.is_ending
+    if is_ending:
+        _wait_for_end()
+
+
+def _leave() -> None:
+    with _listener.deciding:
+        _listener.is_over = True
+        is_ending = _listener.is_ending
+    if is_ending:
+        _wait_for_end()
+
+
+def _wait_for_end() -> NoReturn:
+    while True:  # the listener ends the process, and this thread with it
+        time.sleep(_LAST_ACTIONS_S)
 
 
 @contextlib.contextmanager
@@ -118,17 +158,21 @@ def _listen(pipe: int) -> None:
     _listener.request(_wait_for_first(pipe))
     came = time.monotonic()
     while True:
-        left = came + GRACE_S - time.monotonic()
         if _listener.is_launcher:
             if signal.getsignal(signal.SIGTERM) is _notice:  # torchrun has started nothing yet
-                _end(in_time=True)
+                return _end(in_time=True)
             timeout = None
         else:
-            timeout = max(0.0, left)
-        if not select.select([pipe], [], [], timeout)[0]:
-            _end(in_time=True)
-        if os.read(pipe, 1)[0] in SIGNALS and time.monotonic() - came > _REPEAT_S:
-            _end(in_time=False)
+            timeout = max(0.0, came + _grace_s() - time.monotonic())
+        if select.select([pipe], [], [], timeout)[0]:
+            if os.read(pipe, 1)[0] in SIGNALS and time.monotonic() - came > _REPEAT_S:
+                return _end(in_time=False)
+        elif time.monotonic() >= came + _grace_s():
+            return _end(in_time=True)
+
+
+def _grace_s() -> float:
+    return GRACE_S + (_OWN_END_S if _listener.ends_by_itself else 0.0)
 
 
 def _wait_for_first(pipe: int) -> str:
@@ -147,7 +191,13 @@ def _wait_for_first(pipe: int) -> str:
 
 
 def _end(in_time: bool) -> None:
-    """End the process, whatever its main thread does."""
+    """End the process, whatever its main thread does; returns where Python ends already."""
+    with _listener.deciding:
+        if _listener.is_over:
+            return
+        _listener.is_ending = True
+        in_time = in_time and not _listener.ends_by_itself
+    ends = time.monotonic() + GRACE_S + _LAST_ACTIONS_S - _grace_s()
     actions = [*_listener.last_actions]  # what takes longest, the state, is the innermost
 
     def act() -> None:
@@ -160,7 +210,6 @@ def _end(in_time: bool) -> None:
 
     # each may hang where the job hangs: on a disk, or on a terminal that nobody reads
     threads = [threading.Thread(target=target, daemon=True) for target in (report, act)]
-    ends = time.monotonic() + _LAST_ACTIONS_S
     for thread in threads:
         thread.start()
     for thread in threads:

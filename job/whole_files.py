@@ -8,11 +8,14 @@ import os
 import re
 import shutil
 import stat
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
+from job import file_system
 from job.errors import OutputError, UsageError
+from job.write_errors import explain
 
 Note = Callable[[str, str], None]  # called with a file's name and SHA-256 before it gets the name
 
@@ -21,6 +24,10 @@ _SHA256 = re.compile("[0-9a-f]{64}")
 _MOST_JSON_BYTES = 1 << 30
 _LINE_BYTES = 4096  # of the record; what is longer is not ours
 _SAMPLE_BLOCKS, _SAMPLE_BYTES = 16, 1 << 16
+_SECOND_NS = 1_000_000_000
+# What says that no file can be appended to, as on most mounts of buckets
+_NO_APPENDING = file_system.MISSING | {errno.EPERM, errno.EBADF, errno.ESPIPE}
+_appending = threading.Lock()  # a file that is written anew must not miss another thread's lines
 
 
 @contextlib.contextmanager
@@ -37,9 +44,9 @@ def whole_path(path: Path) -> Iterator[Path]:
             if os.path.lexists(partial):  # a link would be followed
                 partial.unlink()
             yield partial
-            _sync(partial)
+            file_system.sync_path(partial)
             partial.replace(path)
-            _sync(path.parent)
+            file_system.sync_folder(path.parent)
         except BaseException:
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
@@ -102,10 +109,7 @@ def _record(path: Path, partial: Path, digest: str) -> None:
     content = {"name": path.name, "sha256": digest, **_identity(partial)}
     # a kill may have left half a line at the end: each line starts with its own line break
     line = "\n" + json.dumps(content)
-    with open(path.parent / RECORD, "ab", opener=_own) as file:
-        file.write(line.encode())
-        file.flush()
-        os.fsync(file.fileno())
+    append(path.parent / RECORD, line.encode(), synced=True)
 
 
 def is_recorded(path: Path, digest: str) -> bool:
@@ -127,6 +131,8 @@ def recorded_sha256(path: Path) -> str | None:
 
     So that a checkpoint is not read again to be listed. Raises OSError.
     """
+    if path.stat().st_mtime_ns % _SECOND_NS == 0:
+        return None  # a file system of whole seconds, where one follows another within the same
     identity = _identity(path).items()
     digests = [line.get("sha256") for line in _records(path) if identity <= line.items()]
     return digests[-1] if digests and isinstance(digests[-1], str) else None
@@ -219,8 +225,33 @@ def refuse_holding(written: Path, inputs: Sequence[Path]) -> None:
 
 def append_lines(path: Path, lines: list[str]) -> None:
     """Append whole lines to a log that grows while the job runs, and so is not renamed."""
-    with output_errors(path), open(path, "ab", opener=_own) as file:
-        file.write("".join(f"{line}\n" for line in lines).encode())
+    with output_errors(path):
+        append(path, "".join(f"{line}\n" for line in lines).encode())
+
+
+def append(path: Path, data: bytes, synced: bool = False) -> bool:
+    """Add to the end of a file; False where none can be appended to, and it was written anew.
+
+    synced: have it on the disk as well; raises OSError, and OutputError for the file written anew
+    """
+    with _appending:
+        try:
+            with open(path, "ab", opener=_own) as file:
+                file.write(data)
+                file.flush()
+                if synced:
+                    file_system.sync(file.fileno())
+        except OSError as error:
+            if error.errno not in _NO_APPENDING:
+                raise
+        else:
+            return True
+        before = b""
+        with contextlib.suppress(FileNotFoundError), open(path, "rb", opener=_own) as file:
+            before = file.read()
+        with whole_file(path) as file:
+            file.write(before + data)
+    return False
 
 
 def sha256(path: Path) -> str:
@@ -250,29 +281,4 @@ def output_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(_explain(path, error), code="output-unwritable") from error
-
-
-def _explain(path: Path, error: OSError) -> str:
-    code = error.errno
-    if code in (errno.ENOSPC, errno.EDQUOT):
-        return f"{path}: the disk is full ({error.strerror}); free some space and run it again"
-    if code in (errno.EACCES, errno.EPERM):
-        return (
-            f"{path}: user {os.getuid()}:{os.getgid()} may not write here ({error.strerror}); "
-            f"give that user the folder, or run as its owner (docker run --user UID:GID)"
-        )
-    if code == errno.EROFS:
-        return f"{path}: the file system is read-only; mount the output folder writable"
-    return (
-        f"{path}: cannot be written or read back: {error.strerror or error}; "
-        f"expected a writable folder, and no link or pipe in it"
-    )
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        raise OutputError(explain(path, error), code="output-unwritable") from error

@@ -274,24 +274,29 @@ def test_a_rank_that_is_killed_while_another_converts_ends_the_run(
 EACH = """
 import sys, time
 import torch
+from job import signals
 from job.errors import Interrupted
 from act.processes.group import joined_group
+
+def work():
+    for _ in range(6000 * group.rank):
+        signals.check()
+        time.sleep(0.1)
+
+signals.install()
 try:
     with joined_group(torch.device("cpu"), 5) as group:
         group.each(lambda: None)
         print("ready", flush=True)
-        group.each(lambda: time.sleep(600 * group.rank))
+        group.each(work)
 except Interrupted as error:
     print(error)
     sys.exit(75)
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_process_of_another_machine_that_is_lost_at_its_work_is_noticed(
-    number: signal.Signals,
-) -> None:
-    """No torchrun sees it: the one that has nothing to do hears no more of the one that works."""
+def start_each() -> "tuple[subprocess.Popen[str], subprocess.Popen[str]]":
+    """One that waits and one that works, on two machines, for the work to come."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -303,13 +308,24 @@ def test_a_process_of_another_machine_that_is_lost_at_its_work_is_noticed(
             cwd=ROOT,
             text=True,
             stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             env=command_environment() | group | {"RANK": rank},
         )
         for rank in ("0", "1")
     )
+    for process in (waiting, working):
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    return waiting, working
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_process_of_another_machine_that_is_lost_at_its_work_is_noticed(
+    number: signal.Signals,
+) -> None:
+    """No torchrun sees it: the one that has nothing to do hears no more of the one that works."""
+    waiting, working = start_each()
     try:
-        assert working.stdout is not None
-        assert working.stdout.readline() == "ready\n"
         working.send_signal(number)
         out, _ = waiting.communicate(timeout=HANGS_S)
     finally:
@@ -318,6 +334,16 @@ def test_a_process_of_another_machine_that_is_lost_at_its_work_is_noticed(
             process.communicate()
     assert waiting.returncode == 75, out
     assert " 5 s" in out.splitlines()[-1]  # the time out, which it names
+
+
+def test_a_process_that_leaves_while_another_works_ends_both() -> None:
+    """In order: neither in the middle of what torch does for them, which would be an abort."""
+    waiting, working = start_each()
+    waiting.terminate()
+    for process, reason in ((waiting, "SIGTERM received"), (working, "another process")):
+        out, _ = process.communicate(timeout=HANGS_S)
+        assert process.returncode == 75, out
+        assert out.startswith(reason)
 
 
 def test_a_rank_that_stalls_ends_the_run_by_the_time_out(

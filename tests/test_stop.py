@@ -5,7 +5,9 @@ import subprocess
 import sys
 import time
 
-from tests.support.commands import HANGS_S
+import pytest
+
+from tests.support.commands import HANGS_S, run_python
 from tests.support.paths import ROOT
 
 # Goes on for some seconds after a signal, unless it is ended.
@@ -65,3 +67,56 @@ def test_a_second_signal_that_comes_later_ends_it_at_once() -> None:
 def test_hours_can_be_few() -> None:
     out, _ = start(max_hours=0.2 / 3600).communicate(timeout=HANGS_S)
     assert out == "--max_hours are over\n"
+
+
+# The listener computes with torch when the main thread comes to its own end.
+TOGETHER = """
+import os, signal, sys, threading, time
+import torch
+from job import signals
+signals.GRACE_S = 0.1
+begun = threading.Event()
+def compute(in_time):
+    big, ends = torch.zeros(500, 500), time.monotonic() + 2
+    begun.set()
+    while time.monotonic() < ends:
+        big @ big
+    print("computed", flush=True)
+signals.install()
+with signals.last_action(compute):
+    os.kill(os.getpid(), signal.SIGTERM)
+    begun.wait()
+    if sys.argv[1] == "by itself":
+        signals.end_by_itself()
+        print("not reached", flush=True)
+sys.exit(3)
+"""
+
+
+@pytest.mark.parametrize("end", ["by itself", "without a word"])
+def test_python_does_not_end_while_the_listener_ends_the_process(end: str) -> None:
+    """It would stop the listener in the frames of torch's C++, which ends with an abort."""
+    done = run_python("-c", TOGETHER, end)
+    assert (done.returncode, done.stdout) == (75, "computed\n"), done.stderr
+    assert done.stderr.startswith("SIGTERM received, and ended at once")
+
+
+# A job that records its end when the grace is over, for longer than is allowed or not.
+RECORDING = """
+import os, signal, sys, time
+from job import signals
+signals.GRACE_S, signals._OWN_END_S = 0.1, float(sys.argv[1])
+signals.install()
+with signals.last_action(lambda in_time: print("in time" if in_time else "no time", flush=True)):
+    os.kill(os.getpid(), signal.SIGTERM)
+    signals.end_by_itself()
+    time.sleep(float(sys.argv[2]))
+sys.exit(3)
+"""
+
+
+def test_the_listener_leaves_a_job_to_its_own_end_unless_that_hangs() -> None:
+    done = run_python("-c", RECORDING, str(2 * HANGS_S), "1")
+    assert (done.returncode, done.stdout) == (3, ""), done.stderr
+    hangs = run_python("-c", RECORDING, "0.1", str(2 * HANGS_S))
+    assert (hangs.returncode, hangs.stdout) == (75, "no time\n"), hangs.stderr

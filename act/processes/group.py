@@ -91,32 +91,22 @@ class Group:
         """
         if self.size == 1:
             return work()
-        mine, all_done = threading.Event(), threading.Event()
-        lost: list[RuntimeError] = []
-
-        def tick() -> None:
-            flag = torch.zeros(1)
-            try:
-                while not flag.item():
-                    flag.fill_(mine.wait(_TICK_S))
-                    dist.all_reduce(flag, dist.ReduceOp.MIN, group=self._talk)
-            except RuntimeError as error:
-                lost.append(error)
-                signals.request("another process was lost")  # or it would be noticed hours later
-            all_done.set()
-
-        threading.Thread(target=tick, name="tick", daemon=True).start()
+        ticks = _Ticks(self._talk)
         try:
             result = work()
-            mine.set()
-            while not all_done.wait(_TICK_S):
+            ticks.is_done = True
+            ticks.wake.set()
+            while not ticks.ended.wait(_TICK_S):
                 signals.check()
-        except Interrupted:
-            if lost:  # which asked for the interruption
-                raise lost[0] from None
+        except BaseException as error:
+            ticks.leave()
+            if ticks.lost and isinstance(error, Interrupted):  # which asked for the interruption
+                raise ticks.lost[0] from None
             raise
-        if lost:
-            raise lost[0]
+        if ticks.lost:
+            raise ticks.lost[0]
+        if ticks.another_left:
+            signals.check()
         return result
 
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
@@ -132,6 +122,45 @@ class Group:
         shared = [value]
         dist.broadcast_object_list(shared, src=0, group=self._talk)
         return shared[0]
+
+
+class _Ticks:
+    """A thread that tells the other processes twice a second that this one is there.
+
+    It ends when all have done their work, or when one leaves before, on all at the same tick: a
+    thread that still waits in torch when Python ends would end the process with an abort.
+    """
+
+    def __init__(self, group: Any) -> None:
+        self._group = group
+        self.is_done = False  # the work of this process
+        self._leaves = self.another_left = False
+        self.wake, self.ended = threading.Event(), threading.Event()
+        self.lost: list[RuntimeError] = []  # what was wrong with the others
+        self._thread = threading.Thread(target=self._tick, name="tick", daemon=True)
+        self._thread.start()
+
+    def leave(self) -> None:
+        """Leave before all are done; a signal's grace ends the wait for one that stands still."""
+        self._leaves = True
+        self.wake.set()
+        self._thread.join()
+
+    def _tick(self) -> None:
+        all_done = False
+        try:
+            while not (all_done or self.another_left):
+                self.wake.wait(_TICK_S)
+                flags = torch.tensor([self.is_done, not self._leaves], dtype=torch.uint8)
+                dist.all_reduce(flags, dist.ReduceOp.MIN, group=self._group)
+                all_done, all_stay = map(bool, flags)
+                if not all_stay:
+                    self.another_left = True
+                    signals.request("another process of this run has ended")
+        except RuntimeError as error:
+            self.lost.append(error)
+            signals.request("another process was lost")  # or it would be noticed hours later
+        self.ended.set()
 
 
 @contextlib.contextmanager
@@ -159,6 +188,8 @@ def joined_group(device: torch.device, timeout_s: int) -> Iterator[Group]:
                 dist.distributed_c10d._abort_process_group()
         if not isinstance(error, RuntimeError) or not is_lost(error):
             raise
+        if signals.from_outside():  # all of them get it, and some end earlier than others
+            signals.check()
         raise Interrupted(
             f"a process of this run was lost, or did not answer for {timeout_s} s "
             f"({first_line(error)}); run the same command again",

@@ -109,19 +109,20 @@ def _train(run: TrainingRun) -> None:
         if in_time:
             save_last_step(run)
 
-    try:
-        with run.loader, signals.last_action(save_in_time):
-            for epoch in _epochs(run):
-                _epoch(run, epoch)
-            save_state(run, beside=False)
-        write_results(run)
-    except BaseException as error:
-        with contextlib.suppress(Exception):  # the first error is the one to report
-            # an interruption has saved, and nobody should resume weights that diverged
-            save_in_time(not isinstance(error, Interrupted | DivergedError))
-        with contextlib.suppress(JobError):
-            list_artifacts(run)
-        raise
+    with signals.last_action(save_in_time):
+        try:
+            with run.loader:
+                for epoch in _epochs(run):
+                    _epoch(run, epoch)
+                save_state(run, beside=False)
+            write_results(run)
+        except BaseException as error:
+            with contextlib.suppress(Exception):  # the first error is the one to report
+                # an interruption has saved, and nobody should resume weights that diverged
+                save_in_time(not isinstance(error, Interrupted | DivergedError))
+            with contextlib.suppress(JobError):
+                list_artifacts(run)
+            raise
     list_artifacts(run)
 
 

@@ -31,12 +31,13 @@ class Saver:
         self._error: Exception | None = None
         self._lock = threading.RLock()
         self._torn = False
+        self._is_saved = False  # what the owners hold now
 
     @contextlib.contextmanager
     def whole(self) -> Iterator[None]:
         """Make the changes inside atomic: no state is saved halfway, nor once one has failed."""
         with self._lock:
-            self._torn = True
+            self._torn, self._is_saved = True, False
             yield
             self._torn = False
 
@@ -54,7 +55,7 @@ class Saver:
             return
         with self._lock:
             self.wait()
-            if self._torn:
+            if self._torn or self._is_saved:
                 return
             state = state_of(self._owners)
             if beside and _SPARE * tensor_bytes(state) < free_memory_bytes():
@@ -63,6 +64,7 @@ class Saver:
                 self._writing.start()
             else:
                 save(self._path, state)
+                self._is_saved = True
         self._saved_at = time.monotonic()
 
     def _write(self, state: State) -> None:

@@ -77,6 +77,13 @@ def small_job(output: Path, **flags: Any) -> list[str]:
 
 def finish(process: Process, codes: tuple[int, ...], what: str) -> int:
     """Wait for its end, which must be one of `codes`, without a traceback."""
+    end_of(process, codes, what)
+    assert process.returncode is not None
+    return process.returncode
+
+
+def end_of(process: Process, codes: tuple[int, ...], what: str) -> str:
+    """The same; gives what it printed to standard error."""
     try:
         error = process.communicate(timeout=HANGS_S)[1]
     except subprocess.TimeoutExpired as hung:
@@ -84,7 +91,7 @@ def finish(process: Process, codes: tuple[int, ...], what: str) -> int:
         raise Lost(f"{what}: hangs") from hung
     if process.returncode not in codes or "Traceback" in error:
         raise Lost(f"{what}: exit code {process.returncode}\n{error[-3000:]}")
-    return process.returncode
+    return error
 
 
 @cache

@@ -3,7 +3,8 @@
 SIGNAL_AT=module:function is where the process of rank SIGNAL_RANK sends itself SIGNAL_NUMBER, if
 that is given, and is then stuck for SIGNAL_STUCK_S, at its call number SIGNAL_CALL, by default the
 first. SIGNAL_NUMBER=MAX_HOURS is no signal: the time of --max_hours is over there. SIGNAL_SENT is a
-file that is then there. SIGNAL_EACH_S makes every call slow.
+file that is then there. SIGNAL_EACH_S makes every call slow. SIGNAL_GRACE_S is what a job has
+between the first signal and its end, on every process.
 """
 
 import functools
@@ -14,7 +15,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from operator import attrgetter
@@ -24,13 +25,16 @@ from typing import Any
 
 
 class _Finder(MetaPathFinder):
-    """Wraps the function when its module has been imported, before anybody else has it."""
+    """Changes a module when it has been imported, before anybody else has it."""
+
+    def __init__(self, module: str, change: Callable[[ModuleType], None]) -> None:
+        self._module = module
+        self._change = change
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        module, function = os.environ["SIGNAL_AT"].split(":")
-        if name != module:
+        if name != self._module:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
@@ -38,14 +42,22 @@ class _Finder(MetaPathFinder):
         assert spec.loader is not None
         execute = spec.loader.exec_module
 
-        def execute_and_wrap(made: ModuleType) -> None:
+        def execute_and_change(made: ModuleType) -> None:
             execute(made)
-            *owners, last = function.split(".")
-            owner = attrgetter(".".join(owners))(made) if owners else made
-            setattr(owner, last, _signalling(getattr(owner, last)))
+            self._change(made)
 
-        spec.loader.exec_module = execute_and_wrap  # type: ignore[method-assign,assignment]
+        spec.loader.exec_module = execute_and_change  # type: ignore[method-assign,assignment]
         return spec
+
+
+def _wrap(made: ModuleType) -> None:
+    *owners, last = os.environ["SIGNAL_AT"].split(":")[1].split(".")
+    owner = attrgetter(".".join(owners))(made) if owners else made
+    setattr(owner, last, _signalling(getattr(owner, last)))
+
+
+def _set_grace(signals: ModuleType) -> None:
+    signals.GRACE_S = float(os.environ["SIGNAL_GRACE_S"])  # type: ignore[attr-defined]
 
 
 def _signalling(function: Any) -> Any:
@@ -82,4 +94,6 @@ def _end_hours() -> None:
 
 
 if "SIGNAL_AT" in os.environ and os.environ.get("RANK", "0") == os.environ["SIGNAL_RANK"]:
-    sys.meta_path.insert(0, _Finder())
+    sys.meta_path.insert(0, _Finder(os.environ["SIGNAL_AT"].split(":")[0], _wrap))
+if "SIGNAL_GRACE_S" in os.environ:
+    sys.meta_path.insert(0, _Finder("job.signals", _set_grace))

@@ -1,0 +1,110 @@
+"""What file systems may lack, one function for each call that some of them do not have.
+
+Network shares, buckets and encrypted folders answer some calls with an error that means "never",
+where a local disk's means "not this time". What then is weaker, job/output_folder.py tells.
+"""
+
+import errno
+import fcntl
+import os
+import re
+from pathlib import Path
+
+# What says that a file system has no such call; others, as ENOSPC and EIO, say that it failed.
+MISSING = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+NO_LOCKS = MISSING | {errno.ENOLCK}
+_NO_FOLDER = MISSING | {errno.EACCES, errno.EBADF, errno.EISDIR, errno.EPERM}
+_MOUNTS, _ESCAPED = Path("/proc/self/mountinfo"), re.compile(r"\\([0-7]{3})")
+
+
+def sync(descriptor: int) -> bool:
+    """Have what was written on the disk; False where the file system cannot. Raises OSError."""
+    return _sync(descriptor, MISSING)
+
+
+def sync_path(path: Path) -> bool:
+    """The same for a file by its name. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> bool:
+    """Have the names in a folder on the disk; False where it cannot be. Raises OSError."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # one that may be written to, but not listed
+        return False
+    try:
+        return _sync(descriptor, _NO_FOLDER)
+    finally:
+        os.close(descriptor)
+
+
+def _sync(descriptor: int, missing: frozenset[int]) -> bool:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in missing:
+            raise
+        return False
+    return True
+
+
+def lock(descriptor: int, shared: bool = False) -> bool:
+    """Lock an open file or folder; False where nothing can be locked.
+
+    Raises BlockingIOError while another process holds it.
+    """
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:  # NO_LOCKS, or EBADF for a folder on NFS
+        return False
+    return True
+
+
+def write_at(descriptor: int, buffer: bytes | memoryview, place: int) -> None:
+    """Write a whole buffer at a place in a file; raises OSError.
+
+    A file that was opened to bypass the page cache is written through it where that fails.
+    """
+    done = 0
+    while done < len(buffer):  # a disk that is nearly full takes a part
+        try:
+            done += os.pwrite(descriptor, memoryview(buffer)[done:], place + done)
+        except OSError as error:
+            if error.errno != errno.EINVAL or not use_page_cache(descriptor):
+                raise
+
+
+def use_page_cache(descriptor: int) -> bool:
+    """Let an open file use the page cache; False if it did already."""
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    if not flags & os.O_DIRECT:
+        return False
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, flags & ~os.O_DIRECT)
+    return True
+
+
+def kind(folder: Path) -> str:
+    """The type of the file system that a folder is on, as mount(8) has it: nfs4, fuse.rclone."""
+    found, length = "unknown", -1
+    place = f"{folder.resolve()}/"
+    try:
+        lines = _MOUNTS.read_text().splitlines()
+    except OSError:  # not Linux
+        return found
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        point = _ESCAPED.sub(_unescaped, before.split(" ")[4]).rstrip("/") + "/"
+        if place.startswith(point) and len(point) >= length:  # the last one lies on top
+            found, length = after.split(" ")[0], len(point)
+    return found
+
+
+def _unescaped(octal: re.Match[str]) -> str:
+    return chr(int(octal[1], 8))

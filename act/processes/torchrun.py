@@ -7,6 +7,7 @@ PET_RDZV_ENDPOINT …); the same command joins the group when torchrun itself st
 import contextlib
 import logging
 import os
+import sys
 import tempfile
 import uuid
 from collections.abc import Sequence
@@ -57,6 +58,7 @@ def launch(manifests: Sequence[Path], program: Path, argv: Sequence[str], count:
 
 
 def _run(argv: list[str]) -> int:
+    sys.unraisablehook = _report_unraisable
     try:
         signals.check()
         run(parse_args(argv))
@@ -68,6 +70,12 @@ def _run(argv: list[str]) -> int:
         logger.error("the other machines were not reached (%s); try again", first_line(error))
         return Interrupted.exit_code
     return EXIT_DONE
+
+
+def _report_unraisable(what: "sys.UnraisableHookArgs") -> None:
+    """As Python does, but for a timer of torch's rendezvous that is collected in its own thread."""
+    if str(what.exc_value) != "cannot join current thread":
+        sys.__unraisablehook__(what)
 
 
 def _exit_code(

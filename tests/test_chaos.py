@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.disks import calls, count_calls, failing_calls, full_disks
+from tests.chaos.endings import endings
 from tests.chaos.inputs import inputs, mutated, try_case
 from tests.chaos.kills import kills
+from tests.chaos.places import lacking, rclone, weak
 from tests.chaos.small_job import Lost, check_files, check_result, finish, start
+from tests.support.weak_folder import needs_compiler
 
 # in one process, as they share the undisturbed job
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chaos")]
@@ -18,6 +21,24 @@ def test_kills() -> None:
     found = list(kills(4))
     assert len(found) >= 5
     assert not any(found)
+
+
+@needs_compiler
+def test_kills_on_a_file_system_that_lacks_most_calls() -> None:
+    found = list(kills(2, place=weak))
+    assert len(found) >= 3
+    assert not any(found)
+
+
+@pytest.mark.skipif(bool(lacking("rclone")), reason=lacking("rclone"))
+def test_kills_on_a_mounted_bucket() -> None:
+    found = list(kills(2, place=rclone))
+    assert len(found) >= 3
+    assert not any(found)
+
+
+def test_steps_that_end_about_the_grace() -> None:
+    assert list(endings([-0.2, 0.2], processes=1)) == [None] * 2
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a tmpfs")

@@ -13,6 +13,7 @@ import pytest
 
 from job.file_system import kind
 from job.whole_files import recorded_sha256, whole_file
+from tests.chaos.places import MakePlace, gocryptfs, lacking, rclone
 from tests.support.commands import command_environment
 from tests.support.paths import ROOT
 from tests.support.weak_folder import needs_compiler, weak_folder
@@ -178,6 +179,36 @@ def test_the_same_bytes_are_written_where_calls_are_lacking(
     assert set(written(usual)) == {"a", "b", "log", "raw", "jpeg"}
     records = [line for line in (weak / "files.jsonl").read_text().splitlines() if line]
     assert [json.loads(line)["name"] for line in records] == ["a", "a", "b"]
+
+
+REAL = [
+    pytest.param(
+        place, id=name, marks=pytest.mark.skipif(bool(lacking(name)), reason=lacking(name) or "-")
+    )
+    for name, place in (("rclone", rclone), ("gocryptfs", gocryptfs))
+]
+
+
+@pytest.mark.parametrize("place", REAL)
+def test_the_same_bytes_are_written_on_real_mounts(tmp_path: Path, place: MakePlace) -> None:
+    in_process(WRITE, tmp_path)
+    with place() as mounted:
+        out, warnings = in_process(TRY, mounted.folder)
+        assert out == ""
+        assert len(warnings.splitlines()) <= 1
+        in_process(WRITE, mounted.folder)
+        assert written(mounted.folder) == written(tmp_path)
+
+
+@pytest.mark.skipif(bool(lacking("rclone")), reason=lacking("rclone") or "-")
+def test_a_mount_that_went_away_is_named(tmp_path: Path) -> None:
+    with rclone() as mounted:
+        assert mounted.end is not None
+        mounted.end()
+        out, _ = in_process(TRY, mounted.folder)
+        code, exit_code, message = json.loads(out)
+    assert (code, exit_code) == ("output-unwritable", 4)
+    assert "does not answer" in message
 
 
 READ = """

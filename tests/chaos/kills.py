@@ -2,13 +2,13 @@
 
 import random
 import shutil
-import tempfile
 import threading
 import time
 from pathlib import Path
 from queue import SimpleQueue
 
 from job.machine import cpu_count
+from tests.chaos.places import MakePlace, Place, local
 from tests.chaos.small_job import (
     Results,
     check_files,
@@ -20,10 +20,11 @@ from tests.chaos.small_job import (
 from tests.support.jobs import Process
 
 
-def kills(count: int, seed: int = 0) -> Results:
+def kills(count: int, seed: int = 0, place: MakePlace = local) -> Results:
     """Kill jobs `count` times, a job on each core; gives what was lost after each, None if nothing.
 
     A job is gone on with in the same output until it ends by itself; then it starts anew.
+    place: where the outputs are, one for each core
     """
     undisturbed()
     found: SimpleQueue[str | None] = SimpleQueue()
@@ -31,7 +32,8 @@ def kills(count: int, seed: int = 0) -> Results:
     lanes = min(cpu_count(), count)
     threads = [
         threading.Thread(
-            target=_kill, args=(found, enough, len(range(lane, count, lanes)), seed + lane)
+            target=_kill_in,
+            args=(place, found, enough, len(range(lane, count, lanes)), seed + lane),
         )
         for lane in range(lanes)
     ]
@@ -46,33 +48,49 @@ def kills(count: int, seed: int = 0) -> Results:
             thread.join()
 
 
-def _kill(found: "SimpleQueue[str | None]", enough: threading.Event, count: int, seed: int) -> None:
-    moments, longest_s = random.Random(seed), 1.05 * undisturbed().seconds
-    with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder) / "output"
-        done = 0
-        while done < count and not enough.is_set():
-            process = start(output)
-            time.sleep(moments.uniform(0, longest_s))
-            killed = process.poll() is None
-            process.kill()
-            try:
-                if killed:
-                    process.communicate()
-                    done += 1
-                    check_files(output)
-                    found.put(None)
-                else:
-                    _end(output, process)
-            except Exception as lost:
-                found.put(f"kill {done} of seed {seed}: {lost}")
-                shutil.rmtree(output)
+def _kill_in(
+    make_place: MakePlace,
+    found: "SimpleQueue[str | None]",
+    enough: threading.Event,
+    count: int,
+    seed: int,
+) -> None:
+    try:
+        with make_place() as place:
+            _kill(place, found, enough, count, seed)
+    except Exception as lost:
+        for _ in range(count + 1):  # as many as are waited for
+            found.put(f"the place itself: {lost}")
+
+
+def _kill(
+    place: Place, found: "SimpleQueue[str | None]", enough: threading.Event, count: int, seed: int
+) -> None:
+    moments, longest_s = random.Random(seed), 1.05 * undisturbed().seconds * place.slower
+    output, environment = place.folder / "output", place.environment
+    done = 0
+    while done < count and not enough.is_set():
+        process = start(output, environment)
+        time.sleep(moments.uniform(0, longest_s))
+        killed = process.poll() is None
+        process.kill()
         try:
-            _end(output, start(output))
+            if killed:
+                process.communicate()
+                done += 1
+                check_files(output)
+                found.put(None)
+            else:
+                _end(output, process)
         except Exception as lost:
-            found.put(f"after the last kill of seed {seed}: {lost}")
-        else:
-            found.put(None)
+            found.put(f"kill {done} of seed {seed}: {lost}")
+            shutil.rmtree(output)
+    try:
+        _end(output, start(output, environment))
+    except Exception as lost:
+        found.put(f"after the last kill of seed {seed}: {lost}")
+    else:
+        found.put(None)
 
 
 def _end(output: Path, process: Process) -> None:

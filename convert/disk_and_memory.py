@@ -1,5 +1,6 @@
 """Whether a conversion fits on the disk and into memory: one rule for the check and the job."""
 
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,10 +31,11 @@ def check_disk(plan: Plan, numbers: Sequence[int], add: Add) -> None:
         add(error("disk-room", plan.folder, message))
 
 
-def free_bytes(folder: Path) -> int:
-    """What is free on the disk where `folder` is or would be made."""
+def free_bytes(folder: Path) -> float:
+    """What is free on the disk where `folder` is or would be made; inf where it does not say."""
     places = (folder, *folder.absolute().parents)
-    return shutil.disk_usage(next(place for place in places if place.exists())).free
+    found = shutil.disk_usage(next(place for place in places if place.exists()))
+    return found.free if found.total else math.inf
 
 
 def worker_bytes(plan: Plan) -> int:

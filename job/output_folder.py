@@ -30,6 +30,7 @@ def try_folder(folder: Path, is_locked: bool) -> None:
     name = f".try_{uuid.uuid4().hex}"  # another job may try the same folder
     first, second = folder / name, folder / f"{name}.partial"
     with output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)  # only the process that locks it has made it
         try:
             lacks = list(_try_files(first, second, is_locked))
         finally:

@@ -271,6 +271,39 @@ def test_a_rank_that_is_killed_while_another_converts_ends_the_run(
     assert on.code == 0, on.err
 
 
+def test_processes_of_a_training_operator_are_one_run(tmp_path: Path, ten_episodes: Path) -> None:
+    """Each is started by itself, with an output of its own, and joins the others."""
+    operator = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    flags: dict[str, Any] = {"input": ten_episodes, "num_epochs": 2, "dist_timeout_s": 100}
+    outputs = [tmp_path / rank for rank in ("0", "1")]
+    jobs = [
+        start_job(output, environment=operator | {"RANK": output.name}, **flags)
+        for output in outputs
+    ]
+    first, second = (ended(job, output) for job, output in zip(jobs, outputs, strict=True))
+    assert (first.code, second.code) == (0, 0), first.err + second.err
+    assert first.manifest["flags"]["processes"] == 2
+    assert not [one for one in first.manifest["warnings"] if "process-variables" in one]
+    assert len(rows(first)) == 2
+    assert not (second.output / "manifest.json").exists()
+
+
+def test_variables_that_are_incomplete_are_warned_of(tmp_path: Path, ten_episodes: Path) -> None:
+    environment = {"WORLD_SIZE": "2", "RANK": "1"}
+    flags: dict[str, Any] = {"input": ten_episodes, "num_epochs": 1}
+    alone = ended(start_job(tmp_path, environment=environment, **flags), tmp_path)
+    assert alone.code == 0, alone.err
+    assert alone.manifest["flags"]["processes"] == 1
+    (warning,) = [one for one in alone.manifest["warnings"] if "process-variables" in one]
+    assert alone.err.count(warning) == 1
+
+
+def free_port() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
+
+
 EACH = """
 import sys, time
 import torch
@@ -297,11 +330,8 @@ except Interrupted as error:
 
 def start_each() -> "tuple[subprocess.Popen[str], subprocess.Popen[str]]":
     """One that waits and one that works, on two machines, for the work to come."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
     group = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
-    group |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    group |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     waiting, working = (
         subprocess.Popen(
             [sys.executable, "-c", EACH],

@@ -9,6 +9,7 @@ from typing import Any
 from job.whole_files import append_lines, whole_file
 
 _WRITE_INTERVAL_S = 1.0
+_WRITE_SHARE = 0.1  # of the time, where a file system is slow or the file is written anew
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,13 @@ class Row:
 
 
 class Metrics:
-    """The epochs so far; the file gets the new lines at most once a second."""
+    """The epochs so far; the file gets the new lines at most once a second, on slow disks less."""
 
     def __init__(self, path: Path | None) -> None:
         """path: None on processes that write no files"""
         self._path = path
         self._waiting: list[str] = []
-        self._written_at = time.monotonic()
+        self._write_at = time.monotonic() + _WRITE_INTERVAL_S
         self._lines: list[str] = []
         self.rows: list[Row] = []
 
@@ -57,15 +58,17 @@ class Metrics:
         self.rows.append(row)
         self._lines.append(json.dumps(asdict(row)))
         self._waiting.append(self._lines[-1])
-        if time.monotonic() - self._written_at >= _WRITE_INTERVAL_S:
+        if time.monotonic() >= self._write_at:
             self.flush()
 
     def flush(self) -> None:
         """Write the lines that wait."""
+        started = time.monotonic()
         if self._path is not None and self._waiting:
             append_lines(self._path, self._waiting)
         self._waiting = []
-        self._written_at = time.monotonic()
+        ended = time.monotonic()
+        self._write_at = ended + max(_WRITE_INTERVAL_S, (ended - started) / _WRITE_SHARE)
 
     @property
     def wait_share(self) -> float:

@@ -1,5 +1,6 @@
 """What a check reports of the training that would follow: estimates, padding, disk, memory."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -81,5 +82,7 @@ def check_room(plan: Plan, output: Path | None, report: Report) -> None:
         )
         report.add(warning("memory-room", plan.datasets[0].root, what))
     if output is not None:
-        report.facts["disk"] = f"{free_bytes(output) / 1e9:.1f} GB free for {output}"
+        free = free_bytes(output)
+        shown = f"{free / 1e9:.1f} GB" if math.isfinite(free) else "an unknown number of GB"
+        report.facts["disk"] = f"{shown} free for {output}"
         check_disk(plan, numbers, report.add)

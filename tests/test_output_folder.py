@@ -28,8 +28,8 @@ from job.output_folder import try_folder
 logging.basicConfig(format="%(message)s")
 folder = Path(sys.argv[1])
 try:
-    with only_job(folder) as is_locked:
-        try_folder(folder, is_locked)
+    with only_job(folder):
+        try_folder(folder)
 except JobError as error:
     print(json.dumps([error.code, error.exit_code, str(error)]))
 """

@@ -93,7 +93,7 @@ def _run(manifest: Manifest, job: Job) -> int:
 def _do(manifest: Manifest, job: Job, before: Mapping[Path, bytes | None]) -> int:
     try:
         if local_rank() == 0:
-            _try_folder(manifest.path.parent, before)
+            _try_folder(manifest.paths[-1].parent, before)  # the output
     except OutputError as error:
         if not any(before.values()):
             with contextlib.suppress(JobError):  # as likely as not

@@ -86,14 +86,21 @@ def other_files(folder: Path) -> list[Path]:
 
 
 def refuse_twice(folders: Sequence[Path]) -> None:
-    """Raise UsageError for a folder that is given more than once."""
-    real = [folder.resolve() for folder in folders]
-    for number, folder in enumerate(real):
-        if folder in real[:number]:
-            raise UsageError(
-                f"--input: {folders[number]} is given more than once; name each folder once",
-                code="input-twice",
-            )
+    """Raise UsageError for a folder that is given more than once, also as links to its files.
+
+    Runs of one output that converted the same episodes share them so.
+    """
+    seen: dict[tuple[int, int], Path] = {}
+    for folder in folders:
+        for path in (folder, *find_episodes(folder)):
+            found = path.stat()
+            if (found.st_dev, found.st_ino) in seen:
+                raise UsageError(
+                    f"--input: {path} is the same as {seen[found.st_dev, found.st_ino]}, expected "
+                    f"each once; name one of the folders",
+                    code="input-twice",
+                )
+            seen[found.st_dev, found.st_ino] = path
 
 
 def _numbered(folder: Path) -> dict[int, Path]:

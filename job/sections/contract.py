@@ -243,9 +243,10 @@ class Contract(BaseModel):
             ("action", self.action, network.action_dim, (stats.action_mean, stats.action_std)),
             ("env_state", self.env_state, network.env_state_dim, env_stats),
         ):
-            found = {width, *(one and len(one) for one in lists), vector and len(vector.dims)}
-            if len(found) > 1:
-                raise ValueError(f"the {what} has several numbers of dims: {found}")
+            dims = len(vector.dims) if vector else None
+            others = {width, *(one and len(one) for one in lists)} - {dims}
+            if others:
+                raise ValueError(f"the {what} has {dims} dims, and elsewhere {others}")
         if len(self.cameras) != network.num_cameras:
             raise ValueError(f"{len(self.cameras)} cameras, and elsewhere {network.num_cameras}")
         if self.action.chunk_size != network.chunk_size:

@@ -236,7 +236,7 @@ def environment_state_asked_for(root: Path) -> None:
 
 @v21("camera-depth", INFO, camera_keys=(FRONT, WRIST))
 def depth_asked_for(root: Path) -> None:
-    edit_feature(root, WRIST, info={"video.pix_fmt": "gray12le"})
+    edit_feature(root, WRIST, info={"video.is_depth_map": True})
 
 
 # The list of episodes.

@@ -186,6 +186,7 @@ WARNINGS = {
     "frame-index-derived": "Rows have no frame_index from 0; their order follows from the rest.",
     "rows-thinned": "Timestamps are of a whole part of the fps; the rows' own rate is taken.",
     "rows-cut": "Rows are missing between others, by the timestamps.",
+    "picture-order": "Timestamps are of another clock; pictures are taken in their order.",
     "picture-times": "The pictures of rows are those of their timestamps, not all in order.",
     "video-rotated": "A video has a display matrix, by which players rotate or mirror it.",
     "video-tracks": "A video file has several video tracks, of which one is taken.",

@@ -196,6 +196,7 @@ _MADE_IN_THE_TEST = {
     "rows-cut",  # tests/test_pictures.py, as those below
     "video-tracks",
     "video-rotated",
+    "picture-order",
     "video-slanted",
     "video-order",
     "video-too-large",

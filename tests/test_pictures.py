@@ -157,8 +157,9 @@ def test_times_of_another_clock_leave_the_order(
     tmp_path: Path, write: Write, times: list[float]
 ) -> None:
     takes = [Take(12, times=times)] * 2
-    _, moments = converted(write(tmp_path / "in", takes), tmp_path / "out", 2)
+    report, moments = converted(write(tmp_path / "in", takes), tmp_path / "out", 2)
     assert moments == {0: list(range(12)), 1: list(range(12))}
+    assert "picture-order" in codes_of(report)
 
 
 @BOTH

@@ -5,12 +5,9 @@ ALOHA input, as whole jobs.
 """
 
 import json
-import os
-import re
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,13 +26,13 @@ from tests.support.commands import (
     HANGS_S,
     Ended,
     arguments,
-    command_environment,
     run_job,
     run_module,
     start_job,
 )
 from tests.support.episodes import write_official
-from tests.support.paths import ROOT, SMALL
+from tests.support.paths import SMALL
+from tests.support.peak_memory import foreseen_and_peak_gb
 from tests.support.processes import wait_for
 from tests.support.schema import VALIDATOR
 from tests.support.states import ENV_STATE, LENGTHS, add_env_state, goals, way, write_states
@@ -174,7 +171,7 @@ def test_it_learns_what_the_goal_and_the_state_say(training: Ended) -> None:
 def test_kept_episodes_have_no_image_and_train_to_the_same_bytes(
     training: Ended, tmp_path: Path
 ) -> None:
-    folder = training.output / "converted_hdf5"
+    folder = training.output / "converted_hdf5/test"
     with h5py.File(folder / "episode_1.hdf5") as file:
         assert list(file["observations"]) == ["env_state", "images", "qpos", "qvel"]
         assert list(file["observations/images"]) == []
@@ -277,21 +274,8 @@ def test_memory_of_a_step_without_images_is_foreseen(tmp_path: Path) -> None:
     given = {"input": write_states(tmp_path / "dataset", env_state=False), "camera_keys": "none"}
     sizes = {"hidden_dim": 256, "dim_feedforward": 1024, "chunk_size": 100, "num_epochs": 1}
     words = arguments(tmp_path, **given | SHORT | sizes)
-    with subprocess.Popen(
-        [sys.executable, "entrypoint.py", *words],
-        cwd=ROOT,
-        env=command_environment(),
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        out = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0
-    told = re.search(r"^memory     a step takes about ([\d.]+) GB$", out, re.M)
-    assert told
-    assert 0.7 < float(told[1]) / (usage.ru_maxrss * 1024 / 1e9) < 1.3
+    foreseen, peak = foreseen_and_peak_gb(*words)
+    assert 0.7 < foreseen / peak < 1.3
 
 
 def test_an_environment_state_beside_cameras(job: RunJob, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def choose_pictures(
     says_nothing = by_time is None or _says_nothing(by_time, region)
     starts_at_0 = by_time is not None and by_time[0] == first
     if _is_counted(file, use, by_order, region) and (says_nothing or starts_at_0):
-        if by_time is not None and not starts_at_0 and times is not None:
+        if by_time is not None and says_nothing and times is not None:
             what = (
                 f"the timestamps of its rows, from {times[0]:.3f} s, are not those of its frames; "
                 f"there are as many frames as rows, which are taken in order"

@@ -71,10 +71,11 @@ def choose_pictures(
     says_nothing = by_time is None or _says_nothing(by_time, region)
     starts_at_0 = by_time is not None and by_time[0] == first
     if _is_counted(file, use, by_order, region) and (says_nothing or starts_at_0):
-        if by_time is not None and says_nothing and times is not None:
+        if by_time is not None and times is not None and not np.array_equal(by_time, by_order):
             what = (
                 f"the timestamps of its rows, from {times[0]:.3f} s, are not those of its frames; "
-                f"there are as many frames as rows, which are taken in order"
+                f"there are as many frames as rows, which are taken in order; look at the pictures "
+                f"if rows were doubled or cut out and frames lost"
             )
             add(warning("picture-order", file.path, what, episode=episode.index, camera=camera))
         return by_order

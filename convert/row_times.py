@@ -20,7 +20,7 @@ def row_rate(times: Times | None, fps: Fraction) -> Fraction:
     if times is None or len(times) < 2:
         return fps
     frames = float(np.median(np.diff(times))) * float(fps)  # NaN where a time is
-    every = round(frames) if 1 < frames < float(fps) * 60 else 1
+    every = round(frames) if 1 < frames <= float(fps) else 1  # at least a row a second
     return fps / every if every > 1 and abs(frames - every) < _NEAR else fps
 
 

@@ -133,7 +133,7 @@ def _restore(manifest: Manifest, before: Mapping[Path, bytes | None]) -> None:
     """Put back the manifests of earlier jobs, but for one that another job has replaced since."""
     for path, content in before.items():
         if content is not None and manifest.is_in(path):
-            with contextlib.suppress(JobError), whole_file(path) as file:
+            with contextlib.suppress(JobError), whole_file(path, shared=True) as file:
                 file.write(content)
 
 

@@ -156,11 +156,12 @@ class Manifest:
         if not self._shown:
             return
         try:
-            write_json(self.path, self.content.model_dump(mode="json"))
+            write_json(self.path, self.content.model_dump(mode="json"), shared=True)
         finally:  # a run's folder may be gone, or not ours
             place = self.of_output
             if place is not None and (takes or not place.exists() or self.is_in(place)):
-                write_json(place, self._for_output(place.parent).model_dump(mode="json"))
+                content = self._for_output(place.parent).model_dump(mode="json")
+                write_json(place, content, shared=True)  # by runs that share the output
 
     def is_in(self, path: Path) -> bool:
         """Whether what is at `path` was written by this very job."""

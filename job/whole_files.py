@@ -9,6 +9,8 @@ import re
 import shutil
 import stat
 import threading
+import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
@@ -24,6 +26,7 @@ _SHA256 = re.compile("[0-9a-f]{64}")
 _MOST_JSON_BYTES = 1 << 30
 _LINE_BYTES = 4096  # of the record; what is longer is not ours
 _SAMPLE_BLOCKS, _SAMPLE_BYTES = 16, 1 << 16
+_LEFT_OVER_S = 60.0
 _SECOND_NS = 1_000_000_000
 # What says that no file can be appended to, as on most mounts of buckets
 _NO_APPENDING = file_system.MISSING | {errno.EPERM, errno.EBADF, errno.ESPIPE}
@@ -31,16 +34,20 @@ _appending = threading.Lock()  # a file that is written anew must not miss anoth
 
 
 @contextlib.contextmanager
-def whole_path(path: Path) -> Iterator[Path]:
+def whole_path(path: Path, shared: bool = False) -> Iterator[Path]:
     """Give a name beside `path` to write to; on success it is synced and becomes `path`.
 
     For writers that want a name rather than a file object (HDF5). The file that was at `path`
     stays until the new one is whole. Raises OutputError when the disk or the folder refuses.
+    shared: other jobs may write the same file at the same time; the last one's stays
     """
-    partial = path.with_name(f".{path.name}.partial")
+    own = f"{uuid.uuid4().hex[:8]}." if shared else ""
+    partial = path.with_name(f".{path.name}.{own}partial")
     with output_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if shared:
+                _remove_left_over(path)
             if os.path.lexists(partial):  # a link would be followed
                 partial.unlink()
             yield partial
@@ -53,14 +60,24 @@ def whole_path(path: Path) -> Iterator[Path]:
             raise
 
 
+def _remove_left_over(path: Path) -> None:
+    """What killed jobs left of a file that several write."""
+    for partial in path.parent.glob(f".{path.name}.*.partial"):
+        with contextlib.suppress(OSError):  # it may have become the file meanwhile
+            if time.time() - partial.stat().st_mtime > _LEFT_OVER_S:
+                partial.unlink()
+
+
 @contextlib.contextmanager
-def whole_file(path: Path, recorded: bool = False, note: Note | None = None) -> Iterator[IO[bytes]]:
+def whole_file(
+    path: Path, recorded: bool = False, note: Note | None = None, shared: bool = False
+) -> Iterator[IO[bytes]]:
     """Like `whole_path`, as a binary file object to write from start to end.
 
     recorded: note the file's SHA-256 in the folder's record before it gets its name
     note: whoever else notes it then
     """
-    with whole_path(path) as partial:
+    with whole_path(path, shared) as partial:
         with partial.open("wb") as file:
             hashed = _Hashed(file)
             yield cast(IO[bytes], hashed) if recorded or note else file
@@ -187,10 +204,10 @@ def read_json(path: Path) -> Any:
         raise ValueError("nested too deeply") from error
 
 
-def write_json(path: Path, value: Any, recorded: bool = False) -> None:
+def write_json(path: Path, value: Any, recorded: bool = False, shared: bool = False) -> None:
     """Write `value` as readable JSON; a float that is not finite is our bug, not JSON's."""
     text = json.dumps(value, indent=2, allow_nan=False) + "\n"
-    with whole_file(path, recorded) as file:
+    with whole_file(path, recorded, shared=shared) as file:
         file.write(text.encode())
 
 

@@ -1,7 +1,9 @@
 """Files appear under their name only when whole, on real and on full disks."""
 
+import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from job.whole_files import (
     write_json,
 )
 from tests.support.errors import raises_code
+from tests.support.paths import ROOT
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a tmpfs")
 
@@ -132,3 +135,24 @@ def test_a_copy_where_there_are_no_links(tmp_path: Path, small_disk: Path) -> No
     whole_copy(first, second)
     assert second.read_bytes() == b"content"
     assert recorded_sha256(second) == sha256(second)
+
+
+_WRITER = """
+import sys
+from pathlib import Path
+from job.whole_files import write_json
+for number in range(200):
+    write_json(Path(sys.argv[1]), {"number": number}, shared=True)
+"""
+
+
+def test_two_processes_may_write_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    left_over = tmp_path / ".a.json.0123abcd.partial"  # by a job that was killed long ago
+    left_over.touch()
+    os.utime(left_over, (0, 0))
+    command = [sys.executable, "-c", _WRITER, str(path)]
+    writers = [subprocess.Popen(command, cwd=ROOT) for _ in range(2)]
+    assert [writer.wait() for writer in writers] == [0, 0]
+    assert json.loads(path.read_text()) == {"number": 199}
+    assert list(tmp_path.iterdir()) == [path]

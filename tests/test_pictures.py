@@ -162,6 +162,20 @@ def test_times_of_another_clock_leave_the_order(
     assert "picture-order" in codes_of(report)
 
 
+def test_counts_that_times_contradict_are_told(tmp_path: Path) -> None:
+    times = [at / FPS for at in (0, 1, 2, 3, 4, 5, 5, 6, 7, 8, 9, 10)]
+    report, _ = converted(write_v21(tmp_path / "in", [Take(12, times=times)]), tmp_path / "out", 1)
+    assert {"picture-order", "timestamp-order"} <= codes_of(report)
+
+
+def test_timestamps_in_milliseconds_are_no_rate(tmp_path: Path) -> None:
+    root = write_v21(tmp_path / "in", [Take(12, times=[at * 1000 / FPS for at in range(12)])])
+    report, moments = converted(root, tmp_path / "out", 1)
+    assert moments == {0: list(range(12))}
+    assert "rows-thinned" not in codes_of(report)
+    assert make_plan(replace(FLAGS, input=(root,)), tmp_path).fps == FPS
+
+
 @BOTH
 def test_another_clock_and_another_number_of_pictures_are_refused(
     tmp_path: Path, write: Write

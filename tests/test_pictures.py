@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import av
 import h5py
 import numpy as np
+import pyarrow as pa
 import pytest
 from av.stream import Disposition
 from hypothesis import HealthCheck, assume, given, settings
@@ -93,6 +94,17 @@ def test_thinned_rows_have_a_rate_of_their_own(tmp_path: Path, write: Write) -> 
     assert make_plan(replace(FLAGS, input=(root,)), tmp_path).fps == FPS / 3
     with h5py.File(episode_path(tmp_path / "out", 0)) as file:
         assert file.attrs["fps"] == FPS / 3
+
+
+@BOTH
+@pytest.mark.parametrize("rows", [[*range(0, 30, 3)], [*range(8), *range(12, 30)]])
+def test_rows_that_keep_their_frame_index_keep_their_pictures(
+    tmp_path: Path, write: Write, rows: list[int]
+) -> None:
+    take = Take(30, rows=rows, extra={"frame_index": pa.array(rows)})
+    report, moments = converted(write(tmp_path / "in", [take]), tmp_path / "out", 1)
+    assert moments == {0: rows}
+    assert {"frame-index-derived", "picture-times"} <= codes_of(report)
 
 
 def test_episodes_of_another_rate_are_refused(tmp_path: Path) -> None:

@@ -137,6 +137,11 @@ def row_order(path: Path, episode: int, table: pa.Table, add: Add) -> NDArray[np
     rank = np.argsort(order, kind="stable")
     first = int(order[rank[0]]) if len(rank) else 0
     if not np.array_equal(order[rank], first + np.arange(len(order))):
+        times = _times(table, rank)
+        if times is not None and (np.diff(order[rank]) > 0).all() and (np.diff(times) > 0).all():
+            what = f"frame_index has gaps ({_short(order[rank])}); its rows are taken in that order"
+            add(warning("frame-index-derived", path, what, episode=episode))
+            return rank
         what = (
             f"frame_index is {_short(order)}, expected 0 to {len(order) - 1}, each once; rows are "
             f"missing or doubled; leave the episode out or record it again"

@@ -183,7 +183,7 @@ WARNINGS = {
     "image-distorted": "--image_size changes the aspect ratio of a camera.",
     "video-fps": "meta/info.json gives a video another frame rate than the dataset.",
     "hidden-files": "There are hidden files, which are no data.",
-    "frame-index-derived": "frame_index does not count from 0; the order of rows follows from the rest.",
+    "frame-index-derived": "frame_index does not count from 0; the rest gives the order of rows.",
     "rows-thinned": "Timestamps are of a whole part of the fps; the rows' own rate is taken.",
     "rows-cut": "Rows are missing between others, by the timestamps.",
     "picture-order": "Timestamps are of another clock; pictures are taken in their order.",

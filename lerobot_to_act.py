@@ -28,6 +28,7 @@ from job.manifest import Manifest
 from job.output_names import MANIFEST, RUN
 from job.ranks import (
     by_torchrun,
+    hand_on_variables,
     leave_exit_code,
     leave_interrupted,
     processes_to_start,
@@ -121,6 +122,7 @@ def _train(argv: list[str]) -> int:
     logger.info("%s: %s", shown_version(), ", ".join(map(str, flags.input)))
     if count := processes_to_start(flags.processes, flags.device):
         signals.wait_for_processes()
+        hand_on_variables(os.environ)
         from act.processes.torchrun import launch
 
         return launch(_manifests(flags), Path(__file__), argv, count)

@@ -20,7 +20,8 @@ def row_rate(times: Times | None, fps: Fraction) -> Fraction:
     if times is None or len(times) < 2:
         return fps
     frames = float(np.median(np.diff(times))) * float(fps)  # NaN where a time is
-    every = round(frames) if 1 < frames <= float(fps) else 1  # at least a row a second
+    # a row a second or fewer are frame numbers or another unit, not seconds of a recording
+    every = round(frames) if 1 < frames < float(fps) - _NEAR else 1
     return fps / every if every > 1 and abs(frames - every) < _NEAR else fps
 
 
@@ -33,6 +34,8 @@ def rows_before_gaps(times: Times | None, rate: Fraction) -> NDArray[np.int64]:
         return np.array([], np.int64)
     steps = np.diff(times) * float(rate)
     whole = (steps > 0).all() and (np.abs(steps - np.rint(steps)) < _NEAR).all()
+    if np.median(steps) > 2 - _NEAR:  # another unit or clock: the usual step is one
+        return np.array([], np.int64)
     return np.flatnonzero(steps > 2 - _NEAR) if whole else np.array([], np.int64)
 
 

@@ -189,6 +189,7 @@ WARNINGS = {
     "picture-order": "Timestamps are of another clock; pictures are taken in their order.",
     "picture-times": "The pictures of rows are those of their timestamps, not all in order.",
     "video-rotated": "A video has a display matrix, by which players rotate or mirror it.",
+    "rotation-differs": "The files of a camera have different display matrices.",
     "video-tracks": "A video file has several video tracks, of which one is taken.",
     "video-start": "A video does not start at 0 s.",
     "video-bits": "A video has more than 8 bits per channel, which are reduced to 8.",
@@ -213,7 +214,7 @@ JOB_WARNINGS = {
     "output-weak": "The output's file system cannot lock, sync or append to files as a local disk "
     "can; the message says what follows.",
     "process-variables": "RANK or WORLD_SIZE is set, but not what else a process needs to join the "
-    "others; it runs alone.",
+    "others; the job runs on its own.",
 }
 
 # What can end a job, or be an error in the check's report

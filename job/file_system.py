@@ -13,6 +13,7 @@ from pathlib import Path
 # What says that a file system has no such call; others, as ENOSPC and EIO, say that it failed.
 MISSING = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 NO_LOCKS = MISSING | {errno.ENOLCK}
+_NO_LOCKS = NO_LOCKS | {errno.EBADF}  # as NFS answers for a folder, which cannot be open to write
 _NO_FOLDER = MISSING | {errno.EACCES, errno.EBADF, errno.EISDIR, errno.EPERM}
 _MOUNTS, _ESCAPED = Path("/proc/self/mountinfo"), re.compile(r"\\([0-7]{3})")
 
@@ -56,13 +57,13 @@ def _sync(descriptor: int, missing: frozenset[int]) -> bool:
 def lock(descriptor: int, shared: bool = False) -> bool:
     """Lock an open file or folder; False where nothing can be locked.
 
-    Raises BlockingIOError while another process holds it.
+    Raises BlockingIOError while another process holds it, OSError where locking failed.
     """
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise
-    except OSError:  # NO_LOCKS, or EBADF for a folder on NFS
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
         return False
     return True
 

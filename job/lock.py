@@ -65,7 +65,7 @@ def _held_below(folder: Path) -> list[Path]:
 
 
 def _is_held(folder: Path) -> bool:
-    with contextlib.suppress(OSError):  # it is gone, or not ours to look at
+    with contextlib.suppress(OSError, OutputError):  # it is gone, or not ours to look at
         held = os.open(folder, os.O_RDONLY)
         try:
             return not _locked(held, folder, shared=True)
@@ -127,11 +127,12 @@ def _opened(folder: Path) -> int:
 
 def _locked(held: int, folder: Path, shared: bool) -> bool:
     """Whether it is locked now, or cannot be on this file system; False: another job holds it."""
-    try:
-        if not file_system.lock(held, shared):
-            _lock_file(held, folder, shared)
-    except BlockingIOError:
-        return False
+    with output_errors(folder):
+        try:
+            if not file_system.lock(held, shared):
+                _lock_file(held, folder, shared)
+        except BlockingIOError:
+            return False
     return True
 
 

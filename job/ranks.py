@@ -18,6 +18,7 @@ ATTEMPT = "ACT_ATTEMPT"  # the name of this start of the job
 # What torch.distributed needs to join processes that a training operator or a script started
 _NUMBERS, _ADDRESS = ("RANK", "WORLD_SIZE"), ("MASTER_ADDR", "MASTER_PORT")
 _BY_OPERATOR = "ACT_BY_OPERATOR"  # set where they are complete
+_LACKING = "ACT_LACKING"  # what a launcher found wrong with them, which its processes warn of
 _LOCAL_RANKS = ("LOCAL_RANK", "SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK")
 
 
@@ -45,21 +46,26 @@ def take_over_from_operator(environ: MutableMapping[str, str]) -> None:
 
 def warn_of_variables(processes: int, environ: Mapping[str, str] = os.environ) -> None:
     """Warn where an operator's variables are incomplete, or what they leave of `--processes`."""
-    if not _are_the_operators(environ):
-        return
-    if lacking := _lacking(environ):
+    lacking = environ.get(_LACKING) or (_are_the_operators(environ) and _lacking(environ))
+    if lacking:
         message = (
-            f"{lacking}, so this process trains alone; to train as one of several set "
+            f"{lacking}, so the job trains on its own; to train as one of several set "
             f"{', '.join((*_NUMBERS, *_ADDRESS))} on each, or leave them all out"
         )
         warn("process-variables", message)
-    elif processes > 1 and _BY_OPERATOR in environ:
+    elif _are_the_operators(environ) and processes > 1 and _BY_OPERATOR in environ:
         message = (
             f"--processes {processes} does not apply, as RANK and WORLD_SIZE="
             f"{environ['WORLD_SIZE']} name every process; to have each machine start its own, set "
             f"PET_NNODES, PET_NODE_RANK, PET_MASTER_ADDR and PET_MASTER_PORT instead"
         )
         warn("process-variables", message)
+
+
+def hand_on_variables(environ: MutableMapping[str, str]) -> None:
+    """Let the processes that this one is to start warn of an operator's incomplete variables."""
+    if _are_the_operators(environ) and (lacking := _lacking(environ)):
+        environ[_LACKING] = lacking
 
 
 def _are_the_operators(environ: Mapping[str, str]) -> bool:

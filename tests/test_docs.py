@@ -197,6 +197,7 @@ _MADE_IN_THE_TEST = {
     "video-tracks",
     "video-rotated",
     "picture-order",
+    "rotation-differs",
     "video-slanted",
     "video-order",
     "video-too-large",

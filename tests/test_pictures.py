@@ -180,11 +180,12 @@ def test_counts_that_times_contradict_are_told(tmp_path: Path) -> None:
     assert {"picture-order", "timestamp-order"} <= codes_of(report)
 
 
-def test_timestamps_in_milliseconds_are_no_rate(tmp_path: Path) -> None:
-    root = write_v21(tmp_path / "in", [Take(12, times=[at * 1000 / FPS for at in range(12)])])
+@pytest.mark.parametrize("unit", [1000, 1e6, 1e9, FPS])  # FPS: numbers of frames
+def test_timestamps_in_other_units_are_no_rate(tmp_path: Path, unit: float) -> None:
+    root = write_v21(tmp_path / "in", [Take(12, times=[at * unit / FPS for at in range(12)])])
     report, moments = converted(root, tmp_path / "out", 1)
     assert moments == {0: list(range(12))}
-    assert "rows-thinned" not in codes_of(report)
+    assert {"rows-thinned", "rows-cut"}.isdisjoint(codes_of(report))
     assert make_plan(replace(FLAGS, input=(root,)), tmp_path).fps == FPS
 
 
@@ -300,6 +301,15 @@ def test_rotation_is_applied_where_that_is_asked_for(
     assert report.facts["cameras"] == {CAMERA: f"{frame.shape[0]}x{frame.shape[1]}"}
     (camera,) = plain.cameras
     assert camera.orientation == f"as stored, where players show them {orientations[0]}"
+
+
+@pytest.mark.parametrize("flags", [FLAGS, replace(FLAGS, apply_rotation=True)])
+def test_a_camera_that_is_shown_in_several_ways_is_named(tmp_path: Path, flags: DataFlags) -> None:
+    root = write_v21(tmp_path / "in", [Take(4), Take(4), Take(4)])
+    assert "rotation-differs" not in codes_of(check(root, flags))
+    _copy_packets(root / VIDEO_V2.format(1), lambda stream: stream.set_display_rotation(180))
+    (found,) = [one for one in check(root, flags).findings if one.code == "rotation-differs"]
+    assert "episode_000001.mp4" in found.where
 
 
 def test_a_slanted_display_matrix_is_refused_by_both(tmp_path: Path) -> None:

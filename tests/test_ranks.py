@@ -87,6 +87,21 @@ def test_what_is_incomplete_is_warned_of_and_not_used(
     assert named in record.message
 
 
+def test_what_a_launcher_found_incomplete_its_processes_warn_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    variables = {"RANK": "0", "WORLD_SIZE": "2"}
+    ranks.hand_on_variables(variables)
+    variables |= COMPLETE | {"TORCHELASTIC_RUN_ID": "1"}  # as torchrun gives them to each
+    ranks.warn_of_variables(2, variables)
+    (record,) = caplog.records
+    assert "MASTER_ADDR and MASTER_PORT" in record.message
+    variables = {"TORCHELASTIC_RUN_ID": "1", **COMPLETE}
+    ranks.hand_on_variables(variables)
+    ranks.warn_of_variables(2, variables)
+    assert len(caplog.records) == 1
+
+
 def test_processes_that_do_not_apply_are_warned_of(
     variables: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
 
-from convert.cameras import Size, by, check_reduction, check_sizes
+from convert.cameras import Size, by, check_reduction, check_sizes, orientation
 from convert.check.camera_file import CameraFile, camera_files
 from convert.check.probe import Probe, probe
 from convert.check.spans import check_spans
@@ -52,6 +52,7 @@ def check_cameras(
             probes.append((file, seen))
             sizes[file.key].append((file, seen.size(flags.apply_rotation)))
     _check_codecs(probes, report)
+    _check_one_display(probes, flags.apply_rotation, report)
     images = camera_files(dataset, keys, "image")
     first_sizes = pool.map(partial(_first_image, report, on_read), images)
     for file, size in zip(images, first_sizes, strict=True):
@@ -141,6 +142,30 @@ def _check_codecs(probes: list[tuple[CameraFile, Probe]], report: Report) -> Non
             file, codec = odd
             what = f"is {codec}, most are {usual} ({dict(codecs)}); all are read"
             report.add(file.warning("codec-changes", what))
+
+
+def _check_one_display(
+    probes: list[tuple[CameraFile, Probe]], rotated: bool, report: Report
+) -> None:
+    """Warn of a camera whose files are shown in several ways: the contract has one for all.
+
+    rotated: --apply_rotation
+    """
+    for key in dict.fromkeys(file.key for file, _ in probes):
+        files = [
+            (file, orientation(seen.display, True)) for file, seen in probes if file.key == key
+        ]
+        first, usual = files[0]
+        odd = next(((file, shown) for file, shown in files if shown != usual), None)
+        if odd is not None:
+            file, shown = odd
+            taken = "each file is taken as it is shown" if rotated else "all are taken as stored"
+            what = (
+                f"players show it {shown}, but {first.path.name} {usual}; {taken}, and the "
+                f"contract with the robot names the first; look at pictures of both, and leave "
+                f"episodes out where the camera lay differently"
+            )
+            report.add(file.warning("rotation-differs", what))
 
 
 def _check_sizes(

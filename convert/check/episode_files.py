@@ -90,7 +90,7 @@ def check_episode_files(
 def _look_at_all(
     files: Sequence[EpisodeFile], flags: DataFlags, reports: _Reports, on_read: OnRead
 ) -> list[_Look]:
-    """The files that go together with the first of them; what is said of them goes to `reports`."""
+    """The files that go together with the first one; the findings are added to `reports`."""
     reading, names = flags.reading, flags.camera_names
     found: list[_Look] = []
     for file in files:

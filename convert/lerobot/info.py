@@ -47,7 +47,7 @@ class Info:
         """Read the file; raises DatasetError.
 
         on_read: called with this file, and with those that are found by it
-        videos: whether videos are wanted; without, what is said of them is not looked at
+        videos: whether cameras are used; if not, entries about videos are not checked
         """
         self.root = root
         self._videos = videos

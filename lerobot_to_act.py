@@ -158,7 +158,7 @@ def do_job(flags: JobFlags, manifest: Manifest) -> None:
     look_at_input(conversion)
     if not (flags.run_folder / RUN).exists():  # a finished run needs no weights any more
         backbone_file(flags.backbone)
-    from act.policies.contract import dataset_section_of_files
+    from act.policies.dataset_section import dataset_section_of_files
     from act.processes.device import choose_device
     from act.processes.group import joined_group
     from act.training.loop import check_ready, train

@@ -77,7 +77,7 @@ def main() -> int:
 
 def train_here(flags: UpstreamFlags, manifest: Manifest) -> None:
     """Train on all episode files in `--dataset_dir`; everything lands in `--ckpt_dir`."""
-    from act.policies.contract import dataset_section_of_files
+    from act.policies.dataset_section import dataset_section_of_files
     from act.training.loop import check_ready, train
     from act.training.run_folder import already_done, claim_folder, remove_state
 

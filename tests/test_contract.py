@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from act.policies.contract import dataset_section_of_files, turn_in
+from act.policies.contract import turn_in
 from act.policies.contract_file import ContractFile, listed_digests, read_contract
+from act.policies.dataset_section import dataset_section_of_files
 from act.policies.weights import save_weights
 from convert.lerobot.display import Display
 from job.errors import UsageError

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from act.batches.order import Order, first_action
-from act.policies.contract import dataset_section, dataset_section_of_files
+from act.policies.dataset_section import dataset_section, dataset_section_of_files
 from convert.input_kind import find_episode_folders
 from episodes.episode_set import Episodes, open_episodes
 from episodes.folder import choose_files, find_episodes

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from act.policies.contract import dataset_section_of_files
+from act.policies.dataset_section import dataset_section_of_files
 from act.training.results import save_last_step
 from act.training.run_folder import check_folder, claim_folder
 from act.training.state import parse_state, read_state

@@ -1,10 +1,8 @@
 """Everything a robot needs to use the policy: policy.json, and the manifest's `policy` section."""
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -14,8 +12,7 @@ from act.policies.flags import PolicyFlags
 from act.policies.policy import IMAGENET_MEAN, IMAGENET_STD, Policy
 from act.policies.registry import obeyed_flags
 from act.policies.statistics import stats_section
-from episodes.episode_set import Episodes, open_episodes
-from episodes.flags import EpisodeFlags
+from episodes.episode_set import Episodes
 from episodes.padding import recorded_dims
 from episodes.reader import AS_STORED, FloatArray
 from job.sections.contract import (
@@ -31,7 +28,7 @@ from job.sections.contract import (
     Recording,
     State,
 )
-from job.sections.data import Conversion, ConvertedVector, Dataset, UsedEpisode
+from job.sections.data import Conversion, ConvertedVector, Dataset
 from job.sections.policy import (
     EnvStateInput,
     ImageInput,
@@ -43,7 +40,6 @@ from job.sections.policy import (
 )
 from job.sections.policy import Policy as PolicySection
 from job.sections.whole import Whole
-from job.whole_files import sampled_sha256
 
 _ENSEMBLING_WEIGHT = 0.01  # upstream's
 _TURN = re.compile("(mirrored)?(?: and )?(?:rotated by ([0-9]+) degrees counterclockwise)?")
@@ -288,38 +284,3 @@ def _first_action_offset(episodes: Episodes) -> Literal[0, -1] | None:
 
 def _list(names: tuple[str, ...] | None) -> list[str] | None:
     return None if names is None else list(names)
-
-
-def dataset_section_of_files(flags: EpisodeFlags, paths: Sequence[Path]) -> Dataset:
-    """`dataset_section` of episode files by their paths."""
-    return dataset_section(open_episodes(paths, flags.camera_names, flags.reading))
-
-
-def dataset_section(episodes: Episodes) -> Dataset:
-    """The `dataset` section for episode files that were not converted here."""
-    # all of the vectors, which are in memory, and samples of the frames, which would take hours
-    digests = [sampled_sha256(info.path) for info in episodes.infos]
-    for vectors in (*episodes.qpos, *episodes.action, *episodes.env_state):
-        digests.append(hashlib.sha256(vectors.tobytes()).hexdigest())
-    if any(info.sim != episodes.is_sim(number) for number, info in enumerate(episodes.infos)):
-        digests.append(f"sim {episodes.reading.sim}")  # which flags alone do not tell: auto is both
-    return Dataset(
-        format="aloha_hdf5",
-        version=None,
-        path=", ".join(dict.fromkeys(str(info.path.parent) for info in episodes.infos)),
-        fps=episodes.infos[0].fps,
-        robot_type=None,
-        tasks=[],
-        episodes=[
-            UsedEpisode(
-                number=number,
-                source=info.path.name,
-                dataset=str(info.path.parent),
-                length=info.length,
-            )
-            for number, info in enumerate(episodes.infos)
-        ],
-        left_out=[],
-        frames=sum(episodes.lengths),
-        fingerprint=hashlib.sha256("".join(digests).encode()).hexdigest(),
-    )

@@ -10,8 +10,9 @@ from act.batches.augmentation import Augmentation
 from act.batches.device_frames import fits_device
 from act.batches.loader import Loader, Pass, passes
 from act.batches.sampler import Sampler
-from act.policies.contract import Subject, dataset_section, make_contract, policy_section
+from act.policies.contract import Subject, make_contract, policy_section
 from act.policies.contract_file import ContractFile
+from act.policies.dataset_section import dataset_section
 from act.policies.policy import Policy
 from act.policies.registry import Shapes, build_policy
 from act.policies.statistics import save_stats

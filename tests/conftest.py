@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from tests.support.backbone import backbone_file
+from tests.support.bytecode import keep_bytecode
 from tests.support.commands import Ended, run_job
 
 
 def pytest_configure() -> None:
-    """The processes that share the tests share a backbone: its place is in the environment."""
+    """The processes that share the tests share bytecode and a backbone, by their environment."""
+    keep_bytecode()
     backbone_file()
 
 

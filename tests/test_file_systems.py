@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from convert.disk_and_memory import free_bytes
+from tests.support import commands
 from tests.support.commands import HANGS_S, Ended, arguments, command_environment, imitate
 from tests.support.episodes import write_official
 from tests.support.files import contents
+from tests.support.jobs import Job
 from tests.support.paths import ROOT, SMALL
 from tests.support.schema import VALIDATOR
 from tests.support.weak_folder import needs_compiler, weak_folder
@@ -30,7 +32,14 @@ LACKS = {
 
 
 def run(words: list[str], output: Path, environment: Mapping[str, str]) -> Ended:
-    """Run a command of the container with what must be loaded before Python."""
+    """Run a command of the container in an environment."""
+    streams = (subprocess.PIPE, subprocess.PIPE)
+    job = Job(["entrypoint.py", *words], command_environment() | dict(environment), *streams)
+    return commands.ended(job, output)
+
+
+def run_alone(words: list[str], output: Path, environment: Mapping[str, str]) -> Ended:
+    """The same by a Python of its own, for what depends on its start."""
     done = subprocess.run(
         [sys.executable, "entrypoint.py", *words],
         cwd=ROOT,
@@ -44,8 +53,11 @@ def run(words: list[str], output: Path, environment: Mapping[str, str]) -> Ended
 
 
 def convert(output: Path, environment: Mapping[str, str], *extra: str) -> Ended:
-    words = ["convert", str(SMALL / "v21_h264"), str(output), "--state_dim", "0", *extra]
-    return run(words, output, environment)
+    return run(conversion(output, *extra), output, environment)
+
+
+def conversion(output: Path, *extra: str) -> list[str]:
+    return ["convert", str(SMALL / "v21_h264"), str(output), "--state_dim", "0", *extra]
 
 
 @needs_compiler
@@ -87,9 +99,10 @@ def test_a_folder_that_cannot_do_is_refused_before_anything_is_imported(
     environment = weak_folder(tmp_path, replace=errno.EEXIST)
     environment["PYTHONPROFILEIMPORTTIME"] = "1"
     if command == "job":
-        ended = run(arguments(tmp_path, input=SMALL / "v21_h264"), tmp_path, environment)
+        words = arguments(tmp_path, input=SMALL / "v21_h264")
     else:
-        ended = convert(tmp_path, environment)
+        words = conversion(tmp_path)
+    ended = run_alone(words, tmp_path, environment)
     assert ended.code == 4
     (error,) = ended.errors
     assert error.startswith(f"error: {tmp_path}: no file can take the place of another")

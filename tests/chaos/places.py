@@ -52,7 +52,7 @@ def local() -> Iterator[Place]:
 def weak() -> Iterator[Place]:
     """One that lacks every call that a job can do without; it works alone there."""
     with tempfile.TemporaryDirectory() as folder:
-        yield Place(Path(folder), weak_folder(Path(folder), **_LACKS), slower=3.0)
+        yield Place(Path(folder), weak_folder(Path(folder), **_LACKS), slower=1.5)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Generator, Mapping
@@ -19,7 +18,7 @@ from act.policies.contract_file import WEIGHTS, read_contract
 from job.whole_files import is_recorded, sha256
 from tests.support.commands import HANGS_S, arguments, command_environment
 from tests.support.jobs import Job, Process
-from tests.support.paths import ROOT, SMALL
+from tests.support.paths import SMALL
 
 _LOGS = {"files.jsonl", "metrics.jsonl"}  # they grow; each line stands for itself
 _REPLACED = {"run.json", "policy.json", "manifest.json"}  # often; their content says what is so
@@ -50,16 +49,7 @@ def start(
     """Start the job with `environment` besides its own; what it prints goes to its `stderr`."""
     words = ["entrypoint.py", *small_job(output, **flags)]
     given = command_environment() | dict(environment)
-    if "LD_PRELOAD" not in environment:
-        return Job(words, given, subprocess.DEVNULL, subprocess.PIPE)
-    return subprocess.Popen(  # what is loaded before Python is not there in one that is forked
-        [sys.executable, *words],
-        cwd=ROOT,
-        env=given,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return Job(words, given, subprocess.DEVNULL, subprocess.PIPE)
 
 
 def small_job(output: Path, **flags: Any) -> list[str]:

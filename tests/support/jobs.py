@@ -22,6 +22,7 @@ _SINGLE_THREADED = {
     "OPENBLAS_NUM_THREADS": "1",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
+_PRELOADED = "LD_PRELOAD"  # of no effect in a forked process: its server has it from its start
 _OF_COVERAGE = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
 
 
@@ -48,7 +49,7 @@ class Job:
         """stdout, stderr: subprocess.PIPE, DEVNULL or STDOUT, or a descriptor; None: ours."""
         self.args = [str(word) for word in words]
         self.returncode: int | None = None
-        server, address = _server()
+        server, address = _server(environment.get(_PRELOADED, ""))
         forked = {"PYTHON_EXEC": stand_in.__file__, stand_in.SERVER: address}
         request = {
             "words": self.args,
@@ -147,10 +148,12 @@ def _stream(chosen: int | None, ours: int) -> tuple[IO[str] | None, int]:
 
 
 @cache
-def _server() -> tuple[socket.socket, str]:
+def _server(preloaded: str) -> tuple[socket.socket, str]:
     """Where this process's fork server takes requests; it is started by the first one.
 
     From us over a socket, from a job's processes at an (abstract) address.
+
+    preloaded: a library that it and its jobs have in front of others; "" for none
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -158,6 +161,7 @@ def _server() -> tuple[socket.socket, str]:
     listener.listen()
     address = listener.getsockname()[1:].decode()
     environment = {name: text for name, text in os.environ.items() if name not in _OF_COVERAGE}
+    environment |= {_PRELOADED: preloaded} if preloaded else {}
     server = subprocess.Popen(
         [sys.executable, "-m", "tests.support.fork_server", str(listener.fileno())],
         pass_fds=[listener.fileno()],

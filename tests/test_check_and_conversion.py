@@ -29,7 +29,6 @@ FLAGS = DataFlags(chunk_size=5, image_size="12x16")
 
 # A reader meets the end of a file before it can know why it ends there; the check knows.
 SEEN_BY_READING = {
-    "video-dropped": {"video-order"},
     "video-decode": {"video-truncated"},
     "video-short": {"video-shared", "video-window-outside"},
 }

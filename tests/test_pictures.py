@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,6 @@ import h5py
 import numpy as np
 import pyarrow as pa
 import pytest
-from av.stream import Disposition
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -29,7 +29,17 @@ from tests.support.broken import edit_info
 from tests.support.conversion import convert_here
 from tests.support.errors import raises_code
 from tests.support.paths import SMALL
-from tests.support.recording import CAMERA, FPS, VIDEO_V2, VIDEO_V3, Take, write_v21, write_v30
+from tests.support.recording import (
+    CAMERA,
+    FPS,
+    HEIGHT,
+    VIDEO_V2,
+    VIDEO_V3,
+    WIDTH,
+    Take,
+    write_v21,
+    write_v30,
+)
 
 FLAGS = DataFlags(chunk_size=3, state_dim=0)
 Write = Callable[..., Path]
@@ -222,30 +232,6 @@ def test_chunks_over_rows_that_were_cut_out_are_counted(tmp_path: Path) -> None:
     assert "after row 4; 22% of the chunks of 3 actions" in found.message
 
 
-def test_the_default_track_is_taken(tmp_path: Path) -> None:
-    """A preview first, the recording second."""
-    root = write_v21(tmp_path / "in", [Take(9)])
-    path = root / VIDEO_V2.format(0)
-    with av.open(str(path.rename(tmp_path / "plain.mp4"))) as plain, av.open(path, "w") as both:
-        small = both.add_stream("libx264", rate=FPS)
-        small.width, small.height, small.pix_fmt = 64, 16, "yuv420p"
-        small.disposition = Disposition(0)
-        whole = both.add_stream_from_template(plain.streams.video[0])
-        whole.disposition = Disposition.default
-        for place in range(9):
-            frame = av.VideoFrame.from_ndarray(np.zeros((16, 64, 3), np.uint8), "rgb24")
-            frame.pts = place
-            both.mux(small.encode(frame))
-        both.mux(small.encode())
-        for packet in plain.demux(plain.streams.video[0]):
-            if packet.dts is not None:
-                packet.stream = whole
-                both.mux(packet)
-    report, moments = converted(root, tmp_path / "out", 1)
-    assert moments == {0: list(range(9))}
-    assert "video-tracks" in codes_of(report)
-
-
 def test_a_display_matrix_is_named(tmp_path: Path) -> None:
     root = write_v21(tmp_path / "in", [Take(9)])
     _copy_packets(root / VIDEO_V2.format(0), lambda stream: stream.set_display_rotation(180))
@@ -322,26 +308,82 @@ def test_a_slanted_display_matrix_is_refused_by_both(tmp_path: Path) -> None:
     assert not check(root, FLAGS).errors
 
 
-def test_b_frames_without_times_are_refused_by_both(tmp_path: Path) -> None:
-    path = Path(shutil.copytree(SMALL / "v30_bframes", tmp_path / "in")) / VIDEO_V3
-    _copy_packets(path, times=False)
-    report = check(tmp_path / "in", FLAGS)
-    assert {finding.code for finding in report.errors} == {"video-order"}
+def with_b_frames(path: Path, gop: int) -> None:
+    """Encode a video anew with B-frames, in closed groups of `gop` frames."""
+    frames = list(decoded(path))
+    with av.open(str(path), "w", options={"bf": "2"}) as container:
+        options = {"x264-params": f"keyint={gop}:min-keyint={gop}:b-adapt=0:scenecut=0"}
+        stream: Any = container.add_stream("libx264", rate=FPS, options=options)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.codec_context.max_b_frames = 2
+        for place, frame in enumerate(frames):
+            frame.pts, frame.pict_type, frame.time_base = place, 0, Fraction(1, FPS)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def decoded(path: Path) -> list[av.VideoFrame]:
+    """The frames of a video as the decoder gives them."""
+    with av.open(str(path)) as container:
+        return list(container.decode(video=0))
+
+
+def lose_times(path: Path, first: int) -> None:
+    """The packets from `first` on are shown in the order of decoding."""
+
+    def in_order(packets: list[Any]) -> None:
+        kept = sorted(packet.pts for packet in packets[first:])
+        for packet, pts in zip(packets[first:], kept, strict=True):
+            packet.pts = pts
+
+    _copy_packets(path, packets=in_order)
+
+
+@pytest.mark.parametrize(
+    ("first", "deep"),
+    [(0, False), (24, False), (48, True)],  # the file, its second episode, the middle of that
+)
+def test_b_frames_without_times_are_refused_by_both(tmp_path: Path, first: int, deep: bool) -> None:
+    """Between the starts of episodes only a look at every frame shows it, as the docs say."""
+    root = write_v30(tmp_path / "in", [Take(24), Take(48)])
+    with_b_frames(root / VIDEO_V3, 24)
+    _, moments = converted(root, tmp_path / "good", 2)
+    assert moments == {0: list(range(24)), 1: list(range(48))}
+    lose_times(root / VIDEO_V3, first)
+    for is_deep in (False, True):
+        expected = {"video-order"} if is_deep or not deep else set()
+        report = check(root, FLAGS, deep=is_deep)
+        assert {finding.code for finding in report.errors} == expected
+    with raises_code(DatasetError, "video-order"):
+        convert_here(replace(FLAGS, input=(root,)), tmp_path / "out")
+
+
+def test_video_order_is_mended_by_new_times(tmp_path: Path) -> None:
+    """Each frame as it is decoded with the next time, as the message says."""
+    root = write_v30(tmp_path / "in", [Take(24), Take(48)])
+    with_b_frames(root / VIDEO_V3, 24)
+    lose_times(root / VIDEO_V3, 24)
+    assert codes_of(check(root, FLAGS)) == {"video-order"}
+    with_b_frames(root / VIDEO_V3, 24)
+    _, moments = converted(root, tmp_path / "out", 2)
+    assert moments == {0: list(range(24)), 1: list(range(48))}
 
 
 def _copy_packets(
-    path: Path, change: Callable[[Any], None] = lambda _: None, *, times: bool = True
+    path: Path,
+    change: Callable[[Any], None] = lambda _: None,
+    packets: Callable[[list[Any]], None] = lambda _: None,
 ) -> None:
-    """Mux a video anew; without `times` each packet is shown in the order of decoding."""
+    """Mux a video anew, its stream and packets changed."""
     plain = path.rename(path.with_suffix(".plain"))
     with av.open(str(plain)) as source, av.open(str(path), "w") as target:
         stream = target.add_stream_from_template(source.streams.video[0])
         change(stream)
-        for packet in source.demux(source.streams.video[0]):
-            if packet.dts is not None:
-                packet.stream = stream
-                packet.pts = packet.pts if times else packet.dts
-                target.mux(packet)
+        found = [p for p in source.demux(source.streams.video[0]) if p.dts is not None]
+        packets(found)
+        for packet in found:
+            packet.stream = stream
+            target.mux(packet)
     plain.unlink()
 
 

@@ -64,7 +64,8 @@ def check_cameras(
 def _probe(dataset: Dataset, report: Report, on_read: OnRead, file: CameraFile) -> Probe | None:
     signals.check()
     try:
-        return probe(file.path, dataset.fps, on_read)
+        starts_s = [span.from_s for _, span in file.uses]
+        return probe(file.path, dataset.fps, on_read, starts_s)
     except DatasetError as problem:
         report.add(file.finding_of(problem, file.episode))
         return None

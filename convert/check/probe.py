@@ -5,6 +5,7 @@ No pixel but those of the first frame is touched. Decoding them all is `convert/
 
 import contextlib
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -15,11 +16,12 @@ from av.video.stream import VideoStream
 
 from convert.lerobot.display import Display, read_display
 from convert.lerobot.file import OnRead, check_file
-from convert.lerobot.video_file import open_decoder, video_errors, video_streams
+from convert.lerobot.video_file import open_decoder, out_of_order, video_errors, video_streams
 from convert.lerobot.video_index import VideoIndex, read_index
 from job.errors import DatasetError
 
 _LOOKED_AT = 16  # frames, of a stream with B-frames
+_MOST_PLACES = 16  # of a file, where they are looked at
 _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
 
 
@@ -49,16 +51,17 @@ class Probe:
         return self.colorspace not in (0, _UNSPECIFIED)
 
 
-def probe(path: Path, fps: Fraction, on_read: OnRead) -> Probe:
+def probe(path: Path, fps: Fraction, on_read: OnRead, starts_s: Sequence[float] = ()) -> Probe:
     """Look at a video; raises DatasetError for one that cannot be read, is cut off or off the grid.
 
+    starts_s: where its episodes start, of which some are looked at in a stream with B-frames
     on_read: called with the file before it is opened, and while many packets are read
     """
     on_read(path)
     check_file(path)
     container, stream = open_decoder(path)
     with container:
-        return _look(container, stream, path, fps, on_read)
+        return _look(container, stream, path, fps, starts_s, on_read)
 
 
 def _look(
@@ -66,13 +69,18 @@ def _look(
     stream: VideoStream,
     path: Path,
     fps: Fraction,
+    starts_s: Sequence[float],
     on_read: OnRead,
 ) -> Probe:
     frame = _first_frame(container, stream, path)
     _check_order(container, stream, frame, path)
     gray = frame.reformat(format="gray").to_ndarray()
+    index = read_index(path, stream, fps, on_read)
+    if stream.codec_context.has_b_frames:
+        middles_s = [Fraction(start_s) + 1 / (2 * fps) for start_s in starts_s]
+        _check_order_within(container, stream, path, middles_s, on_read)
     return Probe(
-        index=read_index(path, stream, fps, on_read),
+        index=index,
         tracks=len(video_streams(container)),
         display=read_display(frame),
         height=frame.height,
@@ -85,21 +93,40 @@ def _look(
     )
 
 
-def _check_order(
-    container: InputContainer, stream: VideoStream, first: av.VideoFrame, path: Path
+def _check_order_within(
+    container: InputContainer,
+    stream: VideoStream,
+    path: Path,
+    places_s: Sequence[Fraction],
+    on_read: OnRead,
 ) -> None:
-    """Refuse a stream with B-frames whose packets have no display times: only decoding shows it."""
+    """Look at the order where episodes start: a file is joined from those of several recordings.
+
+    Between them only `--deep` looks, and the conversion, as decoding alone shows it.
+    """
+    later = sorted(set(places_s))[1:]  # the first frames have been looked at
+    for place_s in later[:: -(-len(later) // _MOST_PLACES) or 1]:
+        on_read(path)
+        place = (stream.start_time or 0) + round(place_s / (stream.time_base or Fraction(1)))
+        with contextlib.suppress(av.error.FFmpegError):  # the index tells where a file is cut off
+            container.seek(place, stream=stream, backward=True)
+            _check_order(container, stream, None, path)
+
+
+def _check_order(
+    container: InputContainer, stream: VideoStream, first: av.VideoFrame | None, path: Path
+) -> None:
+    """Refuse a stream with B-frames whose packets have no display times: only decoding shows it.
+
+    first: the frame that was decoded last, where there is one
+    """
     if not stream.codec_context.has_b_frames:
         return
-    last = first.pts
+    last = None if first is None else first.pts
     with contextlib.suppress(av.error.FFmpegError):  # the index tells where a file is cut off
         for frame in itertools.islice(container.decode(stream), _LOOKED_AT):
-            if frame.pts is None or last is None or frame.pts <= last:
-                what = (
-                    "its frames are not shown in the order of their timestamps, as those of a "
-                    "stream with B-frames that was copied without its times; re-encode it"
-                )
-                raise _refusal(path, "video-order", what)
+            if frame.pts is None or (last is not None and frame.pts <= last):
+                raise out_of_order(path)
             last = frame.pts
 
 

@@ -7,6 +7,7 @@ belongs to which row is decided in `convert/pictures.py`.
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Self
 
@@ -17,11 +18,7 @@ from numpy.typing import NDArray
 
 from convert.lerobot.display import Display, read_display
 from convert.lerobot.file import OnRead, check_file, ignore
-from convert.lerobot.video_file import (
-    open_decoder,
-    refuse_depth,
-    video_errors,
-)
+from convert.lerobot.video_file import open_decoder, out_of_order, refuse_depth, video_errors
 from convert.lerobot.video_index import MAX_OFF_GRID, off_grid, read_index
 from episodes.reader import Frame
 from job.errors import DatasetError
@@ -29,6 +26,7 @@ from job.errors import DatasetError
 # HEVC may not be able to start at the very frame: its leading pictures need the group before.
 _PREROLL_S = 1
 _REPORT_EVERY = 64  # frames
+_MOST_REORDERED = 16  # frames that a decoder may hold back (H.264 and HEVC)
 _BT709, _BT601, _FULL_RANGE = 1, 5, 2  # AVCOL_SPC_BT709, AVCOL_SPC_BT470BG, AVCOL_RANGE_JPEG
 # From PyAV 17 on, colours are by default converted by a thread for each core: among workers that
 # already use every core, 0.80 ms a frame instead of 0.52 (480x640, decoding included).
@@ -122,6 +120,7 @@ class VideoReader:
             if found[0] == ordinal:
                 return found[1]
             if found[0] > ordinal:
+                self._refuse_disorder(ordinal)
                 raise DatasetError(
                     f"{self.path}: frame {ordinal} is missing (after it comes frame {found[0]}), "
                     f"expected every frame at {float(self.index.rate):g} fps; frames were "
@@ -129,6 +128,12 @@ class VideoReader:
                     code="video-dropped",
                     where=self.path,
                 )
+
+    def _refuse_disorder(self, ordinal: int) -> None:
+        """Raise DatasetError where a frame is not gone but comes too late."""
+        for later, _ in islice(self._frames, _MOST_REORDERED):
+            if later == ordinal:
+                raise out_of_order(self.path)
 
     def _seek(self, first: int) -> None:
         """Go to the key frame from which `first` can be decoded, as late as possible."""

@@ -109,6 +109,18 @@ def _no_decoder(path: Path, codec: str) -> DatasetError:
     )
 
 
+def out_of_order(path: Path) -> DatasetError:
+    """The error of frames that a decoder gives in another order than that of their times."""
+    return DatasetError(
+        f"{path}: its frames are not shown in the order of their timestamps, as those of a stream "
+        f"with B-frames that was copied without its times, expected each later than the one "
+        f"before; re-encode it, each frame as it is decoded with the next time, or leave its "
+        f"episodes out",
+        code="video-order",
+        where=path,
+    )
+
+
 @contextlib.contextmanager
 def video_errors(path: Path, reached: str, code: str = "video-decode") -> Iterator[None]:
     """Translate PyAV's errors, at the one border where it is used."""

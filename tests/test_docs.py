@@ -194,7 +194,7 @@ _MADE_IN_THE_TEST = {
     "memory-room",
     "video-start",
     "rows-cut",  # tests/test_pictures.py, as those below
-    "video-tracks",
+    "video-tracks",  # tests/test_tracks.py
     "video-rotated",
     "picture-order",
     "rotation-differs",

@@ -1,6 +1,5 @@
 """Each row that is written has its own picture, or its episode is refused."""
 
-import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -28,7 +27,6 @@ from tests.support.barcode import Code, read_code
 from tests.support.broken import edit_info
 from tests.support.conversion import convert_here
 from tests.support.errors import raises_code
-from tests.support.paths import SMALL
 from tests.support.recording import (
     CAMERA,
     FPS,

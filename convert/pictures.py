@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from convert.findings import Add, Finding, error, warning
 from convert.lerobot.dataset import Dataset
-from convert.lerobot.episode_list import Episode, FileUse, FileUses
+from convert.lerobot.episode_list import Episode
+from convert.lerobot.file_uses import FileUse, FileUses
 from convert.lerobot.table import Times
 from convert.lerobot.video_index import MAX_OFF_GRID, VideoIndex
 

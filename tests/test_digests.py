@@ -1,7 +1,7 @@
-"""What was read right is read the same: every array of every episode that tests/data converts to.
+"""What was read right is read the same: every array of each episode that tests/data converts to.
 
-The order of pictures and rows is proven elsewhere (tests/test_convert.py, by lerobot's own reading);
-here each byte is compared with what it was when tests/data/digests.json was written.
+That it is right is proven in tests/test_convert.py, by lerobot's own reading; here each byte is
+compared with what it was when tests/data/digests.json was written.
 """
 
 import json

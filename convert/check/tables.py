@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from convert.findings import Report, warning
 from convert.lerobot.dataset import Dataset
-from convert.lerobot.episode_list import NOT_FOUND, Episode
+from convert.lerobot.episode_list import Episode
 from convert.lerobot.file import OnRead
 from convert.lerobot.table import (
     ORDER,
@@ -25,6 +25,7 @@ from convert.lerobot.table import (
     read_columns,
     split_episodes,
 )
+from convert.lerobot.table_holders import NOT_FOUND
 from convert.row_times import row_rate, rows_before_gaps
 from job import signals
 from job.errors import DatasetError

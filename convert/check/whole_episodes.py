@@ -7,7 +7,7 @@ from pathlib import Path
 from convert.findings import WARNING, Finding, Report
 
 # info.json is ahead of a list that was not finished, or the list holds what cannot be used
-_LISTS = ("episode-count", "frame-count", "episode-row", "episode-twice")
+_LISTS = ("episode-count", "frame-count", "episode-row", "episode-twice", "episodes-unreadable")
 _LOST = ("data", "videos", "meta/episodes")  # where a file may be broken without harm to others
 
 
@@ -29,8 +29,10 @@ def whole_episodes(report: Report) -> list[int]:
 
 
 def tolerated(report: Report, finding: Finding) -> Finding:
-    """An error that only reports what was lost, as a warning."""
+    """An error that only reports what was lost, as a warning, where something is left."""
     where = Path(finding.where)
+    if not report.users:
+        return finding
     lost = any(where.is_relative_to(report.root / folder) for folder in _LOST)
     if lost or finding.code in _LISTS:
         return replace(finding, severity=WARNING)

@@ -7,7 +7,6 @@ Source of the format: lerobot 0.3.3 (v2.1) and 0.4.4 (v3.0), and the files they 
 
 import difflib
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -118,7 +117,7 @@ def read_dataset(
         add(warning("version-minor", info.path, what))
     video_keys = info.video_keys()
     read = read_v3 if version.startswith("v3") else read_v2
-    episodes = _each_once(info, list(read(info, video_keys, note)), note)
+    episodes = _in_order(info, read(info, video_keys, note), note)
     if not any(finding.severity == ERROR for finding in findings):  # else the counts must differ
         _check_totals(info, episodes, note)
     if not episodes and not findings:
@@ -187,13 +186,9 @@ def _unknown_camera(dataset: Dataset, key: str) -> str:
     )
 
 
-def _each_once(info: Info, episodes: list[Episode], add: Add) -> list[Episode]:
-    """The episodes by number; one that is listed twice is an error, a hole is none."""
-    by_index = {episode.index: episode for episode in reversed(episodes)}
-    for index, count in Counter(episode.index for episode in episodes).items():
-        if count > 1:
-            what = f"listed {count} times (listed more than once), expected each index once"
-            add(error("episode-twice", info.root / "meta", what, episode=index))
+def _in_order(info: Info, episodes: Iterable[Episode], add: Add) -> list[Episode]:
+    """The episodes by number; a hole is no error."""
+    by_index = {episode.index: episode for episode in episodes}
     holes = max(by_index, default=-1) + 1 - len(by_index)
     if holes > 0:
         first = next(number for number in range(len(by_index) + 1) if number not in by_index)

@@ -3,21 +3,23 @@
 Each reader gives what it can and reports what it cannot; `refuse` makes the first error the end.
 """
 
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from convert.findings import Add, error, finding_of, warning
 from convert.lerobot.file import OnRead, data_files
 from convert.lerobot.file_uses import FileUse
-from convert.lerobot.info import Info, read_jsonl
-from convert.lerobot.table import parquet_errors, read_columns, row_counts
+from convert.lerobot.info import Info
+from convert.lerobot.json_lines import read_json_lines
+from convert.lerobot.table import parquet_errors, read_columns
+from convert.lerobot.table_holders import TableHolders
 from job.errors import DatasetError
-
-NOT_FOUND = "episode-not-found"
 
 _MAX_NUMBER = 1 << 40
 _T = TypeVar("_T")
@@ -30,7 +32,7 @@ class VideoSpan:
 
     path: Path
     from_s: float = 0
-    to_s: float | None = None  # None: all that is there (v2.x)
+    to_s: float | None = None  # None: all that is there (v2.x), or not yet known
 
     def first(self, rate: Fraction) -> int:
         """The ordinal of the episode's first frame in a file of that rate."""
@@ -64,6 +66,17 @@ def files_of(episode: Episode) -> list[Path]:
     return [episode.table_path, *(span.path for span in episode.videos.values())]
 
 
+class _Listed(NamedTuple):
+    """An episode, and where it is listed."""
+
+    episode: Episode
+    path: Path
+    line: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path}{self.line}"
+
+
 def read_v2(info: Info, video_keys: Sequence[str], add: Add) -> Iterator[Episode]:
     """The episodes of meta/episodes.jsonl."""
     path = info.root / "meta/episodes.jsonl"
@@ -77,9 +90,12 @@ def read_v2(info: Info, video_keys: Sequence[str], add: Add) -> Iterator[Episode
             )
         )
         return
+    yield from _each_once(_listed_v2(info, path, video_keys, add), info.root, add)
+
+
+def _listed_v2(info: Info, path: Path, video_keys: Sequence[str], add: Add) -> Iterator[_Listed]:
     chunks_size = info.chunks_size()
-    rows = _attempt(add, path, partial(read_jsonl, path, info.on_read))
-    for number, row in enumerate(rows or [], start=1):
+    for number, row in read_json_lines(path, info.on_read, add):
         try:
             index, length = _number(row["episode_index"]), _number(row["length"])
             tasks = tuple(str(task) for task in row.get("tasks") or ())
@@ -91,7 +107,8 @@ def read_v2(info: Info, video_keys: Sequence[str], add: Add) -> Iterator[Episode
         videos = {
             key: VideoSpan(info.fill("video_path", video_key=key, **place)) for key in video_keys
         }
-        yield Episode(index, length, tasks, info.fill("data_path", **place), videos)
+        episode = Episode(index, length, tasks, info.fill("data_path", **place), videos)
+        yield _Listed(episode, path, f", line {number}")
 
 
 def read_v3(info: Info, video_keys: Sequence[str], add: Add) -> Iterator[Episode]:
@@ -108,17 +125,76 @@ def read_v3(info: Info, video_keys: Sequence[str], add: Add) -> Iterator[Episode
             )
         )
         return
-    tables = _Tables(info, add)
     rows = [
         (path, row)
         for path in paths
         for row in _attempt(add, path, partial(_episode_rows, path, video_keys, info.on_read)) or []
     ]
-    for path, row in rows:
-        episode = _episode_v3(info, path, row, video_keys, add)
-        if episode is not None:
-            yield replace(episode, table_path=tables.holder(episode))
+    listed = [
+        _Listed(episode, path)
+        for path, row in rows
+        if (episode := _episode_v3(info, path, row, video_keys, add)) is not None
+    ]
+    tables = TableHolders(info.root / "data", info.on_read, add)
+    for episode in _with_ends(_each_once(listed, info.root, add), folder, info.fps(), add):
+        path = tables.holder(episode.index, episode.length, episode.table_path)
+        yield replace(episode, table_path=path)
     _check_ranges(folder, [row for _, row in rows], add)
+
+
+def _each_once(listed: Iterable[_Listed], root: Path, add: Add) -> list[Episode]:
+    """The episodes, each once: those that are listed again alike are copies, others an error."""
+    firsts: dict[int, _Listed] = {}
+    copies: dict[Path, list[tuple[_Listed, _Listed]]] = {}
+    for one in listed:
+        first = firsts.setdefault(one.episode.index, one)
+        if first is one:
+            continue
+        if first.episode == one.episode:
+            copies.setdefault(one.path, []).append((first, one))
+        else:
+            what = (
+                f"is listed in {first} and, with other values, in {one}, expected once; remove "
+                f"the one that is wrong, or leave the episode out"
+            )
+            add(error("episode-twice", root / "meta", what, episode=one.episode.index))
+    for path, pairs in copies.items():
+        first, copy = pairs[0]
+        what = (
+            f"{len(pairs)} episodes are listed twice, each time alike, such as episode "
+            f"{copy.episode.index} in {first} and in {copy}; they are read once; remove the copy"
+        )
+        add(warning("listed-twice", path, what))
+    return [one.episode for one in firsts.values()]
+
+
+def _with_ends(
+    episodes: Sequence[Episode], folder: Path, fps: Fraction, add: Add
+) -> Iterator[Episode]:
+    """Windows without an end get one: where the next begins in the file, else after the rows."""
+    starts: dict[Path, list[float]] = {}
+    for span in (span for episode in episodes for span in episode.videos.values()):
+        starts.setdefault(span.path, []).append(span.from_s)
+    starts = {path: sorted(found) for path, found in starts.items()}
+    derived: Counter[str] = Counter()
+
+    def ended(episode: Episode, key: str, span: VideoSpan) -> VideoSpan:
+        if span.to_s is not None:
+            return span
+        derived[key] += 1
+        later = starts[span.path][bisect_right(starts[span.path], span.from_s) :]
+        end_s = later[0] if later else span.from_s + float(episode.length / fps)
+        return replace(span, to_s=end_s)
+
+    for episode in episodes:
+        videos = {key: ended(episode, key, span) for key, span in episode.videos.items()}
+        yield replace(episode, videos=videos)
+    for key, count in derived.items():
+        what = (
+            f"{count} episodes have no to_timestamp; each is taken to end where the next one "
+            f"begins in its file, or with its rows"
+        )
+        add(warning("window-derived", folder, what, camera=key))
 
 
 def _number(value: Any) -> int:
@@ -144,9 +220,10 @@ def _attempt(add: Add, path: Path, read: Callable[[], _T]) -> _T | None:
 def _episode_rows(path: Path, video_keys: Sequence[str], on_read: OnRead) -> list[dict[str, Any]]:
     columns = ["episode_index", "length", "data/chunk_index", "data/file_index"]
     for key in video_keys:
-        names = ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
+        names = ("chunk_index", "file_index", "from_timestamp")
         columns += [f"videos/{key}/{name}" for name in names]
-    table = read_columns(path, columns, on_read, ["tasks", *_RANGE])
+    ends = [f"videos/{key}/to_timestamp" for key in video_keys]
+    table = read_columns(path, columns, on_read, ["tasks", *ends, *_RANGE])
     with parquet_errors(path):  # a text that is not UTF-8 shows only now
         return table.to_pylist()
 
@@ -181,43 +258,8 @@ def _span_v3(info: Info, row: dict[str, Any], key: str) -> VideoSpan:
         file_index=_number(row[f"videos/{key}/file_index"]),
     )
     from_s = _seconds(row[f"videos/{key}/from_timestamp"])
-    return VideoSpan(path, from_s, _seconds(row[f"videos/{key}/to_timestamp"]))
-
-
-class _Tables:
-    """Which data files hold an episode: `data/file_index` can be stale (lerobot #2401)."""
-
-    def __init__(self, info: Info, add: Add) -> None:
-        self._add = add
-        self._unreadable: set[Path] = set()
-        self._holders: dict[int, list[Path]] = {}
-        for path in data_files(info.root / "data", "*/*.parquet"):
-            counts = _attempt(add, path, partial(row_counts, path, info.on_read))
-            if counts is None:
-                self._unreadable.add(path)
-            for index in counts or {}:
-                self._holders.setdefault(index, []).append(path)
-
-    def holder(self, episode: Episode) -> Path:
-        """The file with the episode's rows, which may not be the one that the metadata names."""
-        index, pointed = episode.index, episode.table_path
-        holders = self._holders.get(index, [])
-        if not holders:
-            if pointed.exists() and pointed not in self._unreadable and episode.length > 0:
-                what = "its rows are in no data file; copy the dataset again or leave it out"
-                self._add(error(NOT_FOUND, pointed, what, episode=index))
-            return pointed
-        table = pointed if pointed in holders else holders[0]
-        if table != pointed:
-            what = (
-                f"the metadata names {pointed.name}, but its rows are here and are read from here"
-            )
-            self._add(warning("table-pointer", table, what, episode=index))
-        if len(holders) > 1:
-            others = ", ".join(str(path) for path in holders if path != table)
-            what = f"its rows are in {others} as well, which is not read; remove the copy"
-            self._add(warning("table-twice", table, what, episode=index))
-        return table
+    to_s = row.get(f"videos/{key}/to_timestamp")
+    return VideoSpan(path, from_s, None if to_s is None else _seconds(to_s))
 
 
 def _check_ranges(folder: Path, rows: Iterable[Mapping[str, Any]], add: Add) -> None:

@@ -276,18 +276,3 @@ def _read_json(path: Path, on_read: OnRead) -> Any:
             code="info-unreadable",
             where=path,
         ) from problem
-
-
-def read_jsonl(path: Path, on_read: OnRead) -> list[Any]:
-    """A file with one JSON value per line; raises DatasetError."""
-    on_read(path)
-    check_file(path)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")  # not at every kind of line end
-        return [json.loads(line) for line in lines if line.strip()]
-    except (OSError, ValueError, RecursionError) as problem:
-        raise DatasetError(
-            f"{path}: not readable as JSON lines ({problem}); copy it again",
-            code="episodes-unreadable",
-            where=path,
-        ) from problem

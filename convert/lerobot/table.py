@@ -21,6 +21,7 @@ from job.errors import DatasetError, first_line
 Times = NDArray[np.float64]  # (T,), timestamps in seconds
 Keys = Mapping[str, Names | None]  # columns with vectors, and info.json's names of their dims
 
+_UNEVEN = 0.25  # of a step
 ORDER = ("frame_index", "timestamp", "index")  # columns that say which row comes when
 
 
@@ -159,19 +160,47 @@ def _rank_without(path: Path, episode: int, table: pa.Table, add: Add) -> NDArra
     rows = np.arange(table.num_rows)
     index = whole_numbers(table["index"]) if "index" in table.column_names else None
     times = _times(table, rows)
-    counted = index is not None and bool((np.diff(index) == 1).all())
-    rising = times is not None and bool((np.diff(times) > 0).all())
-    if counted or (rising and index is None):
-        by = "index" if counted else "timestamp"
-        what = f"there is no frame_index; its rows are taken in the order of {by!r}"
+    rank = _rank_by_time(times) if index is None else _rank_by_index(index, times)
+    if rank is not None:
+        moved = "" if np.array_equal(rank, rows) else ", which is not the one that they lie in"
+        by = "timestamp" if index is None else "index"
+        what = f"there is no frame_index; its rows are taken in the order of {by!r}{moved}"
         add(warning("frame-index-derived", path, what, episode=episode))
-        return rows
+        return rank
     what = (
-        "there is no frame_index, expected one, or an 'index' that counts the rows, or without "
-        "that timestamps that rise; export the dataset again"
+        "there is no frame_index, expected one, or an 'index' that counts the rows and that the "
+        "timestamps do not contradict, or without that timestamps of even steps; export the "
+        "dataset again"
     )
     add(error("frame-index", path, what, episode=episode))
     return None
+
+
+def _rank_by_index(index: NDArray[np.int64], times: Times | None) -> NDArray[np.int64] | None:
+    """The order of `index`, where that counts the rows or the timestamps say the same."""
+    rank = np.argsort(index, kind="stable")
+    counted = bool((np.diff(index[rank]) == 1).all())
+    if counted and np.array_equal(index[rank], index):
+        return rank  # a clock does not matter then
+    steps = None if times is None else np.diff(times[rank])
+    distinct = bool((np.diff(index[rank]) > 0).all())
+    rising = steps is not None and bool((steps > 0).all())
+    return rank if distinct and (rising or (counted and steps is None)) else None
+
+
+def _rank_by_time(times: Times | None) -> NDArray[np.int64] | None:
+    """The order of timestamps that rise, or would: then each step must be a whole one.
+
+    Of a clock that was set back while recording, the order is that of the rows.
+    """
+    if times is None or not np.isfinite(times).all():
+        return None
+    rank = np.argsort(times, kind="stable")
+    steps = np.diff(times[rank])
+    if not (steps > 0).all():
+        return None
+    even = len(steps) == 0 or bool((np.abs(steps / np.median(steps) - 1) < _UNEVEN).all())
+    return rank if even or np.array_equal(rank, np.arange(len(times))) else None
 
 
 def _times(table: pa.Table, rank: NDArray[np.int64]) -> Times | None:

@@ -272,7 +272,7 @@ def row_without_file_number(root: Path) -> None:
 
 @v21("episode-twice", "meta")
 def episode_listed_twice(root: Path) -> None:
-    edit_lines(root, lambda rows: rows.append(rows[1]))
+    edit_lines(root, lambda rows: rows.append(rows[1] | {"length": 9}))
 
 
 @v21("episodes-empty", "meta")
@@ -706,6 +706,23 @@ def rows_in_two_files(root: Path) -> None:
     first, second = (root / f"data/chunk-000/file-00{number}.parquet" for number in (0, 1))
     rows = pq.read_table(first).filter(pa.compute.field("episode_index") == 0)
     pq.write_table(pa.concat_tables([rows, pq.read_table(second)]), second)
+
+
+@odd_v21("listed-twice", "meta/episodes.jsonl")
+def line_copied(root: Path) -> None:
+    edit_lines(root, lambda rows: rows.append(rows[1]))
+
+
+@odd_v30("listed-twice", "meta/episodes/chunk-000/file-001.parquet")
+def list_copied(root: Path) -> None:
+    shutil.copy(root / EPISODES_3, root / "meta/episodes/chunk-000/file-001.parquet")
+
+
+@odd_v30("window-derived", "meta/episodes")
+def windows_without_an_end(root: Path) -> None:
+    table = pq.read_table(root / EPISODES_3)
+    ends = [f"videos/{key}/to_timestamp" for key in (FRONT, WRIST)]
+    pq.write_table(table.drop_columns(ends), root / EPISODES_3)
 
 
 @odd_v30("index-range", "meta/episodes")

@@ -16,7 +16,7 @@ from tests.support.paths import DATA, SAMPLES, SMALL
 
 FILE = DATA / "digests.json"
 DATASETS = (*sorted(path for path in SMALL.iterdir() if path.is_dir()), *SAMPLES)
-_SMALLER = {sample: "48x64" for sample in SAMPLES}  # a tenth, exactly: integers alone
+_SMALLER = dict.fromkeys(SAMPLES, "48x64")  # a tenth, exactly: integers alone
 
 Digests = list[dict[str, str]]  # of each episode: by the name of what is in its file
 

@@ -69,6 +69,7 @@ def check_rate(
     if found != expected:
         what = (
             f"its rows are {float(found):g} a second by their timestamps, expected "
-            f"{float(expected):g} as in the first episode; leave the episode out"
+            f"{float(expected):g} as in the first episode; use episodes of one rate alone, "
+            f"with --episodes or --exclude_episodes"
         )
         add(error("row-rate", episode.table_path, what, episode=episode.index))

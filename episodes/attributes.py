@@ -8,6 +8,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+from job.errors import DatasetError
+
 _QUOTED = re.compile(r"""(["'])(.*?)\1""")  # the names in Python's way of writing a list
 _TRUTHS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
@@ -24,7 +26,7 @@ def names_in(file: h5py.File, attribute: str) -> tuple[str, ...] | None:
 def truth_in(file: h5py.File, attribute: str) -> bool:
     """Whether an attribute is true; False where there is none.
 
-    Raises ValueError where it is neither: the text "False" must not count as true.
+    Raises DatasetError where it is neither: the text "False" must not count as true.
     """
     values = _values(file, attribute)
     if not values:
@@ -32,19 +34,34 @@ def truth_in(file: h5py.File, attribute: str) -> bool:
     text = _text(values[0])
     shown = str(values[0]) if text is None else text
     if len(values) > 1 or shown.strip().lower() not in _TRUTHS:
-        raise ValueError(f"the attribute {attribute} is {shown!r}, expected true or false")
+        raise _refusal(file, attribute, shown, "true or false, or 1 or 0")
     return _TRUTHS[shown.strip().lower()]
 
 
 def rate_in(file: h5py.File, attribute: str) -> float | None:
-    """The number above 0 that an attribute holds; None where there is none."""
+    """The number above 0 that an attribute holds; None where there is none.
+
+    Raises DatasetError for anything else.
+    """
     values = _values(file, attribute)
     if not values:
         return None
-    found = float(_text(values[0]) or values[0])
+    shown = _text(values[0]) or values[0]
+    try:
+        found = float(shown)
+    except (TypeError, ValueError):
+        found = math.nan
     if not (math.isfinite(found) and found > 0):
-        raise ValueError(f"{attribute} is {found}, expected a number above 0")
+        raise _refusal(file, attribute, str(shown), "a number above 0")
     return found
+
+
+def _refusal(file: h5py.File, attribute: str, found: str, expected: str) -> DatasetError:
+    return DatasetError(
+        f"{file.filename}: the attribute {attribute} is {found!r}, expected {expected}; set it "
+        f"anew in the file",
+        code="episode-content",
+    )
 
 
 def _values(file: h5py.File, attribute: str) -> list[Any]:

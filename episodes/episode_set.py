@@ -129,9 +129,11 @@ def _check_cameras(
     info: EpisodeInfo, first: EpisodeInfo, names: Sequence[str], reading: Reading
 ) -> None:
     if not names:
+        could = [name for name, can_be_chosen in info.depth.items() if can_be_chosen]
+        named = f"use them as cameras with --camera_names {','.join(could)}, " if could else ""
         raise DatasetError(
             f"{info.path}: no camera under /observations/images, found {list(info.cameras)} with "
-            f"depth streams, expected at least one of colour; train without images with "
+            f"depth streams, expected at least one of colour; {named}train without images with "
             f"--camera_names none, or record the episode with a camera",
             code="camera-none",
         )

@@ -105,7 +105,11 @@ def read_info(
         images = {name: cameras[name] for name in names}
         for dataset in vectors.values():
             if dataset.ndim != 2 or not dataset.shape[1]:
-                raise ValueError(f"{dataset.name} has shape {dataset.shape}, not (T, dims)")
+                raise DatasetError(
+                    f"{path}: {dataset.name} has shape {dataset.shape}, expected (T, dims); "
+                    f"record or convert the episode again",
+                    code="episode-content",
+                )
             check_own(path, file, dataset, dataset.shape)
         for dataset in images.values():
             check_own(path, file, dataset, dataset.shape[1:])

@@ -284,6 +284,12 @@ def test_what_is_marked_as_depth_is_no_camera_by_any_name(tmp_path: Path) -> Non
         ("observation.images.front_depth", False),
         ("observation.images.depth_cam_rgb", True),
         ("observation.images.depthai", True),
+        ("observation.images.DepthAI", True),
+        ("observation.images.depthcam", True),
+        ("observation.images.DepthLeft", False),
+        ("observation.images.leftDepth", False),
+        ("observation.images.RGBDepth", True),
+        ("observation.images.left depth", False),
         ("observation.images.mask_free", True),
     ],
 )

@@ -1,5 +1,6 @@
 """ALOHA episode files of any recorder: which are read, and what of them, and how."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -178,10 +179,17 @@ def test_sim_in_any_form(tmp_path: Path, value: Any, expected: bool) -> None:
     assert read_info(path).sim is expected
 
 
-def test_a_sim_that_is_neither_is_refused(tmp_path: Path) -> None:
-    (path,) = record(tmp_path, 1, sim="maybe")
-    with raises_code(DatasetError, "episode-unreadable", "'maybe'"):
+@pytest.mark.parametrize("attribute", ["sim", "fps"])
+def test_an_attribute_of_no_meaning_is_refused_for_what_it_is(
+    tmp_path: Path, attribute: str
+) -> None:
+    (path,) = record(tmp_path, 1)
+    change(path, say(attribute, "maybe"))
+    message = f"{path}: the attribute {attribute} is 'maybe'"
+    with raises_code(DatasetError, "episode-content", re.escape(message)):
         read_info(path)
+    change(path, say(attribute, 1))  # as it says
+    assert read_info(path).sim is (attribute == "sim")
 
 
 # Cameras

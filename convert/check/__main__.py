@@ -46,23 +46,31 @@ def main(argv: Sequence[str]) -> int:
 
 def _check_datasets(flags: CheckFlags) -> int:
     """Each dataset of the input, and whether they go together; raises JobError."""
+    from convert.check.gate import leave_out
     from convert.check.own_process import check_apart, check_together
     from convert.input_kind import unread_folders
-    from convert.sources import find_datasets
+    from convert.sources import NOTHING, find_datasets
 
     reports, code = [], EXIT_DONE
-    roots = find_datasets(flags.input)
+    roots, left_out = find_datasets(flags.input), NOTHING
+    # what is left out is what a job finds, which decodes everything for it
+    options: dict[str, Any] = {
+        "output": flags.output,
+        "deep": flags.deep or flags.only_whole_episodes,
+    }
     for root in roots:
         try:
-            report = check_apart(root, flags, output=flags.output, deep=flags.deep)
+            report = check_apart(root, flags, **options)
         except JobError as problem:  # of one dataset: the others are looked at all the same
             code = report_error(problem)
             if isinstance(problem, Interrupted):
                 return code
             continue
         reports.append(report)
+    if flags.only_whole_episodes and code == EXIT_DONE:
+        reports, left_out = leave_out(flags, reports, **options)
     if len(roots) > 1 and code == EXIT_DONE and not any(report.errors for report in reports):
-        check_together(flags, reports)
+        check_together(flags, reports, left_out)
     for report in reports[:1]:
         report.findings += unread_folders(flags.input)
     return _show(flags, reports, code)

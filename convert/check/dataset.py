@@ -17,9 +17,9 @@ from convert.check.deep import check_deep
 from convert.check.tables import Rows, check_tables
 from convert.check.unlisted_files import check_all_files, check_leftovers, check_unlisted
 from convert.check.vectors import Vector, check_pair, check_vector, gather
-from convert.check.whole_episodes import whole_episodes
+from convert.check.whole_episodes import whole_episodes, without_leaving_out
 from convert.features import choose_env_state, choose_optional, choose_vector
-from convert.findings import Report, error, warning
+from convert.findings import ERROR, Report, error, warning
 from convert.flags import DataFlags
 from convert.lerobot.dataset import Dataset, choose_cameras, read_dataset
 from convert.lerobot.episode_list import Episode, files_of
@@ -102,6 +102,10 @@ def check(
         _check_plan(dataset, flags, output, report, on_read)
     elif whole := whole_episodes(report):
         report.facts["whole_episodes"] = as_ranges(whole)
+    else:
+        report.findings = [
+            without_leaving_out(one) if one.severity == ERROR else one for one in report.findings
+        ]
     return report.finish()
 
 

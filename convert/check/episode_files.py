@@ -6,7 +6,7 @@ others must have. Nothing is decoded but the first frame of each camera; `--deep
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,8 @@ from convert.cameras import Size, by, check_reduction
 from convert.check.budget import check_padding
 from convert.check.deep import BLANK, FROZEN, Stillness
 from convert.check.vectors import Place, Vector, check_pair, check_vector
-from convert.findings import Report, error, warning
+from convert.check.whole_episodes import without_leaving_out
+from convert.findings import ERROR, Finding, Report, error, warning
 from convert.flags import DataFlags
 from convert.lerobot.file import OnRead, ignore
 from episodes.episode_set import Episodes, check_like_first, check_room, look_at, without_none
@@ -84,7 +85,31 @@ def check_episode_files(
             _check_frames(mine, flags, report, deep, on_read)
             _check_vectors(mine, flags, report)
             check_padding([one.info.length for one in mine], flags.chunk_size, folder, report)
+    _name_the_flag(files, reports)
     return [report.finish() for report in reports.values()]
+
+
+def numbers_to_exclude(files: Sequence[EpisodeFile], errors: Sequence[Finding]) -> list[int]:
+    """The numbers of the broken files, where leaving them out mends everything; else none."""
+    broken = {finding.where for finding in errors}
+    numbers = [file.number for file in files if str(file.path) in broken]
+    is_all = len(numbers) == len(broken) and all(one.episode is not None for one in errors)
+    return numbers if is_all and len(numbers) < len(files) else []
+
+
+def _name_the_flag(files: Sequence[EpisodeFile], reports: _Reports) -> None:
+    """Say in each error how its file is left out, where others remain then."""
+    errors = [finding for report in reports.values() for finding in report.errors]
+    helps = numbers_to_exclude(files, errors)
+    numbers = {str(file.path): file.number for file in files}
+    for report in reports.values():
+        for place, finding in enumerate(report.findings):
+            if finding.severity == ERROR and finding.episode is not None:
+                message = without_leaving_out(finding).message
+                if helps:
+                    number = numbers[finding.where]
+                    message += f"; --exclude_episodes {number} leaves it out"
+                report.findings[place] = replace(finding, message=message)
 
 
 def _look_at_all(

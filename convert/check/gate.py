@@ -4,11 +4,13 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from convert.check.episode_files import numbers_to_exclude
 from convert.check.own_process import check_apart, check_files_apart
-from convert.check.whole_episodes import broken_episodes, tolerated, whole_episodes
+from convert.check.whole_episodes import broken_episodes, is_any_left, tolerated, whole_episodes
 from convert.findings import Finding, Report, refuse
-from convert.flags import ConversionFlags
+from convert.flags import ConversionFlags, DataFlags
 from convert.input_kind import unread_folders
 from convert.sources import NOTHING, LeftOut, find_datasets
 from episodes.folder import choose_files
@@ -33,7 +35,7 @@ def check_input(
         check_apart(root, flags, left_out, pool, deep=deep) for root in find_datasets(flags.input)
     ]
     if flags.only_whole_episodes:
-        reports, left_out = _leave_out(flags, reports, left_out, deep, pool)
+        reports, left_out = leave_out(flags, reports, left_out, pool, deep=deep)
     reports[0].findings += unread_folders(flags.input)
     errors = _log(reports)
     if errors:
@@ -47,7 +49,12 @@ def check_files(flags: ConversionFlags, folders: Sequence[Path]) -> None:
     reports = check_files_apart(folders, flags)
     errors = _log(reports)
     if errors:
-        _hint_at_files(flags, folders, errors)
+        if numbers := numbers_to_exclude(choose_files(folders, flags), errors):
+            logger.warning(
+                "--exclude_episodes %s would leave out the %d broken episodes",
+                as_ranges(numbers),
+                len(numbers),
+            )
         refuse(errors[0])
     for report in reports:
         if facts := report.facts:
@@ -69,23 +76,6 @@ def _log(reports: Sequence[Report]) -> list[Finding]:
     return [finding for report in reports for finding in report.errors]
 
 
-def _hint_at_files(
-    flags: ConversionFlags, folders: Sequence[Path], errors: Sequence[Finding]
-) -> None:
-    """Say which numbers would leave the broken files out, where others are left then."""
-    if any(finding.episode is None for finding in errors):
-        return
-    broken = {finding.where for finding in errors}
-    files = choose_files(folders, flags)
-    numbers = [file.number for file in files if str(file.path) in broken]
-    if len(numbers) == len(broken) < len(files):
-        logger.warning(
-            "--exclude_episodes %s would leave out the %d broken episodes",
-            as_ranges(numbers),
-            len(numbers),
-        )
-
-
 def _hint(flags: ConversionFlags, reports: list[Report]) -> None:
     """What would leave something over, where that is so."""
     broken = sum(len(set(broken_episodes(report))) for report in reports)
@@ -99,14 +89,17 @@ def _hint(flags: ConversionFlags, reports: list[Report]) -> None:
     logger.warning("--only_whole_episodes would leave out the %d broken episodes%s", broken, choice)
 
 
-def _leave_out(
-    flags: ConversionFlags,
+def leave_out(
+    flags: DataFlags,
     reports: list[Report],
-    left_out: LeftOut,
-    deep: bool,
-    pool: Workers | None,
+    left_out: LeftOut = NOTHING,
+    pool: Workers | None = None,
+    **options: Any,
 ) -> tuple[list[Report], LeftOut]:
-    """Leave out what is broken and look again, until nothing is or nothing can be left out."""
+    """Leave out what is broken and look again, until nothing is or nothing can be left out.
+
+    options: of each check. Where no episode would be left, the errors stay.
+    """
     # the first N are the first N whole ones
     every = replace(flags, max_episodes=0)
     while True:
@@ -116,16 +109,20 @@ def _leave_out(
         if found <= left_out:
             break
         left_out |= found
-        reports = [check_apart(report.root, every, left_out, pool, deep=deep) for report in reports]
+        reports = [check_apart(report.root, every, left_out, pool, **options) for report in reports]
+    by_root = {report.root: report for report in reports}
     for root, indices in _by_dataset(left_out):
+        if root in by_root:  # what an earlier job noted may be of another one
+            by_root[root].facts["left_out"] = as_ranges(indices)
         logger.warning(
             "--only_whole_episodes leaves out %d episodes of %s: %s",
             len(indices),
             root,
             ", ".join(map(str, indices)),
         )
-    for report in reports:
-        report.findings = [tolerated(report, finding) for finding in report.findings]
+    if any(is_any_left(report, left_out) for report in reports):
+        for report in reports:
+            report.findings = [tolerated(report, finding) for finding in report.findings]
     return reports, left_out
 
 

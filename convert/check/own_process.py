@@ -139,12 +139,15 @@ def _work_on_files(
     send(check_episode_files(folders, flags, **options, on_read=send))
 
 
-def check_together(flags: DataFlags, reports: Sequence[Report]) -> None:
+def check_together(
+    flags: DataFlags, reports: Sequence[Report], left_out: LeftOut = NOTHING
+) -> None:
     """Add what is wrong with several datasets only when they are converted together.
 
     reports: of each, to which the findings are added
+    left_out: episodes that are not used
     """
-    task = (flags, reports[0].root)
+    task = (flags, reports[0].root, left_out)
     (findings,) = workers.run_tasks(_plan_all, [task], 1, lambda task: f"planning {task[1]}")
     for finding in findings:
         inside = (r for r in reports if Path(finding.where).is_relative_to(r.root))
@@ -153,16 +156,16 @@ def check_together(flags: DataFlags, reports: Sequence[Report]) -> None:
         report.finish()
 
 
-def _plan_all(task: tuple[DataFlags, Path], send: workers.Send) -> None:
-    flags, folder = task
+def _plan_all(task: tuple[DataFlags, Path, LeftOut], send: workers.Send) -> None:
+    flags, folder, left_out = task
     findings: list[Finding] = []
 
     def on_read(path: Path) -> None:
         send(workers.At(str(path)))
 
     try:
-        datasets, sources = read_sources(flags, on_read=on_read)
-        plan = plan_for(flags, folder, datasets, sources, NOTHING, findings.append, on_read)
+        datasets, sources = read_sources(flags, left_out, on_read)
+        plan = plan_for(flags, folder, datasets, sources, left_out, findings.append, on_read)
         if plan is not None and isinstance(flags, CheckFlags) and flags.output is not None:
             plan = replace(plan, folder=flags.output)
             check_disk(plan, range(len(sources)), findings.append)

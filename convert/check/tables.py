@@ -97,7 +97,7 @@ def _check_table(
         count = by_index[episode.index].num_rows if episode.index in by_index else 0
         if check_row_count(path, episode.index, count, episode.length, report.add):
             rows.append(_check_rows(dataset, path, episode, by_index[episode.index], keys, report))
-    return rows
+    return [row for row in rows if row is not None]
 
 
 def _check_rows(
@@ -107,8 +107,10 @@ def _check_rows(
     table: pa.Table,
     keys: Sequence[str],
     report: Report,
-) -> Rows:
+) -> Rows | None:
     read = episode_rows(path, episode.index, table, dataset.names(keys), report.add)
+    if read is None:
+        return None
     times = read.times
     deviation_s = 0.0 if times is None else _check_times(dataset, path, episode, times, report)
     return Rows(episode, read, deviation_s)

@@ -158,20 +158,30 @@ def choose_cameras(dataset: Dataset, keys: tuple[str, ...], add: Add = refuse) -
         return []
     info_path = dataset.root / "meta/info.json"
     chosen = list(keys) or dataset.cameras
+    guessed = [key for key, feature in dataset.features.items() if feature.is_depth_by_guess]
     if not chosen:
-        what = (
-            f"no camera among the features {list(dataset.features)}; expected one of dtype video "
-            f"or image that is not depth; train on the state alone with --camera_keys none"
-        )
-        add(error("camera-none", info_path, what))
-    guessed = {key for key, feature in dataset.features.items() if feature.is_depth_by_guess}
-    usable = {*dataset.cameras, *(guessed & {*keys})}
+        add(error("camera-none", info_path, _no_camera(dataset, guessed)))
+    usable = {*dataset.cameras, *guessed}  # these where they are named
     for key in chosen:
         if key not in usable:
             feature = dataset.features.get(key)
             code = "camera-depth" if feature is not None and feature.is_depth else "camera-unknown"
             add(error(code, info_path, _unknown_camera(dataset, key)))
     return [key for key in chosen if key in usable]
+
+
+def _no_camera(dataset: Dataset, guessed: Sequence[str]) -> str:
+    """guessed: cameras that are taken for depth, and could be named"""
+    named = (
+        f"use {guessed[0]!r}, which is named or shaped as depth or grey, with --camera_keys "
+        f"{','.join(guessed)}, or "
+        if guessed
+        else ""
+    )
+    return (
+        f"no camera among the features {list(dataset.features)}; expected one of dtype video or "
+        f"image that is not depth; {named}train on the state alone with --camera_keys none"
+    )
 
 
 def _unknown_camera(dataset: Dataset, key: str) -> str:

@@ -122,7 +122,10 @@ def _absent(path: Path, kind: str, problem: Exception) -> DatasetError:
 
 def _folder_to_mount(hop: Path, target: Path) -> str:
     """What to do about a link that leads out of what is mounted."""
-    ups = hop.readlink().parts.count("..")
+    link = hop.readlink()
+    if link.is_absolute():  # as it is, wherever the dataset is mounted
+        return f"mount {target.parent} too, at that very path, as the link is absolute"
+    ups = link.parts.count("..")
     if hop.parent.name == "blobs" and 2 <= ups < len(hop.parents):
         whole, of_dataset = hop.parents[ups], hop.parents[1]
         return (

@@ -66,7 +66,9 @@ def read_episode(path: Path, episode: int, keys: Keys, on_read: OnRead) -> Episo
     table = _episode_table(path, episode, keys)
     if not table.num_rows:  # none can be found where the episodes are no numbers: raises then
         row_counts(path, on_read)
-    return episode_rows(path, episode, table, keys, refuse)
+    rows = episode_rows(path, episode, table, keys, refuse)
+    assert rows is not None, "an order that is not known was refused"
+    return rows
 
 
 def _episode_table(path: Path, episode: int, keys: Keys) -> pa.Table:
@@ -111,11 +113,16 @@ def split_episodes(path: Path, table: pa.Table, add: Add) -> Iterator[tuple[int,
             yield int(index), table.take(np.flatnonzero(indices == index))
 
 
-def episode_rows(path: Path, episode: int, table: pa.Table, keys: Keys, add: Add) -> EpisodeRows:
-    """An episode's rows; vectors with a problem are reported and left out."""
+def episode_rows(
+    path: Path, episode: int, table: pa.Table, keys: Keys, add: Add
+) -> EpisodeRows | None:
+    """An episode's rows; vectors with a problem are reported and left out.
+
+    None after an error was added, where the order of the rows is not known.
+    """
     rank = row_order(path, episode, table, add)
     if rank is None:
-        return EpisodeRows({}, None, {})
+        return None
     vectors: dict[str, NDArray[np.float32]] = {}
     names: dict[str, Names] = {}
     for key, wanted in keys.items():

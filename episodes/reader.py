@@ -16,7 +16,7 @@ Recorders of others leave out attributes and add parts: `EpisodeInfo` says which
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -26,8 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from episodes.attributes import names_in, rate_in, truth_in
-from episodes.depth import is_depth_name
-from episodes.jpeg import decode_jpeg
+from episodes.file_cameras import cameras_in, image_size, is_depth, listed_cameras, orientations_in
 from episodes.reading import ENV_STATE, LEFT_OUT, NO_CAMERAS, SMOOTHED
 from episodes.stored import check_own
 from job.errors import DatasetError, JobError, first_line
@@ -91,57 +90,76 @@ def read_info(
     env_state: whether the environment state is looked at, where there is one
     """
     with open_episode(path) as file:
-        has_env_state = env_state and _ENV_STATE in file
-        vectors = {name: file[name] for name in _vectors(path, file, base_action)}
-        qpos, action, *base = vectors.values()
-        if has_env_state:
-            vectors[_ENV_STATE] = file[_ENV_STATE]
-        cameras = _cameras(file) if tuple(camera_names) != NO_CAMERAS else {}
-        depth = {n: i.dtype == np.uint8 for n, i in cameras.items() if _is_depth(n, i)}
-        compressed = truth_in(file, "compress")
-        names = [name for name in camera_names if name in cameras]
-        if not camera_names:
-            names = [name for name in _listed(path, file, cameras) if name not in depth]
-        images = {name: cameras[name] for name in names}
-        for dataset in vectors.values():
-            if dataset.ndim != 2 or not dataset.shape[1]:
-                raise DatasetError(
-                    f"{path}: {dataset.name} has shape {dataset.shape}, expected (T, dims); "
-                    f"record or convert the episode again",
-                    code="episode-content",
-                )
-            check_own(path, file, dataset, dataset.shape)
-        for dataset in images.values():
-            check_own(path, file, dataset, dataset.shape[1:])
-        info = EpisodeInfo(
-            path=path,
-            sim=truth_in(file, "sim"),
-            length=len(action),
-            qpos_dim=qpos.shape[1],
-            action_dim=sum(dataset.shape[1] for dataset in (action, *base)),
-            image_sizes={name: _image_size(path, images[name], compressed) for name in names},
-            compressed=compressed,
-            fps=rate_in(file, "fps"),
-            qpos_names=_dim_names(file, "qpos_names", qpos),
-            action_names=_action_names(file, action, *base),
-            cameras=tuple(cameras),
-            depth=depth,
-            has_base=_BASE in file,
-            base_dim=sum(dataset.shape[1] for dataset in base),
-            not_known=tuple(name for name in _not_known(file) if name not in vectors),
-            env_state_dim=vectors[_ENV_STATE].shape[1] if has_env_state else None,
-            env_state_names=names_in(file, "env_state_names") if has_env_state else None,
-            orientations=_orientations(file),
-        )
-        lengths = {name.rpartition("/")[2]: len(dataset) for name, dataset in vectors.items()}
-        lengths |= {f"images/{name}": len(images[name]) for name in images}
-    if len(set(lengths.values())) != 1 or info.length == 0:
+        return _look(path, file, camera_names, base_action, env_state)
+
+
+def _look(
+    path: Path, file: h5py.File, camera_names: Sequence[str], base_action: str, env_state: bool
+) -> EpisodeInfo:
+    env_state = env_state and _ENV_STATE in file
+    vectors = {name: file[name] for name in _vectors(path, file, base_action)}
+    qpos, action, *base = vectors.values()
+    if env_state:
+        vectors[_ENV_STATE] = file[_ENV_STATE]
+    cameras = cameras_in(file) if tuple(camera_names) != NO_CAMERAS else {}
+    depth = {n: i.dtype == np.uint8 for n, i in cameras.items() if is_depth(n, i)}
+    compressed = truth_in(file, "compress")
+    names = [name for name in camera_names if name in cameras]
+    if not camera_names:
+        names = [name for name in listed_cameras(path, file, cameras) if name not in depth]
+    images = {name: cameras[name] for name in names}
+    _check_stored(path, file, vectors, images)
+    info = EpisodeInfo(
+        path=path,
+        sim=truth_in(file, "sim"),
+        length=len(action),
+        qpos_dim=qpos.shape[1],
+        action_dim=sum(dataset.shape[1] for dataset in (action, *base)),
+        image_sizes={name: image_size(path, images[name], compressed) for name in names},
+        compressed=compressed,
+        fps=rate_in(file, "fps"),
+        qpos_names=_dim_names(file, "qpos_names", qpos),
+        action_names=_action_names(file, action, *base),
+        cameras=tuple(cameras),
+        depth=depth,
+        has_base=_BASE in file,
+        base_dim=sum(dataset.shape[1] for dataset in base),
+        not_known=tuple(name for name in _not_known(file) if name not in vectors),
+        env_state_dim=vectors[_ENV_STATE].shape[1] if env_state else None,
+        env_state_names=names_in(file, "env_state_names") if env_state else None,
+        orientations=orientations_in(file),
+    )
+    _check_lengths(path, vectors, images)
+    return info
+
+
+_Parts = Mapping[str, h5py.Dataset]
+
+
+def _check_stored(path: Path, file: h5py.File, vectors: _Parts, images: _Parts) -> None:
+    """Refuse vectors of another shape, and what the file does not hold itself."""
+    for dataset in vectors.values():
+        if dataset.ndim != 2 or not dataset.shape[1]:
+            raise DatasetError(
+                f"{path}: {dataset.name} has shape {dataset.shape}, expected (T, dims); record or "
+                f"convert the episode again",
+                code="episode-content",
+            )
+        check_own(path, file, dataset, dataset.shape)
+    for dataset in images.values():
+        check_own(path, file, dataset, dataset.shape[1:])
+
+
+def _check_lengths(path: Path, vectors: _Parts, images: _Parts) -> None:
+    """Refuse parts that do not have the same number of time steps."""
+    lengths = {name.rpartition("/")[2]: len(dataset) for name, dataset in vectors.items()}
+    lengths |= {f"images/{name}": len(dataset) for name, dataset in images.items()}
+    if len(set(lengths.values())) != 1 or 0 in lengths.values():
         raise DatasetError(
             f"{path}: found {lengths} time steps, expected the same number above 0 in each; "
             f"record or convert the episode again",
             code="episode-content",
         )
-    return info
 
 
 def _vectors(path: Path, file: h5py.File, base_action: str) -> tuple[str, ...]:
@@ -155,46 +173,6 @@ def _vectors(path: Path, file: h5py.File, base_action: str) -> tuple[str, ...]:
             code="episode-content",
         )
     return *_VECTORS, _BASE
-
-
-def _cameras(file: h5py.File) -> dict[str, h5py.Dataset]:
-    """What lies in the group of the images, in its order."""
-    images = file["observations"].get("images")
-    if not isinstance(images, h5py.Group):
-        return {}
-    found = {name: images.get(name) for name in images}  # None: a link that leads nowhere
-    return {name: data for name, data in found.items() if isinstance(data, h5py.Dataset)}
-
-
-def _listed(path: Path, file: h5py.File, cameras: dict[str, h5py.Dataset]) -> tuple[str, ...]:
-    """The cameras in the order of the file's attribute, else of the group."""
-    names = names_in(file, "camera_names")
-    if not names:
-        return tuple(cameras)
-    unknown = [name for name in names if name not in cameras]
-    if unknown:  # a name with slashes would lead elsewhere
-        raise DatasetError(
-            f"{path}: the attribute camera_names has {unknown[0]!r}, found {list(cameras)} under "
-            f"/observations/images; choose among those with --camera_names",
-            code="episode-unreadable",
-        )
-    return tuple(dict.fromkeys(names))
-
-
-def _is_depth(name: str, images: h5py.Dataset) -> bool:
-    """Whether a camera is a depth stream or a mask by its shape, type or name."""
-    return _has_one_channel(images) or is_depth_name(name)
-
-
-def _orientations(file: h5py.File) -> dict[str, str]:
-    """How the frames of the cameras lie; our converter says it where one is not as stored."""
-    cameras, given = names_in(file, "camera_names"), names_in(file, "camera_orientations")
-    fits = cameras is not None and given is not None and len(cameras) == len(given)
-    return dict(zip(cameras or (), given or (), strict=True)) if fits else {}
-
-
-def _has_one_channel(images: h5py.Dataset) -> bool:
-    return images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 1)
 
 
 def _not_known(file: h5py.File) -> tuple[str, ...]:
@@ -226,26 +204,6 @@ def _action_names(
 
 def _numbers(vectors: h5py.Dataset) -> tuple[str, ...]:
     return tuple(f"{vectors.name.strip('/')}[{dim}]" for dim in range(vectors.shape[1]))
-
-
-def _image_size(path: Path, images: h5py.Dataset, compressed: bool) -> tuple[int, int]:
-    if compressed and images.ndim == 2 and len(images):
-        height, width, _ = decode_jpeg(images[0], f"{path}: frame 0 of {images.name}").shape
-        return height, width
-    one_channel = _has_one_channel(images)
-    if one_channel and images.dtype != np.uint8:
-        raise DatasetError(
-            f"{path}: {images.name} is {images.dtype} {images.shape}, a depth stream, which the "
-            f"network cannot use, expected uint8 (T, H, W, 3); leave it out of --camera_names",
-            code="camera-depth",
-        )
-    if not one_channel and (images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8):
-        raise DatasetError(
-            f"{path}: {images.name} is {images.dtype} {images.shape}, expected uint8 (T, H, W, 3), "
-            f"or JPEG rows with the attribute compress; choose other cameras with --camera_names",
-            code="episode-content",
-        )
-    return images.shape[1], images.shape[2]
 
 
 def read_vectors(path: Path, base_action: str = LEFT_OUT) -> tuple[FloatArray, FloatArray]:

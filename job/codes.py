@@ -119,7 +119,7 @@ DATASET = {
     # episode files
     "episodes-none": "A folder has no episode_*.hdf5.",
     "episode-unreadable": "An episode file cannot be read.",
-    "episode-content": "An episode file lacks a part, or one has another shape than expected.",
+    "episode-content": "An episode file lacks a part, or a part or attribute is not as expected.",
     "vectors-too-large": "The qpos and actions of all episodes need more memory than there is.",
     "episodes-differ": "Episode files differ in cameras, sizes or dims.",
 }

@@ -311,7 +311,7 @@ def test_the_dims_of_a_joined_action_have_names(tmp_path: Path) -> None:
     ("base", "code"),
     [
         (np.ones((LENGTH - 1, 2)), "episode-content"),
-        (np.ones(LENGTH), "episode-unreadable"),
+        (np.ones(LENGTH), "episode-content"),
         (np.ones((LENGTH, 3)), "episodes-differ"),
         (np.full((LENGTH, 2), np.nan), "not-finite"),
         (None, "episode-content"),

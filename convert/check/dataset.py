@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 from convert.check.budget import check_padding, check_room, estimate_training
@@ -64,29 +66,17 @@ def check(
         report.catch(problem, root / "meta/info.json")
         check_all_files(root, report, on_read)
         return report.finish()
-    check_unlisted(dataset, report, videos=not flags.without_cameras)
-    if any(dataset.not_listed):
-        episodes, frames = dataset.not_listed
-        report.facts["not_listed"] = {"episodes": episodes, "frames": frames}
     listed = {episode.index for episode in dataset.episodes}
-    wanted = [e for e in dataset.episodes if only is None or e.index in only]
-    report.users = _users(wanted)
-    readable = tuple(episode for episode in wanted if unread.isdisjoint(files_of(episode)))
-    dataset = replace(dataset, episodes=readable)
-    _check_list(dataset, flags, report)
+    dataset = _chosen(dataset, flags, only, unread, report)
     cameras = choose_cameras(dataset, flags.camera_keys, report.add)
     required, optional = _vector_keys(dataset, flags, report)
     _add_facts(dataset, report)
+    keys = list(dict.fromkeys([*chain(*required.values()), *filter(None, optional)]))
     # threads wait on files and on FFmpeg, so a few more than cores
     with ThreadPoolExecutor(threads or 2 * machine.cpu_count()) as pool:
-        named = [key for keys in required.values() for key in keys]
-        keys = [key for key in dict.fromkeys([*named, *optional]) if key]
         rows = check_tables(dataset, keys, listed, report, pool, on_read)
+        rate = _check_times(rows, dataset.fps, flags.chunk_size, report)
         times = {row.episode.index: row.times for row in rows}
-        expected = row_rate(rows[0].times if rows else None, dataset.fps)
-        for row in rows:
-            check_rate(row.episode, row.times, expected, dataset.fps, report.add)
-            check_gaps(row.episode, row.times, dataset.fps, flags.chunk_size, report.add)
         sizes = check_cameras(dataset, cameras, flags, times, report, pool, on_read)
         if deep:
             grey = flags.camera_keys
@@ -95,18 +85,53 @@ def check(
     if not flags.without_cameras:
         check_leftovers(dataset, report)
     report.facts["cameras"] = {key: f"{h}x{w}" for key, (h, w) in sizes.items()}
-    _check_values(dataset, rows, required, float(expected), flags, report)
+    _check_values(dataset, rows, required, float(rate), flags, report)
     lengths = [episode.length for episode in dataset.episodes if episode.length > 0]
     check_padding(lengths, flags.chunk_size, root / "meta", report)
     if not report.errors:
         _check_plan(dataset, flags, output, report, on_read)
-    elif whole := whole_episodes(report):
-        report.facts["whole_episodes"] = as_ranges(whole)
     else:
-        report.findings = [
-            without_leaving_out(one) if one.severity == ERROR else one for one in report.findings
-        ]
+        _say_what_is_whole(report)
     return report.finish()
+
+
+def _chosen(
+    dataset: Dataset,
+    flags: DataFlags,
+    only: frozenset[int] | None,
+    unread: frozenset[Path],
+    report: Report,
+) -> Dataset:
+    """The dataset with the episodes that are used; what the list says of all is reported."""
+    check_unlisted(dataset, report, videos=not flags.without_cameras)
+    if any(dataset.not_listed):
+        episodes, frames = dataset.not_listed
+        report.facts["not_listed"] = {"episodes": episodes, "frames": frames}
+    wanted = [e for e in dataset.episodes if only is None or e.index in only]
+    report.users = _users(wanted)
+    readable = tuple(episode for episode in wanted if unread.isdisjoint(files_of(episode)))
+    dataset = replace(dataset, episodes=readable)
+    _check_list(dataset, flags, report)
+    return dataset
+
+
+def _check_times(rows: Sequence[Rows], fps: Fraction, chunk_size: int, report: Report) -> Fraction:
+    """Rows per second, by the first episode; those of another rate and gaps are reported."""
+    expected = row_rate(rows[0].times if rows else None, fps)
+    for row in rows:
+        check_rate(row.episode, row.times, expected, fps, report.add)
+        check_gaps(row.episode, row.times, fps, chunk_size, report.add)
+    return expected
+
+
+def _say_what_is_whole(report: Report) -> None:
+    """The episodes that are left without the broken ones; where none is, no advice counts on it."""
+    if whole := whole_episodes(report):
+        report.facts["whole_episodes"] = as_ranges(whole)
+        return
+    report.findings = [
+        without_leaving_out(one) if one.severity == ERROR else one for one in report.findings
+    ]
 
 
 def _vector_keys(

@@ -13,6 +13,7 @@ from act.training.checkpoints import EPOCH_FILES
 from job.whole_files import Note, output_errors, read_json, whole_copy, write_json
 
 _NOTED = ".best_copy.json"  # the name of the copy
+_ASIDE = ".aside"
 
 
 def copy_best(best: Best, path: Path, note: Note, for_more_epochs: bool) -> None:
@@ -25,6 +26,8 @@ def copy_best(best: Best, path: Path, note: Note, for_more_epochs: bool) -> None
         if path.exists():
             whole_copy(path, _aside(path))
         write_json(path.parent / _NOTED, {"name": path.name})
+        # of the copy before, which is undone: not earlier, as a kill may have it undone once more
+        _remove_aside(path.parent, but=_aside(path))
     best.copy_to(path)
 
 
@@ -40,10 +43,17 @@ def _undo(folder: Path, note: Note) -> None:
 
 def forget_copy(folder: Path) -> None:
     """Remove what was kept aside; raises OutputError."""
-    if (path := _noted(folder)) is not None:
-        for one in (_aside(path), folder / _NOTED):
-            with output_errors(one):
-                one.unlink(missing_ok=True)
+    noted = folder / _NOTED
+    with output_errors(noted):
+        noted.unlink(missing_ok=True)  # first: without what it names, a snapshot would be removed
+    _remove_aside(folder)
+
+
+def _remove_aside(folder: Path, but: Path | None = None) -> None:
+    for path in sorted(folder.glob(f".{EPOCH_FILES}{_ASIDE}")):
+        if path != but:
+            with output_errors(path):
+                path.unlink(missing_ok=True)
 
 
 def _noted(folder: Path) -> Path | None:
@@ -56,4 +66,4 @@ def _noted(folder: Path) -> Path | None:
 
 
 def _aside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.aside")
+    return path.with_name(f".{path.name}{_ASIDE}")

@@ -80,9 +80,9 @@ def remove_state(folder: Path, unless_kept: bool = False) -> None:
     if unless_kept and (_read(folder) or {}).get(_STATE_KEPT):
         return
     try:
-        forget_copy(folder)
         with output_errors(folder / STATE):
             (folder / STATE).unlink(missing_ok=True)
+        forget_copy(folder)  # then: where there is a state, more epochs are to undo the copy
     except OutputError as error:
         logger.warning("%s; the run is completed, remove it by hand", error)
 

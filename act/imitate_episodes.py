@@ -5,6 +5,8 @@ Flags and meanings are upstream's; `--dataset_dir` stands in place of its consta
 
 import argparse
 import logging
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,10 +26,10 @@ from job.command import log_to_terminal, report_error, run_recorded
 from job.command_line import OneLineParser, add_flags, make
 from job.errors import DatasetError, UsageError
 from job.flags import flag, required
-from job.machine import limit_threads
+from job.machine import end_with_parent, limit_threads
 from job.manifest import Manifest
 from job.output_names import MANIFEST
-from job.ranks import rank
+from job.ranks import by_torchrun, rank, take_over_from_operator, warn_of_variables
 from job.run_flags import OutputFlags, TaskFlags
 from job.whole_files import refuse_inside
 
@@ -64,6 +66,7 @@ class UpstreamFlags(TaskFlags, OutputFlags, TrainingFlags):
 def main() -> int:
     """Train as the command line says; returns the exit code."""
     signals.install()
+    take_over_from_operator(os.environ)
     log_to_terminal()
     try:
         flags = parse(sys.argv[1:])
@@ -71,13 +74,22 @@ def main() -> int:
     except UsageError as error:
         return report_error(error)
     limit_threads()
+    if by_torchrun():
+        end_with_parent(signal.SIGTERM)
     manifest = Manifest(flags.output / MANIFEST, flags.resolved(), shown=rank() == 0)
     return run_recorded(manifest, partial(train_here, flags))
 
 
 def train_here(flags: UpstreamFlags, manifest: Manifest) -> None:
-    """Train on all episode files in `--dataset_dir`; everything lands in `--ckpt_dir`."""
+    """Train on all episode files in `--dataset_dir`; everything lands in `--ckpt_dir`.
+
+    As one of the processes that torchrun or a training operator started, or alone: upstream's
+    command starts no others.
+    """
+    warn_of_variables(flags.processes)
     from act.policies.dataset_section import dataset_section_of_files
+    from act.processes.device import choose_device
+    from act.processes.group import joined_group
     from act.training.loop import check_ready, train
     from act.training.run_folder import already_done, claim_folder, remove_state
 
@@ -95,13 +107,16 @@ def train_here(flags: UpstreamFlags, manifest: Manifest) -> None:
     infos, names = read_infos(paths, flags.camera_names, flags.reading)
     for remark in remarks(infos, names, flags.camera_names, flags.reading):
         logger.warning("%s", remark)
-    if finished:
-        claim_folder(flags, flags.output, dataset_section_of_files(flags, paths))
-        remove_state(flags.output, unless_kept=True)
-        raise already_done(flags.output)
-    manifest.take_over()
-    manifest.write()
-    train(flags, paths, flags.output, manifest)
+    with joined_group(choose_device(flags.device), flags.dist_timeout_s) as group:
+        if group.from_first(finished):
+            if group.is_first:
+                claim_folder(flags, flags.output, dataset_section_of_files(flags, paths))
+                remove_state(flags.output, unless_kept=True)
+            raise already_done(flags.output)
+        manifest.take_over()
+        manifest.write()
+        train(flags, paths, flags.output, manifest, group)
+        group.wait()
 
 
 def parse(argv: Sequence[str]) -> UpstreamFlags:

@@ -14,10 +14,24 @@ from typing import Any
 import numpy as np
 import pytest
 
+from act.imitate_episodes import parse as parse_upstream
+from act.imitate_episodes import train_here
 from act.policies.contract_file import read_contract
 from episodes.writer import write_episode
+from job.errors import DatasetError
+from job.manifest import Manifest
 from job.whole_files import sha256
-from tests.support.commands import HANGS_S, Ended, arguments, command_environment, ended, start_job
+from tests.support.commands import (
+    HANGS_S,
+    Ended,
+    arguments,
+    command_environment,
+    ended,
+    start_job,
+    start_module,
+    upstream_words,
+)
+from tests.support.errors import raises_code
 from tests.support.jobs import OWN_PROCESSES, Job
 from tests.support.paths import ROOT, SAMPLES, SIGNALLED, SMALL
 from tests.support.processes import wait_for
@@ -286,6 +300,40 @@ def test_processes_of_a_training_operator_are_one_run(tmp_path: Path, ten_episod
     assert not [one for one in first.manifest["warnings"] if "process-variables" in one]
     assert len(rows(first)) == 2
     assert not (second.output / "manifest.json").exists()
+
+
+def test_upstreams_command_joins_a_training_operators_processes_too(
+    tmp_path: Path, ten_episodes: Path
+) -> None:
+    """The first one writes, and has half of each batch."""
+    operator = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    runs = [tmp_path / rank for rank in ("0", "1")]
+    jobs = [
+        start_module(
+            "act.imitate_episodes",
+            *upstream_words(ten_episodes, run),
+            environment=operator | {"RANK": run.name},
+        )
+        for run in runs
+    ]
+    first, second = (ended(job, run) for job, run in zip(jobs, runs, strict=True))
+    assert (first.code, second.code) == (0, 0), first.err + second.err
+    assert first.manifest["flags"]["processes"] == 2
+    assert first.manifest["training"]["effective_batch"] == 8
+    assert not list(second.output.glob("*"))
+
+
+def test_upstreams_command_warns_of_variables_that_are_incomplete(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it looks at its episodes."""
+    for name, text in {"WORLD_SIZE": "2", "RANK": "1"}.items():
+        monkeypatch.setenv(name, text)
+    flags = parse_upstream(upstream_words(tmp_path, tmp_path / "run"))
+    manifest = Manifest(flags.output / "manifest.json", flags.resolved())
+    with raises_code(DatasetError, "episodes-none"):
+        train_here(flags, manifest)
+    assert [record for record in caplog.records if "process-variables" in record.getMessage()]
 
 
 def test_variables_that_are_incomplete_are_warned_of(tmp_path: Path, ten_episodes: Path) -> None:

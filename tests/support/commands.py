@@ -130,9 +130,14 @@ def run_python(*words: str | Path, timeout: int = HANGS_S) -> "subprocess.Comple
 
 def imitate(tmp_path: Path, *extra: str) -> Ended:
     """Run upstream's command on the folder `episodes`, to its end."""
-    flags = (
-        f"--dataset_dir {tmp_path}/episodes --ckpt_dir {tmp_path}/run --policy_class ACT "
+    words = upstream_words(tmp_path / "episodes", tmp_path / "run")
+    return run_module("act.imitate_episodes", *words, *extra, output=tmp_path / "run")
+
+
+def upstream_words(episodes: Path, run: Path) -> list[str]:
+    """A command line of upstream's."""
+    return (
+        f"--dataset_dir {episodes} --ckpt_dir {run} --policy_class ACT "
         "--task_name t --batch_size 8 --seed 0 --num_epochs 2 --lr 1e-5 --kl_weight 10 "
         f"--chunk_size 10 --hidden_dim 32 --dim_feedforward 32 --backbone_weights {backbone_file()}"
     ).split()
-    return run_module("act.imitate_episodes", *flags, *extra, output=tmp_path / "run")

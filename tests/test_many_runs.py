@@ -1,5 +1,6 @@
 """An output folder belongs to many runs, one after another and at the same time."""
 
+import contextlib
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from act.policies.contract_file import read_contract
+from convert.episode_folder import converted_once
 from convert.flags import RunConversionFlags
 from convert.input import convert_input, plan_input, remove_converted
 from job.command import run_recorded
@@ -32,6 +34,7 @@ from tests.support.jobs import Job
 from tests.support.paths import ROOT, SMALL
 from tests.support.processes import wait_for
 from tests.support.schema import CONTRACT_VALIDATOR, VALIDATOR
+from tests.support.states import LENGTHS, write_states
 
 SMALL_JOB: dict[str, Any] = {"num_epochs": 1, "batch_size": 1}
 
@@ -102,24 +105,82 @@ def test_runs_at_the_same_time_leave_each_other_alone(tmp_path: Path) -> None:
     assert_contract(runs / "first")  # before this job knew what is in it
 
 
+@pytest.fixture
+def states(tmp_path: Path) -> dict[str, Any]:
+    """The flags of a job on a dataset without cameras, the cheapest there is."""
+    source = write_states(tmp_path / "states", env_state=False)
+    flags = {"camera_keys": "none", "backbone_weights": None, "keep_converted_hdf5": True}
+    return {"input": source, **flags, **SMALL_JOB}
+
+
+@contextlib.contextmanager
+def converting(output: Path, **flags: Any) -> Iterator[None]:
+    """Be another run of the output that converts what jobs with these flags convert."""
+    config = make_config(output, **flags).part(RunConversionFlags)
+    with Workers() as pool:
+        plan = plan_input(config, pool).planned.plan
+    with converted_once(output / "converted_hdf5", plan):
+        yield
+
+
 @pytest.mark.slow
-def test_jobs_at_the_same_time_convert_the_same_dataset_once(tmp_path: Path) -> None:
-    """And end with the same bytes, each with its own names for the files."""
-    flags = {"input": SMALL / "v30_h264", "keep_converted_hdf5": True, **SMALL_JOB}
-    jobs = [start_job(tmp_path, run_name=name, **flags) for name in ("one", "two")]
+def test_two_jobs_at_the_same_time(tmp_path: Path, states: dict[str, Any]) -> None:
+    """They wait for one conversion, so both train and end at the same time.
+
+    Whenever the manifest of the output is read it is that of one of them, and whole.
+    """
+    output, names = tmp_path / "output", ("one", "two")
+    folders = [output / "checkpoints" / name for name in names]
+    with converting(output, **states):
+        jobs = [start_job(output, run_name=name, **states) for name in names]
+        wait_for(lambda: all(map(has_begun, folders)) or any(job.poll() for job in jobs))
+
+    def have_ended() -> bool:
+        for folder in (output, *folders):
+            assert manifest_of(folder)["run_name"] in names
+        return all(job.poll() is not None for job in jobs)
+
+    wait_for(have_ended)
     for job in jobs:
-        done = ended(job, tmp_path)
+        done = ended(job, output)
         assert done.code == 0, done.err
-    folders = [tmp_path / "checkpoints" / name for name in ("one", "two")]
     for folder in folders:
         assert_contract(folder)
-    rates = [manifest_of(folder)["conversion"]["frames_per_second"] for folder in folders]
-    assert rates.count(None) == 1
-    for number in range(4):
-        name = f"episode_{number}.hdf5"
-        kept = [tmp_path / "converted_hdf5" / folder.name / name for folder in folders]
-        assert kept[0].samefile(kept[1])
+        assert manifest_of(folder)["status"] == "completed"
+    of_output = manifest_of(output)
+    VALIDATOR.validate(of_output)
+    own = manifest_of(output / "checkpoints" / of_output["run_name"])
+    for artifacts in (of_output.pop("artifacts"), own.pop("artifacts")):
+        assert {"policy_best.ckpt", "policy_last.ckpt"} <= {
+            Path(artifact["path"]).name for artifact in artifacts
+        }
+    assert of_output == own
+    for number in range(len(LENGTHS)):
+        kept = [output / f"converted_hdf5/{name}/episode_{number}.hdf5" for name in names]
+        assert kept[0].samefile(kept[1])  # converted once
     assert sha256(folders[0] / "policy_last.ckpt") == sha256(folders[1] / "policy_last.ckpt")
+
+
+def has_begun(folder: Path) -> bool:
+    return (folder / "manifest.json").exists()
+
+
+@pytest.mark.slow
+def test_two_jobs_of_one_name_at_the_same_time(tmp_path: Path, states: dict[str, Any]) -> None:
+    """One trains; the other ends at once, before the first can have ended."""
+    output = tmp_path / "output"
+    with converting(output, **states):
+        jobs = [start_job(output, run_name="same", **states) for _ in range(2)]
+        wait_for(lambda: any(job.poll() is not None for job in jobs))
+    first, second = sorted((ended(job, output) for job in jobs), key=lambda done: done.code)
+    assert (first.code, second.code) == (0, 75), first.err + second.err
+    assert first.errors == []
+    (error,) = second.errors
+    assert str(output / "checkpoints/same") in error
+    assert_contract(output / "checkpoints/same")
+    for folder in (output, output / "checkpoints/same"):
+        assert manifest_of(folder)["status"] == "completed"
+        VALIDATOR.validate(manifest_of(folder))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 from convert.findings import Add, error, warning
 from convert.lerobot.dataset import camera_name
 from convert.lerobot.display import Display
-from episodes.reader import AS_STORED
+from episodes.orientation import AS_STORED, Orientation
 
 Size = tuple[int, int]  # height and width in pixels
 
@@ -30,17 +30,17 @@ class Camera:
     height: int
     width: int
     any_size: bool = False  # whether other frames may be recorded in another size
-    orientation: str = AS_STORED  # of the frames, beside how players show the video
+    orientation: Orientation = AS_STORED  # of the frames, beside how players show the video
 
 
-def orientation(display: Display | None, rotated: bool) -> str:
-    """How the frames of a camera lie, in words for the contract with the robot.
+def orientation(display: Display | None, rotated: bool) -> Orientation:
+    """How the frames of a camera lie, for the contract with the robot.
 
     display: how players show the video of the first episode; rotated: --apply_rotation
     """
     if display is None:
         return AS_STORED
-    return str(display) if rotated else f"{AS_STORED}, where players show them {display}"
+    return Orientation(applied=display.turn) if rotated else Orientation(shown=display.turn)
 
 
 def name_cameras(keys: Sequence[str], asked: Sequence[str], root: Path, add: Add) -> list[str]:

@@ -23,7 +23,8 @@ from convert.findings import refuse
 from convert.flags import ConversionFlags, DataFlags, RecordingFlags
 from convert.plan import Digests, Plan, make_plan, plan_fingerprint
 from convert.sources import NOTHING, LeftOut
-from episodes.reader import AS_STORED, Frame, episode_path
+from episodes.orientation import AS_STORED, CAMERA_ORIENTATIONS, to_attribute
+from episodes.reader import Frame, episode_path
 from episodes.writer import FrameWriter, write_episode
 from job import machine, workers
 from job.errors import DatasetError, OutputError
@@ -218,10 +219,11 @@ def _convert_episode(plan: Plan, number: int, readers: CameraReaders, send: work
 
 
 def _attributes(plan: Plan, number: int) -> dict[str, Any]:
-    orientations = [camera.orientation for camera in plan.cameras]
+    orientations = {camera.name: camera.orientation for camera in plan.cameras}
+    lie_as_stored = set(orientations.values()) <= {AS_STORED}
     cameras = [camera.name for camera in plan.cameras]
     return {
-        **({} if set(orientations) <= {AS_STORED} else {"camera_orientations": orientations}),
+        **({} if lie_as_stored else {CAMERA_ORIENTATIONS: to_attribute(orientations)}),
         "sim": plan.sim,
         FINGERPRINT: plan.fingerprint(number),
         "source_episode": plan.sources[number].episode.index,

@@ -138,7 +138,9 @@ class Plan:
 
     def fingerprint(self, number: int) -> str:
         """A digest of all that shapes the bytes of `episode_<number>.hdf5`."""
-        cameras = [asdict(camera) for camera in self.cameras]
+        cameras = [
+            asdict(camera) | {"orientation": str(camera.orientation)} for camera in self.cameras
+        ]
         for camera in cameras:
             del camera["any_size"]  # it shapes no byte of an episode that is converted
         options = [LAYOUT, cameras, self.sim]

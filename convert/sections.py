@@ -61,7 +61,7 @@ def describe_conversion(converted: Converted) -> Conversion:
                 recorded_width=camera.recorded[1],
                 height=camera.height,
                 width=camera.width,
-                orientation=camera.orientation,
+                orientation=str(camera.orientation),
             )
             for camera in plan.cameras
         ],

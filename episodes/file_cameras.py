@@ -42,13 +42,6 @@ def is_depth(name: str, images: h5py.Dataset) -> bool:
     return _has_one_channel(images) or is_depth_name(name)
 
 
-def orientations_in(file: h5py.File) -> dict[str, str]:
-    """How the frames of the cameras lie; our converter says it where one is not as stored."""
-    cameras, given = names_in(file, "camera_names"), names_in(file, "camera_orientations")
-    fits = cameras is not None and given is not None and len(cameras) == len(given)
-    return dict(zip(cameras or (), given or (), strict=True)) if fits else {}
-
-
 def _has_one_channel(images: h5py.Dataset) -> bool:
     return images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 1)
 

@@ -26,7 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from episodes.attributes import names_in, rate_in, truth_in
-from episodes.file_cameras import cameras_in, image_size, is_depth, listed_cameras, orientations_in
+from episodes.file_cameras import cameras_in, image_size, is_depth, listed_cameras
+from episodes.orientation import Orientation, read_orientations
 from episodes.reading import ENV_STATE, LEFT_OUT, NO_CAMERAS, SMOOTHED
 from episodes.stored import check_own
 from job.errors import DatasetError, JobError, first_line
@@ -36,7 +37,6 @@ FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 Frame = NDArray[np.uint8]
 
-AS_STORED = "as stored"  # how the frames of a camera lie, where the file does not say it
 _VECTORS = ("observations/qpos", "action")
 _ENV_STATE = f"observations/{ENV_STATE}"
 _BASE = "base_action"
@@ -65,7 +65,7 @@ class EpisodeInfo:
     fps: float | None  # this and the names: None in files that our converter did not write
     qpos_names: tuple[str, ...] | None
     action_names: tuple[str, ...] | None
-    orientations: dict[str, str] = field(default_factory=dict)  # camera: how its frames lie
+    orientations: dict[str, Orientation] = field(default_factory=dict)  # camera: how its frames lie
     cameras: tuple[str, ...] = ()  # all that could be chosen
     depth: dict[str, bool] = field(default_factory=dict)  # taken for depth: could it be chosen?
     has_base: bool = False  # whether there is a /base_action, joined to the action or not
@@ -127,7 +127,7 @@ def _look(
         not_known=tuple(name for name in _not_known(file) if name not in vectors),
         env_state_dim=vectors[_ENV_STATE].shape[1] if env_state else None,
         env_state_names=names_in(file, "env_state_names") if env_state else None,
-        orientations=orientations_in(file),
+        orientations=read_orientations(file),
     )
     _check_lengths(path, vectors, images)
     return info

@@ -21,6 +21,7 @@ from convert.episodes import convert_episodes
 from convert.findings import Report
 from convert.flags import DataFlags
 from convert.plan import make_plan
+from episodes.orientation import AS_STORED, Orientation, Turn, read_orientations
 from episodes.reader import episode_path
 from job.errors import DatasetError
 from tests.support.barcode import Code, read_code
@@ -267,24 +268,22 @@ def test_rotation_is_applied_where_that_is_asked_for(
     plan = convert_here(flags, tmp_path / "out")
     with h5py.File(episode_path(plan.folder, 0)) as file:
         frame = file["observations/images/front"][0]
-        orientations = file.attrs.get("camera_orientations")
+        (orientation,) = read_orientations(file).values() or [AS_STORED]
     plain = convert_here(replace(flags, apply_rotation=False), tmp_path / "plain")
     with h5py.File(episode_path(plain.folder, 0)) as file:
         as_stored = file["observations/images/front"][0]
     assert read_code(as_stored) == Code(0, 0, 0)
     if degrees == 0 and not mirror:
         assert np.array_equal(frame, as_stored)
-        assert orientations is None
+        assert orientation == AS_STORED
         return
     assert np.array_equal(frame, shown(as_stored, np.frombuffer(bytes(data), np.int32).tolist()))
     if not mirror:
         assert np.array_equal(frame, np.rot90(as_stored, round(stored.rotation / 90)))
-        assert list(orientations) == [
-            f"rotated by {round(stored.rotation) % 360} degrees counterclockwise"
-        ]
+        assert orientation == Orientation(Turn(round(stored.rotation) % 360))
     assert report.facts["cameras"] == {CAMERA: f"{frame.shape[0]}x{frame.shape[1]}"}
     (camera,) = plain.cameras
-    assert camera.orientation == f"as stored, where players show them {orientations[0]}"
+    assert camera.orientation == Orientation(shown=orientation.applied)
 
 
 @pytest.mark.parametrize("flags", [FLAGS, replace(FLAGS, apply_rotation=True)])

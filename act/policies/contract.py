@@ -1,9 +1,8 @@
 """Everything a robot needs to use the policy: policy.json, and the manifest's `policy` section."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -13,8 +12,9 @@ from act.policies.policy import IMAGENET_MEAN, IMAGENET_STD, Policy
 from act.policies.registry import obeyed_flags
 from act.policies.statistics import stats_section
 from episodes.episode_set import Episodes
+from episodes.orientation import AS_STORED
 from episodes.padding import recorded_dims
-from episodes.reader import AS_STORED, FloatArray
+from episodes.reader import FloatArray
 from job.sections.contract import (
     CONTRACT_VERSION,
     Action,
@@ -26,6 +26,7 @@ from job.sections.contract import (
     Execution,
     Images,
     Recording,
+    Rotation,
     State,
 )
 from job.sections.data import Conversion, ConvertedVector, Dataset
@@ -42,7 +43,6 @@ from job.sections.policy import Policy as PolicySection
 from job.sections.whole import Whole
 
 _ENSEMBLING_WEIGHT = 0.01  # upstream's
-_TURN = re.compile("(mirrored)?(?: and )?(?:rotated by ([0-9]+) degrees counterclockwise)?")
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,6 @@ def _vector(
 def _camera(episodes: Episodes, name: str, made: Conversion | None) -> Camera:
     height, width = episodes.image_size
     orientation = episodes.infos[0].orientations.get(name, AS_STORED)
-    mirrored, rotated = turn_in(orientation)
     found = next((camera for camera in (made.cameras if made else ()) if camera.name == name), None)
     return Camera(
         name=name,
@@ -160,21 +159,12 @@ def _camera(episodes: Episodes, name: str, made: Conversion | None) -> Camera:
         width=width,
         recorded_height=found.recorded_height if found else None,
         recorded_width=found.recorded_width if found else None,
-        orientation=orientation,
-        mirrored=mirrored,
-        rotated=rotated,
+        orientation=str(orientation),
+        mirrored=orientation.applied.mirrored,
+        rotated=cast(Rotation, int(orientation.applied.degrees)),
         storage="jpeg" if episodes.infos[0].compressed else "raw",
         jpeg_quality=made.jpeg_quality if made else None,
     )
-
-
-def turn_in(orientation: str) -> tuple[bool, Any]:
-    """What was done to the recorded frames, by the words in an episode file.
-
-    returns: whether they were mirrored first, and by how many degrees they were rotated
-    """
-    found = _TURN.fullmatch(orientation)  # what is as stored says so, and more
-    return (bool(found[1]), int(found[2] or 0)) if found else (False, 0)
 
 
 def _architecture(of: Subject) -> Architecture:

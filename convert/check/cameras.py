@@ -117,7 +117,7 @@ def _check_display(file: CameraFile, display: Display, rotated: bool, report: Re
             "they are taken as they are stored, and so the robot must give them; --apply_rotation "
             "takes them as they are shown"
         )
-    what = f"players show its frames {display}, by its display matrix; {what}"
+    what = f"players show its frames {display.turn}, by its display matrix; {what}"
     report.add(file.warning("video-rotated", what))
 
 

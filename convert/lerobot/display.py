@@ -12,6 +12,7 @@ import numpy as np
 from av.sidedata.sidedata import Type
 from numpy.typing import NDArray
 
+from episodes.orientation import Turn
 from job.errors import DatasetError
 
 _QUARTERS = {(1, 0): 0, (0, -1): 90, (-1, 0): 180, (0, 1): 270}  # (a, b), counterclockwise
@@ -43,21 +44,21 @@ class Display:
         exact = np.allclose(self.turned, (self.a, self.b, self.c, self.d), atol=1e-3)
         return bool(exact) and abs(a * d - b * c) == 1
 
-    def __str__(self) -> str:
-        """In words: how players show a frame, mirrored first."""
+    @property
+    def turn(self) -> Turn:
+        """What players do to a frame; of a slanted one the angle alone."""
         if not self.is_right_angled:
-            return f"rotated by {np.degrees(np.arctan2(-self.b, self.a)) % 360:.3g} degrees"
+            return Turn(float(np.degrees(np.arctan2(-self.b, self.a)) % 360))
         a, b, c, d = self.turned
         mirrored = a * d - b * c < 0
-        angle = _QUARTERS[(-a, -b) if mirrored else (a, b)]  # a mirror turns the x axis round
-        turns = [f"rotated by {angle} degrees counterclockwise"] if angle else []
-        return " and ".join((["mirrored"] if mirrored else []) + turns)
+        # a mirror turns the x axis round
+        return Turn(_QUARTERS[(-a, -b) if mirrored else (a, b)], mirrored)
 
     def refuse_slanted(self, path: Path) -> None:
         """Raise DatasetError unless each pixel comes to lie on one."""
         if not self.is_right_angled:
             raise DatasetError(
-                f"{path}: players show its frames {self}, by its display matrix, expected a "
+                f"{path}: players show its frames {self.turn}, by its display matrix, expected a "
                 f"multiple of 90 for --apply_rotation; re-encode it upright, or leave the flag out",
                 code="video-slanted",
                 where=path,

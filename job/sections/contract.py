@@ -62,6 +62,9 @@ class Action(Vector):
     )
 
 
+Rotation = Literal[0, 90, 180, 270]  # degrees
+
+
 class Camera(Section):
     """A camera of the policy."""
 
@@ -83,7 +86,7 @@ class Camera(Section):
     mirrored: bool = Field(
         description="Whether training mirrored the recorded frames, left to right; before rotating."
     )
-    rotated: Literal[0, 90, 180, 270] = Field(
+    rotated: Rotation = Field(
         description="Degrees by which training rotated the recorded frames, counterclockwise."
     )
     storage: Literal["raw", "jpeg"] = Field(

@@ -10,7 +10,7 @@ import logging
 import os
 import platform
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,6 +20,7 @@ from job.codes import BUG_CODE
 from job.departures import DEPARTURES
 from job.errors import EXIT_BUG, EXIT_DONE, JobError, first_line
 from job.ranks import attempt
+from job.sections.policy import Input, Policy
 from job.sections.section import Section
 from job.sections.whole import SCHEMA_VERSION, Artifact, Versions, Whole
 from job.version import VERSION, commit
@@ -116,6 +117,13 @@ class Manifest:
         """Fill a section; it is on disk after the next `write`."""
         setattr(self.content, section, value)
 
+    def set_policy(self, contract: Path, inputs: Sequence[Input]) -> None:
+        """Refer to the contract with the robot as it is now; raises OutputError."""
+        with output_errors(contract):
+            digest = sha256(contract)
+        path = _relative(contract, self.path.parent)
+        self.set("policy", Policy(path=path, sha256=digest, inputs=list(inputs)))
+
     def depart(self, *sentences: str) -> None:
         """Add to where this run departs from upstream."""
         known = self.content.departures
@@ -171,12 +179,16 @@ class Manifest:
         return False
 
     def _for_output(self, folder: Path) -> Whole:
-        """The content with the artifacts' paths relative to the output."""
+        """The content with its paths relative to the output."""
         artifacts = [
             artifact.model_copy(update={"path": _relative(path, folder)})
             for path, artifact in self._artifacts.items()
         ]
-        return self.content.model_copy(update={"artifacts": artifacts})
+        policy = self.content.policy
+        if policy is not None:
+            path = _relative(self.path.parent / policy.path, folder)
+            policy = policy.model_copy(update={"path": path})
+        return self.content.model_copy(update={"artifacts": artifacts, "policy": policy})
 
     def afterwards(self, do: Callable[[], None]) -> None:
         """Have something done once the manifest says that the job is done."""

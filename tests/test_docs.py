@@ -3,7 +3,6 @@
 import argparse
 import importlib
 import importlib.util
-import json
 import re
 import sys
 from fnmatch import fnmatch
@@ -18,6 +17,7 @@ from act.imitate_episodes import parse as parse_upstream
 from act.imitate_episodes import parser as upstream_parser
 from act.network.act import ACT
 from act.policies.act import ACTPolicy
+from act.policies.contract_file import read_contract
 from convert.__main__ import parse as parse_convert
 from convert.__main__ import parser as convert_parser
 from convert.check.__main__ import parse as parse_check
@@ -396,6 +396,5 @@ def test_the_recipe_loads_a_checkpoint(
     assert recipe.count("/data/output/checkpoints/cube") == 1
     recipe = recipe.replace("/data/output/checkpoints/cube", run)
     exec(compile(recipe, "recipe", "exec"), {})
-    manifest = json.loads((trained / "manifest.json").read_text())
-    output = manifest["policy"]["output"]
-    assert capsys.readouterr().out == f"({output['chunk_size']}, {output['dims']})\n"
+    action = read_contract(trained / "checkpoints/test").action
+    assert capsys.readouterr().out == f"({action.chunk_size}, {len(action.dims)})\n"

@@ -49,14 +49,14 @@ def test_folders_of_a_mobile_robot_train_together_at_one_size(
         ("tuesday", "episode_0.hdf5"),
         ("tuesday", "episode_1.hdf5"),
     ]
-    policy = manifest["policy"]
-    image, output = policy["inputs"]["image"], policy["output"]
-    assert (image["height"], image["width"]) == (48, 64)
-    assert image["camera_names"] == list(CAMERAS)
-    assert (policy["inputs"]["qpos"]["dims"], output["dims"]) == (14, 16)
-    assert output["names"][-3:] == ["action[13]", "base_action[0]", "base_action[1]"]
-    assert output["first_action_offset"] == 0
-    assert len(policy["stats"]["action_mean"]) == 16
+    contract = ended.contract
+    sizes = [(camera.name, camera.height, camera.width) for camera in contract.cameras]
+    assert sizes == [(name, 48, 64) for name in CAMERAS]
+    names = [dim.name for dim in contract.action.dims]
+    assert (len(contract.state.dims), len(names)) == (14, 16)
+    assert names[-3:] == ["action[13]", "base_action[0]", "base_action[1]"]
+    assert contract.action.first_offset == 0
+    assert len(contract.statistics.action_mean) == 16
     weights = torch.load(ended.output / "checkpoints/test/policy_last.ckpt", weights_only=True)
     assert weights["model.action_head.weight"].shape[0] == 16
     assert weights["model.encoder_joint_proj.weight"].shape[1] == 14
@@ -81,8 +81,8 @@ def test_upstreams_command_says_what_it_does_not_use(tmp_path: Path) -> None:
     VALIDATOR.validate(manifest)
     sources = [one["source"] for one in manifest["dataset"]["episodes"]]
     assert sources == ["episode3.hdf5", "episode_0010.hdf5"]
-    assert manifest["policy"]["output"]["dims"] == 14
-    assert manifest["policy"]["output"]["first_action_offset"] is None
+    action = ended.contract.action
+    assert (len(action.dims), action.first_offset) == (14, None)
     for code in (
         *("base-action-unused", "cameras-unused", "parts-unused"),
         *("sim-differs", "episode-gap"),

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from act.policies.act import ACTPolicy
+from act.policies.contract_file import read_contract
 from act.training.loop import train
 from act.training.setup import make_sampler
 from act.training.step import begin_step
@@ -93,8 +94,7 @@ def test_without_weights_the_frozen_norms_are_of_the_dataset(tmp_path: Path) -> 
     variances = [weight for name, weight in weights.items() if name.endswith("running_var")]
     assert variances
     assert all(bool((variance != 1).any()) for variance in variances)
-    assert manifest.content.policy is not None
-    assert manifest.content.policy.network.batch_norm == "frames"
+    assert read_contract(tmp_path / "run").network.batch_norm == "frames"
 
 
 def test_frames_are_kept_on_a_gpu_only(tmp_path: Path) -> None:

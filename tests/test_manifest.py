@@ -11,7 +11,6 @@ from job.manifest import Manifest
 from tests.support.commands import make_config
 from tests.support.errors import raises_code
 from tests.support.paths import DATA
-from tests.support.schema import VALIDATOR
 
 OF_VERSION_1_0 = (DATA / "manifest_1_0.json").read_bytes()  # as its schema demanded
 
@@ -33,10 +32,6 @@ def test_what_is_left_for_the_end_may_fail_and_the_manifest_says_so(tmp_path: Pa
     found = json.loads(path.read_text())
     assert (found["status"], found["exit_code"]) == ("failed", 4)
     assert (found["code"], found["reason"]) == ("output-unwritable", str(raised.value))
-
-
-def test_a_manifest_of_version_1_0_is_still_valid() -> None:
-    VALIDATOR.validate(json.loads(OF_VERSION_1_0))
 
 
 @pytest.mark.parametrize(("content", "code"), [(OF_VERSION_1_0, 0), (b'{"a": "1.0"}', 2)])

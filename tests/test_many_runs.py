@@ -154,6 +154,9 @@ def test_two_jobs_at_the_same_time(tmp_path: Path, states: dict[str, Any]) -> No
         assert {"policy_best.ckpt", "policy_last.ckpt"} <= {
             Path(artifact["path"]).name for artifact in artifacts
         }
+    for folder, manifest in ((output, of_output), (output / "checkpoints" / own["run_name"], own)):
+        policy = manifest["policy"]
+        assert sha256(folder / policy.pop("path")) == policy["sha256"]
     assert of_output == own
     for number in range(len(LENGTHS)):
         kept = [output / f"converted_hdf5/{name}/episode_{number}.hdf5" for name in names]

@@ -67,18 +67,17 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Ended:
 
 def load_policy(ended: Ended) -> ACTPolicy:
     """The policy by its contract and the layers' flags; the load is strict."""
-    contract = ended.manifest["policy"]
-    inputs, sizes, flags = contract["inputs"], contract["network"], ended.manifest["flags"]
+    sizes = ended.contract.network
     model = ACT(
-        qpos_dim=inputs["qpos"]["dims"],
-        action_dim=contract["output"]["dims"],
-        chunk_size=contract["output"]["chunk_size"],
-        hidden_dim=sizes["hidden_dim"],
-        dim_feedforward=sizes["dim_feedforward"],
-        enc_layers=flags["enc_layers"],
-        dec_layers=flags["dec_layers"],
-        env_state_dim=inputs["env_state"]["dims"] if inputs["env_state"] else 0,
-        has_images=inputs["image"] is not None,
+        qpos_dim=sizes.qpos_dim,
+        action_dim=sizes.action_dim,
+        chunk_size=sizes.chunk_size,
+        hidden_dim=sizes.hidden_dim or 0,
+        dim_feedforward=sizes.dim_feedforward or 0,
+        enc_layers=sizes.enc_layers or 0,
+        dec_layers=sizes.dec_layers or 0,
+        env_state_dim=sizes.env_state_dim or 0,
+        has_images=bool(sizes.num_cameras),
     )
     policy = ACTPolicy(model, kl_weight=10).eval()
     policy.load_state_dict(load_weights(ended.output / "checkpoints/test/policy_last.ckpt"))
@@ -88,7 +87,7 @@ def load_policy(ended: Ended) -> ACTPolicy:
 @torch.inference_mode()
 def first_actions(ended: Ended, **vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """The first action of the chunk for each row, as a robot would compute it."""
-    stats = ended.manifest["policy"]["stats"]
+    stats = ended.contract.statistics.model_dump()
     given = {
         name: (values - np.float32(stats[f"{name}_mean"])) / np.float32(stats[f"{name}_std"])
         for name, values in vectors.items()
@@ -109,14 +108,12 @@ def test_a_job_without_cameras_needs_no_weights_and_says_what_it_is(training: En
     assert training.code == 0, training.err
     manifest = training.manifest
     VALIDATOR.validate(manifest)
-    policy = manifest["policy"]
-    assert policy["inputs"]["order"] == ["qpos", "env_state"]
-    assert policy["inputs"]["image"] is None
-    assert policy["inputs"]["env_state"]["dims"] == 3
-    assert policy["inputs"]["env_state"]["names"] == ["goal_x", "goal_y", "size"]
-    assert policy["fps"] == 20
-    network = policy["network"]
-    assert [network[name] for name in ("backbone", "backbone_weights", "batch_norm")] == [None] * 3
+    assert manifest["policy"]["inputs"] == ["qpos", "env_state"]
+    contract, network = training.contract, training.contract.network
+    assert (contract.cameras, contract.images, contract.fps) == ([], None, 20)
+    assert contract.env_state
+    assert [dim.name for dim in contract.env_state.dims] == ["goal_x", "goal_y", "size"]
+    assert (network.backbone, network.backbone_weights, network.batch_norm) == (None,) * 3
     conversion = manifest["conversion"]
     assert conversion["cameras"] == []
     assert conversion["image_storage"] is None
@@ -150,7 +147,7 @@ def test_statistics_of_the_environment_state_are_kept(training: Ended) -> None:
     assert as_json["env_state_std"] == stats["env_state_std"].tolist()
     assert as_json == {
         name: values
-        for name, values in training.manifest["policy"]["stats"].items()
+        for name, values in training.contract.statistics.model_dump().items()
         if values is not None
     }
 
@@ -201,10 +198,9 @@ def test_a_dataset_that_has_no_camera_names_the_flag_that_helps(
     ended = job(input=root, run_name="again", camera_keys="none", **SHORT)
     assert ended.code == 0, ended.err
     VALIDATOR.validate(ended.manifest)
-    policy = ended.manifest["policy"]
-    assert policy["inputs"]["order"] == ["qpos"]
-    assert policy["inputs"]["env_state"] is None
-    assert policy["stats"]["env_state_mean"] is None
+    assert ended.manifest["policy"]["inputs"] == ["qpos"]
+    assert ended.contract.env_state is None
+    assert ended.contract.statistics.env_state_mean is None
     assert ended.manifest["conversion"]["env_state"] is None
     stats = load_stats(ended.output / "checkpoints/again/dataset_stats.pkl")
     assert not [name for name in stats if name.startswith("env_state")]
@@ -228,7 +224,7 @@ def test_upstreams_command_reads_no_image_without_cameras(tmp_path: Path) -> Non
         )
         assert ended.code == 0, (run, ended.err)
     VALIDATOR.validate(ended.manifest)
-    assert ended.manifest["policy"]["inputs"]["order"] == ["qpos"]
+    assert ended.manifest["policy"]["inputs"] == ["qpos"]
 
 
 def test_a_run_that_is_stopped_goes_on_to_the_same_bytes(training: Ended, tmp_path: Path) -> None:
@@ -284,9 +280,11 @@ def test_an_environment_state_beside_cameras(job: RunJob, tmp_path: Path) -> Non
     asked = job(input=root, num_epochs=1, max_episodes=2, env_state_key=ENV_STATE)
     assert asked.code == 0, asked.err
     VALIDATOR.validate(asked.manifest)
-    inputs = asked.manifest["policy"]["inputs"]
-    assert inputs["order"] == ["qpos", "image", "env_state"]
-    assert inputs["env_state"]["names"] == [f"{ENV_STATE}[{i}]" for i in range(3)]
+    assert asked.manifest["policy"]["inputs"] == ["qpos", "image", "env_state"]
+    assert asked.contract.env_state
+    assert [dim.name for dim in asked.contract.env_state.dims] == [
+        f"{ENV_STATE}[{i}]" for i in range(3)
+    ]
     assert asked.manifest["conversion"]["env_state"]["dims"] == 3  # --state_dim is of the others
     weights = load_weights(asked.output / "checkpoints/test/policy_last.ckpt")
     assert weights["model.additional_pos_embed.weight"].shape == (3, 32)

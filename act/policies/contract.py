@@ -1,4 +1,4 @@
-"""Everything a robot needs to use the policy: policy.json, and the manifest's `policy` section."""
+"""Everything a robot needs to use the policy, as policy.json has it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,18 +28,9 @@ from job.sections.contract import (
     Recording,
     Rotation,
     State,
-)
-from job.sections.data import Conversion, ConvertedVector, Dataset
-from job.sections.policy import (
-    EnvStateInput,
-    ImageInput,
-    Inputs,
-    Network,
-    Output,
-    QposInput,
     Stats,
 )
-from job.sections.policy import Policy as PolicySection
+from job.sections.data import Conversion, ConvertedVector, Dataset
 from job.sections.whole import Whole
 
 _ENSEMBLING_WEIGHT = 0.01  # upstream's
@@ -187,73 +178,6 @@ def _architecture(of: Subject) -> Architecture:
     )
 
 
-def policy_section(of: Subject) -> PolicySection:
-    """Input order, sizes, scaling, normalisation and output of the policy, for the manifest."""
-    flags, policy, episodes = of.flags, of.policy, of.episodes
-    info = episodes.infos[0]
-    return PolicySection(
-        policy_class=flags.policy_class,
-        fps=info.fps,
-        inputs=_inputs(episodes),
-        output=Output(
-            chunk_size=policy.chunk_size,
-            dims=info.action_dim,
-            names=_list(info.action_names),
-            denormalisation="a_hat * action_std + action_mean",
-            first_action_offset=_first_action_offset(episodes),
-        ),
-        stats=Stats(**stats_section(of.stats)),
-        network=_network(of),
-    )
-
-
-def _inputs(episodes: Episodes) -> Inputs:
-    info = episodes.infos[0]
-    image = _image_input(episodes) if episodes.camera_names else None
-    env_state = None
-    if info.env_state_dim is not None:
-        env_state = EnvStateInput(
-            dims=info.env_state_dim,
-            names=_list(info.env_state_names),
-            normalisation="(env_state - env_state_mean) / env_state_std",
-        )
-    there = {"qpos": True, "image": image is not None, "env_state": env_state is not None}
-    return Inputs(
-        order=[name for name, is_there in there.items() if is_there],
-        qpos=QposInput(
-            dims=info.qpos_dim,
-            names=_list(info.qpos_names),
-            normalisation="(qpos - qpos_mean) / qpos_std",
-        ),
-        image=image,
-        env_state=env_state,
-    )
-
-
-def _image_input(episodes: Episodes) -> ImageInput:
-    height, width = episodes.image_size
-    return ImageInput(
-        camera_names=list(episodes.camera_names),
-        height=height,
-        width=width,
-        channels="RGB",
-        layout="batch, camera, channel, height, width",
-        own_layout="batch, camera, height, width, channel",
-        scaling="value / 255",
-        normalisation="(value - mean) / std, per channel, inside the policy",
-        mean=list(IMAGENET_MEAN),
-        std=list(IMAGENET_STD),
-    )
-
-
-def _network(of: Subject) -> Network:
-    return Network(
-        hidden_dim=of.policy.sizes.get("hidden_dim"),
-        dim_feedforward=of.policy.sizes.get("dim_feedforward"),
-        **_backbone(of),
-    )
-
-
 def _backbone(of: Subject) -> dict[str, Any]:
     """The image backbone; null without cameras."""
     sees = bool(of.episodes.camera_names)
@@ -270,7 +194,3 @@ def _first_action_offset(episodes: Episodes) -> Literal[0, -1] | None:
     if len(found) > 1:
         return None  # nothing true can be said of the two kinds together
     return 0 if found.pop() else -1
-
-
-def _list(names: tuple[str, ...] | None) -> list[str] | None:
-    return None if names is None else list(names)

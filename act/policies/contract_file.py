@@ -12,7 +12,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from job.errors import UsageError, first_line
+from job.manifest import Manifest
 from job.sections.contract import Contract
+from job.sections.policy import Input
 from job.whole_files import RECORD, output_errors, read_bytes, recorded_digests, write_json
 
 CONTRACT, WEIGHTS = "policy.json", "policy_*.ckpt"
@@ -43,6 +45,13 @@ class ContractFile:
             listed = self.content.checkpoints | {name: [*digests, digest]}
             self.content = self.content.model_copy(update={"checkpoints": listed})
             self.write()
+
+    def refer(self, manifest: Manifest) -> None:
+        """Have the manifest refer to what is on disk; raises OutputError."""
+        if self.folder is not None:
+            image: list[Input] = ["image"] if self.content.cameras else []
+            env_state: list[Input] = ["env_state"] if self.content.env_state else []
+            manifest.set_policy(self.folder / CONTRACT, ["qpos", *image, *env_state])
 
 
 def read_contract(folder: Path, remedy: str = "copy it from the run's folder again") -> Contract:

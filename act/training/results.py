@@ -49,6 +49,7 @@ def list_artifacts(run: TrainingRun) -> None:
         return
     run.metrics.flush()
     run.best.flush()
+    run.contract.refer(run.manifest)
     for path in run_files(run.folder):
         run.manifest.add_artifact(path)
     run.manifest.set("training", training_section(run))

@@ -1,6 +1,7 @@
 """A training run is put together: policy, optimizer, the state of an earlier job, loader."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from act.batches.augmentation import Augmentation
 from act.batches.device_frames import fits_device
 from act.batches.loader import Loader, Pass, passes
 from act.batches.sampler import Sampler
-from act.policies.contract import Subject, make_contract, policy_section
+from act.policies.contract import Subject, make_contract
 from act.policies.contract_file import ContractFile
 from act.policies.dataset_section import dataset_section
 from act.policies.policy import Policy
@@ -67,29 +68,14 @@ def prepare(
     subject = Subject(
         flags, policy, data.episodes, data.stats, backbone_sha256, dataset, conversion
     )
-    _fill_manifest(manifest, flags, data, subject, device)
+    _fill_manifest(manifest, flags, data, device)
     manifest.resolve(processes=group.size, data_cache="gpu" if cached else "none")
-
-    written = folder if group.is_first else None
-    contract = ContractFile(written, make_contract(subject, manifest.content, BEST))
-    contract.write()
-    manifest.write()
-    optimizer, progress = _make_optimizer(flags, policy), Progress(device)
-    best, metrics = (
-        Best(written and written / BEST, note=contract.add),
-        Metrics(written and written / METRICS),
-    )
-    owners: dict[str, Stateful] = {
-        "policy": policy,
-        "optimizer": optimizer,
-        "progress": progress,
-        "best": best,
-        "metrics": metrics,
-    }
+    contract = _written(subject, manifest, folder if group.is_first else None)
+    parts = _make_parts(flags, policy, device, contract)
     if state is not None:
-        load_state(state, owners, folder)
-        progress.keep_losses(group)
-    metrics.rewrite()
+        load_state(state, parts.owners, folder)
+        parts.progress.keep_losses(group)
+    parts.metrics.rewrite()
     sampler = make_sampler(flags, data.episodes, policy, group)
     return TrainingRun(
         flags=flags,
@@ -102,14 +88,59 @@ def prepare(
         policy=policy,
         backbone_sha256=backbone_sha256,
         network=computation(flags, policy, device, group),
-        optimizer=optimizer,
-        loader=_make_loader(flags, data, sampler, progress, device, cached),
-        metrics=metrics,
-        best=best,
-        saver=Saver(written, flags.state_interval_minutes * 60, owners),
-        progress=progress,
-        resumed_from_step=None if state is None else progress.step,
+        optimizer=parts.optimizer,
+        loader=_make_loader(flags, data, sampler, parts.progress, device, cached),
+        metrics=parts.metrics,
+        best=parts.best,
+        saver=Saver(contract.folder, flags.state_interval_minutes * 60, parts.owners),
+        progress=parts.progress,
+        resumed_from_step=None if state is None else parts.progress.step,
     )
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What a run changes, and its state is made of."""
+
+    policy: Policy
+    optimizer: torch.optim.AdamW
+    progress: Progress
+    best: Best
+    metrics: Metrics
+
+    @property
+    def owners(self) -> dict[str, Stateful]:
+        """By the names that they have in the state."""
+        return {
+            "policy": self.policy,
+            "optimizer": self.optimizer,
+            "progress": self.progress,
+            "best": self.best,
+            "metrics": self.metrics,
+        }
+
+
+def _make_parts(
+    flags: TrainingFlags, policy: Policy, device: torch.device, contract: ContractFile
+) -> _Parts:
+    """As they are when a run begins; the processes that keep no contract write no files either."""
+    written = contract.folder
+    return _Parts(
+        policy,
+        _make_optimizer(flags, policy),
+        Progress(device),
+        Best(written and written / BEST, note=contract.add),
+        Metrics(written and written / METRICS),
+    )
+
+
+def _written(subject: Subject, manifest: Manifest, folder: Path | None) -> ContractFile:
+    """The contract, on disk with the manifest that refers to it."""
+    contract = ContractFile(folder, make_contract(subject, manifest.content, BEST))
+    contract.write()
+    contract.refer(manifest)
+    manifest.write()
+    return contract
 
 
 def make_policy(flags: TrainingFlags, episodes: Episodes) -> tuple[Policy, str | None]:
@@ -188,13 +219,11 @@ def _fill_manifest(
     manifest: Manifest,
     flags: TrainingFlags,
     data: TrainingData,
-    subject: Subject,
     device: torch.device,
 ) -> None:
     episodes = data.episodes
     manifest.set("device", device_section(device))
     manifest.set("split", {"train": data.train_episodes, "val": data.val_episodes})
-    manifest.set("policy", policy_section(subject))
     manifest.depart(*departures_of(bool(episodes.camera_names), bool(episodes.env_state)))
     manifest.resolve(
         device=device.type,

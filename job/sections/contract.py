@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from job.sections.policy import Stats
 from job.sections.section import Count, Positive, Section, Sha256, untitled_schema
 from job.sections.whole import Versions
 
@@ -168,9 +167,31 @@ class Execution(Section):
         "step count exp(-weight * i), the oldest with i = 0."
     )
     executed_first: Literal["first action of the chunk"] = Field(
-        description="What is executed at the time of the observation: upstream's rule, also where "
-        "action.first_offset is -1. Who drops the first action there executes what was recorded "
-        "at that time."
+        description="Action that is executed at the time of the observation. This is upstream's "
+        "rule, also where action.first_offset is -1 and the first action was recorded one step "
+        "before the observation; there the second one was recorded with it."
+    )
+
+
+class Stats(Section):
+    """What qpos and actions are normalised with; also in dataset_stats.pkl and .json."""
+
+    action_mean: list[float] = Field(description="Mean per action dimension.")
+    action_std: list[float] = Field(
+        description="Standard deviation per action dimension, at least 0.01."
+    )
+    qpos_mean: list[float] = Field(description="Mean per qpos dimension.")
+    qpos_std: list[float] = Field(
+        description="Standard deviation per qpos dimension, at least 0.01."
+    )
+    env_state_mean: list[float] | None = Field(
+        default=None,
+        description="Mean per dimension of the environment state; null where there is none.",
+    )
+    env_state_std: list[float] | None = Field(
+        default=None,
+        description="Standard deviation per dimension of the environment state, at least 0.01; "
+        "null where there is none.",
     )
 
 

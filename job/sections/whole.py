@@ -15,7 +15,7 @@ from job.sections.policy import Policy
 from job.sections.section import Count, Section, Sha256, Time, untitled_schema
 from job.sections.training import Device, Split, Training
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "2.0"
 Status = Literal["running", "completed", "failed", "interrupted"]
 ExitCode = Literal[0, 1, 2, 3, 4, 5, 75]
 
@@ -65,10 +65,10 @@ class Header(BaseModel):
 
 
 class Whole(BaseModel):
-    """The record of one run: what was asked for, what it was made from, what came out, and how to
-    use it. Written first when the job starts and last when it ends. Sections are null until they
-    are known. Each run has its own in checkpoints/<run_name>/; the one at the top of the output is
-    that of the job which started last there."""
+    """The record of one run: what was asked for, what it was made from, and what came out. How to
+    use the policy is in policy.json. Written first when the job starts and last when it ends.
+    Sections are null until they are known. Each run has its own in checkpoints/<run_name>/; the
+    one at the top of the output is that of the job which started last there."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -79,7 +79,7 @@ class Whole(BaseModel):
     )
 
     schema_version: str = Field(
-        pattern=r"^1\.\d+$",
+        pattern=r"^2\.\d+$",
         description="Version of this schema; the first number changes when a reader must change.",
     )
     status: Status = Field(
@@ -147,7 +147,7 @@ class Whole(BaseModel):
         "which does not depend on --seed."
     )
     training: Training | None = Field(description="How the training went, as of the last write.")
-    policy: Policy | None = Field(description="What a robot needs to use the checkpoint.")
+    policy: Policy | None = Field(description="Where the contract with the robot is.")
     artifacts: list[Artifact] = Field(description="Files that the run left, each complete.")
 
 

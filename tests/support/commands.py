@@ -9,6 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from act.policies.contract_file import read_contract
+from job.sections.contract import Contract
 from lerobot_to_act import JobFlags, parse
 from tests.support.backbone import backbone_file
 from tests.support.jobs import Job
@@ -39,6 +41,11 @@ class Ended(NamedTuple):
     def manifest(self) -> dict[str, Any]:
         """The manifest that it left."""
         return json.loads((self.output / "manifest.json").read_text())
+
+    @property
+    def contract(self) -> Contract:
+        """The contract with the robot, where the manifest says that it is."""
+        return read_contract((self.output / self.manifest["policy"]["path"]).parent)
 
     @property
     def errors(self) -> list[str]:

@@ -1,7 +1,8 @@
-"""What file systems may lack, one function for each call that some of them do not have.
+"""Calls that some file systems lack, each in a function that returns whether it was possible.
 
-Network shares, buckets and encrypted folders answer some calls with an error that means "never",
-where a local disk's means "not this time". What then is weaker, job/output_folder.py tells.
+Network shares, mounted buckets and encrypted folders refuse some calls for good. That is no
+failure: the function returns False, and the job works without the call, with a warning of what is
+weaker then (job/output_folder.py). Other errors, such as that of a full disk, are raised.
 """
 
 import errno
@@ -10,16 +11,17 @@ import os
 import re
 from pathlib import Path
 
-# What says that a file system has no such call; others, as ENOSPC and EIO, say that it failed.
+# By these a file system says that it lacks a call; by others, as ENOSPC and EIO, that it failed.
 MISSING = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 NO_LOCKS = MISSING | {errno.ENOLCK}
-_NO_LOCKS = NO_LOCKS | {errno.EBADF}  # as NFS answers for a folder, which cannot be open to write
+# NFS locks only what is open for writing, which a folder cannot be: it answers EBADF
+_NO_LOCKS = NO_LOCKS | {errno.EBADF}
 _NO_FOLDER = MISSING | {errno.EACCES, errno.EBADF, errno.EISDIR, errno.EPERM}
 _MOUNTS, _ESCAPED = Path("/proc/self/mountinfo"), re.compile(r"\\([0-7]{3})")
 
 
 def sync(descriptor: int) -> bool:
-    """Have what was written on the disk; False where the file system cannot. Raises OSError."""
+    """Write an open file through to the disk; False where that is not possible. Raises OSError."""
     return _sync(descriptor, MISSING)
 
 
@@ -33,10 +35,13 @@ def sync_path(path: Path) -> bool:
 
 
 def sync_folder(folder: Path) -> bool:
-    """Have the names in a folder on the disk; False where it cannot be. Raises OSError."""
+    """Write a folder's names through to the disk; False where that is not possible.
+
+    Raises OSError.
+    """
     try:
         descriptor = os.open(folder, os.O_RDONLY)
-    except PermissionError:  # one that may be written to, but not listed
+    except PermissionError:  # this user may write to it, but not list it
         return False
     try:
         return _sync(descriptor, _NO_FOLDER)
@@ -71,7 +76,7 @@ def lock(descriptor: int, shared: bool = False) -> bool:
 def write_at(descriptor: int, buffer: bytes | memoryview, place: int) -> None:
     """Write a whole buffer at a place in a file; raises OSError.
 
-    A file that was opened to bypass the page cache is written through it where that fails.
+    Where it was opened to bypass the page cache and that is refused, the cache is used after all.
     """
     done = 0
     while done < len(buffer):  # a disk that is nearly full takes a part
@@ -102,7 +107,9 @@ def kind(folder: Path) -> str:
     for line in lines:
         before, _, after = line.partition(" - ")
         point = _ESCAPED.sub(_unescaped, before.split(" ")[4]).rstrip("/") + "/"
-        if place.startswith(point) and len(point) >= length:  # the last one lies on top
+        if (
+            place.startswith(point) and len(point) >= length
+        ):  # of two on one folder the later one is seen
             found, length = after.split(" ")[0], len(point)
     return found
 

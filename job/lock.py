@@ -1,8 +1,8 @@
-"""The locks that keep jobs from writing to one folder, but let runs share an output.
+"""Locks on folders, so that no two jobs write the same files.
 
-A job that trains shares the output with others and has its run's folder to itself; so do the
-shards of a conversion. A whole conversion, or upstream's command, has its folder to itself. They
-are locks of the kernel on the folders themselves, which end with their process.
+A training job holds its run's folder alone, and shares the output with other runs. The shards of a
+conversion share their folder. A whole conversion and upstream's command hold theirs alone. The
+locks are the kernel's, on the folders themselves, and end with the process that holds them.
 """
 
 import contextlib
@@ -30,9 +30,9 @@ _TRIES = 100
 def only_job(folder: Path, holder: Holder = "alone") -> Iterator[None]:
     """Hold a folder against jobs that cannot share it, for as long as the context lasts.
 
-    holder: shards share it with each other, and so do runs
-    Raises Interrupted while a job of the same kind holds it alone: the same command is worth
-    trying later. Raises OutputError where one of another kind does, which may take days.
+    holder: "alone", or "shard" or "run", which share the folder with others of their kind
+    Raises Interrupted where a job of the same kind is in the way: the same command is worth
+    running again later. Raises OutputError where one of another kind is, which may take days.
     """
     held = _opened(folder)
     try:
@@ -76,16 +76,17 @@ def _is_held(folder: Path) -> bool:
 
 @contextlib.contextmanager
 def in_turn(folder: Path, waiting: str) -> Iterator[None]:
-    """Wait until no other job holds `folder`, a hidden one that is there for nothing else; hold it.
+    """Hold `folder` as soon as no other job does; it is removed at the end.
 
-    It is removed at the end. waiting: what is logged while another job holds it
+    folder: a hidden one, made for this alone
+    waiting: the message to log if another job holds it
     Raises Interrupted on a signal.
     """
     held = _held_in_turn(folder, waiting)
     try:
         yield
     finally:
-        _remove(folder)  # while it is held: who waits looks whether it is there
+        _remove(folder)  # while it is held: the next holder checks that it is still there
         os.close(held)
 
 
@@ -105,17 +106,17 @@ def _held_in_turn(folder: Path, waiting: str) -> int:
         except BaseException:
             os.close(held)
             raise
-        os.close(held)  # the one before has removed it
+        os.close(held)  # it was removed by the job before: make it anew
 
 
 def remove_unheld(folder: Path) -> None:
-    """Remove a folder of `in_turn` that a killed job has left."""
+    """Remove a folder of `in_turn` that a killed job left behind."""
     if not _is_held(folder):
         _remove(folder)
 
 
 def _opened(folder: Path) -> int:
-    """The folder, made where it is missing, which another job may remove meanwhile."""
+    """Open the folder, made where it is missing; another job may remove it in between."""
     with output_errors(folder):
         for _ in range(_TRIES):
             with contextlib.suppress(FileNotFoundError):
@@ -126,7 +127,10 @@ def _opened(folder: Path) -> int:
 
 
 def _locked(held: int, folder: Path, shared: bool) -> bool:
-    """Whether it is locked now, or cannot be on this file system; False: another job holds it."""
+    """Lock the folder that `held` is open on; False while another job holds it.
+
+    True also on a file system that has no locks.
+    """
     with output_errors(folder):
         try:
             if not file_system.lock(held, shared):
@@ -150,9 +154,10 @@ def can_be_locked(folder: Path) -> bool:
 
 
 def _lock_file(held: int, folder: Path, shared: bool) -> bool:
-    """Have `held` be a locked file in the folder: NFS locks what is open for writing, no folders.
+    """Lock a file in the folder in place of the folder, and have `held` refer to that file.
 
-    False where that cannot be locked either, which the user is warned of (job/output_folder.py).
+    For NFS, which locks only what is open for writing. Returns False where the file cannot be
+    locked either, of which the user is warned (job/output_folder.py).
     Raises BlockingIOError while another job holds it.
     """
     try:
@@ -169,7 +174,7 @@ def _lock_file(held: int, folder: Path, shared: bool) -> bool:
 
 
 def _is_of(held: int, folder: Path) -> bool:
-    """Whether what is held is still the folder, or its file, under that name."""
+    """Whether the folder, or its lock file, is still the one that is held, not a newer one."""
     found = os.fstat(held)
     for path in (folder, folder / LOCK):
         with contextlib.suppress(OSError):

@@ -1,10 +1,10 @@
-"""policy.json in a run's folder: the contract, and the digests of the checkpoints that it is of.
+"""policy.json in a run's folder: the contract with the robot, and the digests of the checkpoints.
 
-A contract and a checkpoint are two files, which no kill replaces together. So the contract's list
-gets a checkpoint's SHA-256 before the checkpoint gets its name, and keeps those of before: whatever
-a kill leaves under the name is in the list. files.jsonl has the digest as well, with which file it
-was, to list files without reading them; the list that decides is policy.json's, which goes to the
-robot with the checkpoint.
+A kill may come between the writing of a checkpoint and that of the contract. So a checkpoint's
+SHA-256 is added to the contract's list before the checkpoint gets its name, and the digests of
+earlier ones stay: whatever a kill leaves under the name is in the list. files.jsonl has digests
+too, each with the identity of its file, so that files are listed without being read; the list that
+decides is policy.json's, which goes to the robot with the checkpoint.
 """
 
 from pathlib import Path
@@ -80,7 +80,7 @@ def read_contract(folder: Path, remedy: str = "copy it from the run's folder aga
 def listed_digests(folder: Path) -> dict[str, list[str]]:
     """The digests that the contract in `folder` lists, by file; raises UsageError.
 
-    A run of before there were contracts has them in its record alone.
+    A run from before there were contracts has them in files.jsonl alone.
     """
     if (folder / CONTRACT).exists():
         remedy = "move it away, and the run writes it anew"

@@ -23,8 +23,8 @@ class Dim(Section):
 
     name: str | None = Field(description="Name; null where the input does not give it.")
     padding: bool = Field(
-        description="Whether it was appended to fill --state_dim: it is 0 in every state, and an "
-        "action has no use for it."
+        description="Whether it was appended to fill --state_dim: it is 0 in every state, and its "
+        "value in an action is to be ignored."
     )
     minimum: float = Field(description="Smallest value in the episodes, in the dataset's unit.")
     maximum: float = Field(description="Largest value in the episodes, in the dataset's unit.")
@@ -38,7 +38,7 @@ class Vector(Section):
     )
     dims: list[Dim] = Field(min_length=1, description="The dims, in order.")
     cut: list[str] = Field(
-        description="Names of the dims that the dataset has behind these, and the policy has not."
+        description="Names of the dims that follow in the dataset and were cut off."
     )
 
 
@@ -69,24 +69,25 @@ class Camera(Section):
 
     name: str = Field(description="Name in the policy.")
     key: str | None = Field(description="LeRobot key; null for episode files.")
-    height: Positive = Field(description="Height in pixels of what the policy takes.")
-    width: Positive = Field(description="Width in pixels of what the policy takes.")
+    height: Positive = Field(description="Height in pixels of the frames that the policy takes.")
+    width: Positive = Field(description="Width in pixels of the frames that the policy takes.")
     recorded_height: Positive | None = Field(
-        description="Height of the recorded frames, once mirrored and rotated, which were then "
-        "reduced by area; null for episode files."
+        description="Height in pixels of the recorded frames, after mirroring and rotating and "
+        "before they were reduced by area; null for episode files."
     )
     recorded_width: Positive | None = Field(
-        description="Width of the same frames; null for episode files."
+        description="Width in pixels of the same frames; null for episode files."
     )
     orientation: str = Field(
-        description="How the frames that it was trained on lie: as stored, and as players show "
-        "them where that differs, or as players do (--apply_rotation). The robot's must lie so too."
+        description="Orientation of the frames in training: as stored in the video, or, with "
+        "--apply_rotation, mirrored and rotated as players show them. The robot's frames must have "
+        "the same."
     )
     mirrored: bool = Field(
-        description="Whether training mirrored the recorded frames, left to right; before rotating."
+        description="Whether the recorded frames were mirrored, left to right, before rotating."
     )
     rotated: Rotation = Field(
-        description="Degrees by which training rotated the recorded frames, counterclockwise."
+        description="Degrees by which the recorded frames were rotated, counterclockwise."
     )
     storage: Literal["raw", "jpeg"] = Field(
         description="How the frames that it was trained on were stored."
@@ -110,18 +111,20 @@ class Images(Section):
         description="Axes of the image tensor that upstream's ACTPolicy takes."
     )
     upstream_scaling: Literal["value / 255"] = Field(
-        description="What upstream's ACTPolicy wants done with uint8 values before."
+        description="How the caller scales uint8 values for upstream's ACTPolicy."
     )
     mean: list[float] = Field(
-        min_length=3, max_length=3, description="Mean per channel, taken off inside either policy."
+        min_length=3, max_length=3, description="Mean per channel, subtracted inside either policy."
     )
     std: list[float] = Field(
-        min_length=3, max_length=3, description="Standard deviation per channel, inside as well."
+        min_length=3,
+        max_length=3,
+        description="Standard deviation per channel, divided by there too.",
     )
 
 
 class Architecture(Section):
-    """What the network is built from; null where the policy has no such size."""
+    """The sizes that the network is built from; null where it has no such size."""
 
     qpos_dim: Positive = Field(description="State dims, padding included.")
     env_state_dim: Positive | None = Field(description="Dims of the environment state.")

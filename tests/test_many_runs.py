@@ -131,12 +131,13 @@ def test_two_jobs_at_the_same_time(tmp_path: Path, states: dict[str, Any]) -> No
     """
     output, names = tmp_path / "output", ("one", "two")
     folders = [output / "checkpoints" / name for name in names]
+    places = (output, *folders)
     with converting(output, **states):
         jobs = [start_job(output, run_name=name, **states) for name in names]
-        wait_for(lambda: all(map(has_begun, folders)) or any(job.poll() for job in jobs))
+        wait_for(lambda: all(map(has_begun, places)) or any(job.poll() for job in jobs))
 
     def have_ended() -> bool:
-        for folder in (output, *folders):
+        for folder in places:
             assert manifest_of(folder)["run_name"] in names
         return all(job.poll() is not None for job in jobs)
 

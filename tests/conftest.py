@@ -1,6 +1,9 @@
 """The real command line, for every test."""
 
-from collections.abc import Callable
+import multiprocessing
+import sys
+from collections.abc import Callable, Iterator
+from multiprocessing import spawn
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +12,28 @@ import pytest
 from tests.support.backbone import backbone_file
 from tests.support.bytecode import keep_bytecode
 from tests.support.commands import Ended, run_job
+from tests.support.jobs import fork_workers
 
 
 def pytest_configure() -> None:
     """The processes that share the tests share bytecode and a backbone, by their environment."""
     keep_bytecode()
     backbone_file()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _forked_workers() -> None:
+    """Workers do not start a Python and import libraries: most conversions are shorter."""
+    fork_workers()
+
+
+@pytest.fixture
+def own_workers() -> Iterator[None]:
+    """Workers start by themselves: for what depends on whose children they are."""
+    forked = spawn.get_executable()
+    multiprocessing.set_executable(sys.executable)
+    yield
+    multiprocessing.set_executable(forked)
 
 
 # Fixtures that take long: the tests that look at one run in the same process.

@@ -406,6 +406,7 @@ def test_an_output_inside_the_input_is_refused(tmp_path: Path, inside: str) -> N
         (7, OutputError, "memory", "episode 12 .file-003.mp4.: "),
     ],
 )
+@pytest.mark.usefixtures("own_workers")
 def test_a_worker_that_dies_is_named_and_hangs_nobody(
     task: int, kind: type[JobError], code: str, values: str
 ) -> None:
@@ -445,6 +446,7 @@ def reports_of_a_late_frame(path: Path) -> int:
     return len(reported)
 
 
+@pytest.mark.usefixtures("own_workers")
 def test_the_kernel_takes_a_worker_before_the_job() -> None:
     """A worker's death is reported with its episode; the job's own would be a bare SIGKILL."""
     ours = int(Path("/proc/self/oom_score_adj").read_text())

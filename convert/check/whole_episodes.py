@@ -47,10 +47,8 @@ def is_any_left(report: Report, left_out: frozenset[tuple[Path, int]]) -> bool:
 
 
 def tolerated(report: Report, finding: Finding) -> Finding:
-    """An error that only reports what was lost, as a warning, where something is left."""
+    """An error that only reports what was lost, as a warning."""
     where = Path(finding.where)
-    if not report.users:
-        return finding
     lost = any(where.is_relative_to(report.root / folder) for folder in _LOST)
     if lost or finding.code in _LISTS:
         return replace(finding, severity=WARNING)

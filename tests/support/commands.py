@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from act.policies.contract_file import read_contract
 from job.sections.contract import Contract
 from lerobot_to_act import JobFlags, parse
+from tests.support import stand_in
 from tests.support.backbone import backbone_file
 from tests.support.jobs import Job
 from tests.support.paths import ROOT
@@ -77,8 +78,9 @@ def make_config(output: Path, **flags: Any) -> JobFlags:
 
 
 def command_environment() -> dict[str, str]:
-    """The environment of a command: nothing of the image's."""
-    return {key: value for key, value in os.environ.items() if not key.startswith("BACKBONE")}
+    """The environment of a command: nothing of the image's, nor of this process's workers."""
+    left_out = ("BACKBONE", stand_in.SERVER)
+    return {key: value for key, value in os.environ.items() if not key.startswith(left_out)}
 
 
 def start_job(

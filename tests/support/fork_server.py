@@ -171,7 +171,7 @@ def become(words: list[str], environment: dict[str, str]) -> None:
     with contextlib.suppress(ModuleNotFoundError):
         sys.modules.pop("sitecustomize", None)
         importlib.import_module("sitecustomize")
-    multiprocessing.set_executable(environment["PYTHON_EXEC"])
+    multiprocessing.set_executable(environment.get("PYTHON_EXEC", sys.executable))
     if words[0] == "-c":
         sys.argv = ["-c", *words[2:]]
         exec(words[1], sys.modules["__main__"].__dict__)

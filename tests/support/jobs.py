@@ -2,6 +2,7 @@
 
 import atexit
 import json
+import multiprocessing
 import os
 import signal
 import socket
@@ -179,6 +180,12 @@ def _server(preloaded: str) -> tuple[socket.socket, str]:
 
     atexit.register(end)
     return ours, address
+
+
+def fork_workers() -> None:
+    """Have the workers that this process itself starts forked as well."""
+    os.environ[stand_in.SERVER] = _server("")[1]
+    multiprocessing.set_executable(stand_in.__file__)
 
 
 Process = Job | subprocess.Popen[str]

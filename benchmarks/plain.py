@@ -23,9 +23,9 @@ from act.network.transformer import Attention, Decoder
 from act.policies.act import ACTPolicy
 from act.policies.policy import Policy
 from act.policies.statistics import norm_stats
+from episodes.arrays import FloatArray
 from episodes.episode_set import Episodes
 from episodes.jpeg import decode_jpeg
-from episodes.reader import FloatArray
 
 
 def plain_loader(

@@ -12,7 +12,7 @@ from convert.lerobot.table import Times
 from convert.lerobot.video import VideoReader
 from convert.pictures import VideoFile, choose_pictures
 from convert.sources import Source
-from episodes.reader import Frame
+from episodes.arrays import Frame
 from episodes.resize import resize_area
 from job.errors import DatasetError
 

@@ -12,7 +12,7 @@ from convert.lerobot.table import EpisodeRows, Times, check_row_count, read_epis
 from convert.plan import Dims, Plan
 from convert.row_times import check_rate
 from convert.sources import Source
-from episodes.reader import FloatArray
+from episodes.arrays import FloatArray
 
 logger = logging.getLogger("act")
 

@@ -23,8 +23,9 @@ from convert.findings import refuse
 from convert.flags import ConversionFlags, DataFlags, RecordingFlags
 from convert.plan import Digests, Plan, make_plan, plan_fingerprint
 from convert.sources import NOTHING, LeftOut
+from episodes.arrays import Frame
 from episodes.orientation import AS_STORED, CAMERA_ORIENTATIONS, to_attribute
-from episodes.reader import Frame, episode_path
+from episodes.reader import episode_path
 from episodes.writer import FrameWriter, write_episode
 from job import machine, workers
 from job.errors import DatasetError, OutputError

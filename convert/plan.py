@@ -27,8 +27,8 @@ from convert.lerobot.table import EpisodeRows, read_episode
 from convert.quaternion import Quaternion, find_quaternions
 from convert.row_times import check_rate, row_rate
 from convert.sources import NOTHING, LeftOut, Source, read_sources
+from episodes.arrays import FloatArray
 from episodes.padding import padding_names
-from episodes.reader import FloatArray
 from episodes.reading import ENV_STATE
 from job.whole_files import sampled_sha256
 

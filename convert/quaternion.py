@@ -15,7 +15,7 @@ import numpy as np
 import pyquaternion
 from numpy.typing import NDArray
 
-from episodes.reader import FloatArray
+from episodes.arrays import FloatArray
 from job.errors import DatasetError
 
 Rows = NDArray[np.int64]

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from episodes.reader import EpisodeInfo, FloatArray, read_env_state, read_info, read_vectors
+from episodes.arrays import FloatArray
+from episodes.reader import EpisodeInfo, read_env_state, read_info, read_vectors
 from episodes.reading import AS_STORED, NO_CAMERAS, EnvStateUse, Reading
 from job.errors import DatasetError
 from job.machine import memory_bytes

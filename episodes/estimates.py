@@ -9,11 +9,11 @@ from typing import Literal
 
 import numpy as np
 
+from episodes.arrays import FloatArray
 from episodes.correlation import Array, Autocorrelation
 from episodes.episode_set import Episodes
 from episodes.lag import estimate_lag
 from episodes.padding import recorded_dims
-from episodes.reader import FloatArray
 from episodes.series import Series
 from job.sections.estimates import ChunkLength, Estimates, IdleEnds, JumpingDim, Jumps
 

@@ -13,9 +13,9 @@ from typing import Protocol
 
 import numpy as np
 
+from episodes.arrays import Frame, IntArray
 from episodes.episode_set import Episodes
 from episodes.jpeg import decode_jpeg
-from episodes.reader import Frame, IntArray
 from episodes.resize import resize_area
 from episodes.rows import Rows, find_rows, read_row
 from job.errors import DatasetError

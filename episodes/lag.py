@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from episodes.arrays import FloatArray
 from episodes.correlation import Array, CrossCorrelation
-from episodes.reader import FloatArray
 from episodes.series import Series
 from job.sections.estimates import Lag
 

@@ -23,8 +23,8 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
+from episodes.arrays import FloatArray
 from episodes.attributes import names_in, rate_in, truth_in
 from episodes.file_cameras import cameras_in, image_size, is_depth, listed_cameras
 from episodes.orientation import Orientation, read_orientations
@@ -32,10 +32,6 @@ from episodes.reading import ENV_STATE, LEFT_OUT, NO_CAMERAS, SMOOTHED
 from episodes.stored import check_own
 from job.errors import DatasetError, JobError, first_line
 from job.file_system import NO_LOCKS
-
-FloatArray = NDArray[np.float32]
-IntArray = NDArray[np.int64]
-Frame = NDArray[np.uint8]
 
 _VECTORS = ("observations/qpos", "action")
 _ENV_STATE = f"observations/{ENV_STATE}"

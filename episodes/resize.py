@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from episodes.reader import Frame
+from episodes.arrays import Frame
 
 
 def resize_area(frame: Frame, height: int, width: int) -> Frame:

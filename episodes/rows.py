@@ -11,7 +11,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from episodes.reader import Frame, open_episode
+from episodes.arrays import Frame
+from episodes.reader import open_episode
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from episodes.arrays import FloatArray
 from episodes.correlation import Array
-from episodes.reader import FloatArray
 
 Dims = NDArray[np.bool_]
 

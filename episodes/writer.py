@@ -17,8 +17,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from episodes.arrays import FloatArray, Frame
 from episodes.jpeg import encode_jpeg
-from episodes.reader import FloatArray, Frame
 from job.file_system import use_page_cache, write_at
 
 # Frames start on a page, as writing past the page cache (O_DIRECT) needs.

@@ -17,9 +17,10 @@ from act.batches.sampler import Part, Sampler
 from act.batches.split import split_episodes
 from act.batches.vectors import Vectors, VectorStore
 from act.policies.statistics import norm_stats
+from episodes.arrays import FloatArray
 from episodes.episode_set import Episodes
 from episodes.padding import padding_share
-from episodes.reader import EpisodeInfo, FloatArray
+from episodes.reader import EpisodeInfo
 from job.errors import DatasetError
 from tests.support.errors import raises_code
 from tests.support.paths import ROOT

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from convert.lerobot.image import ImageReader, page_bytes
-from episodes.reader import Frame
+from episodes.arrays import Frame
 from job.errors import DatasetError
 from tests.support.barcode import read_code
 from tests.support.errors import raises_code

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from convert.quaternion import Quaternion, find_quaternions, fix, flips, off_unit
-from episodes.reader import FloatArray
+from episodes.arrays import FloatArray
 from job.errors import DatasetError
 from tests.support.errors import raises_code
 

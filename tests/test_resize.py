@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from episodes.reader import Frame
+from episodes.arrays import Frame
 from episodes.resize import resize_area
 
 

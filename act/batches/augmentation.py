@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from episodes.reader import FloatArray
+from episodes.arrays import FloatArray
 
 # What stands in the last dimension of what is drawn.
 _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE, _DOWN, _RIGHT, _KEEP = range(7)

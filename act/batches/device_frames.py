@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from act.batches.order import Order
+from episodes.arrays import Frame
 from episodes.episode_set import Episodes
 from episodes.frames import FrameSource
-from episodes.reader import Frame
 from job.machine import cores_each
 
 _CACHE_SHARE = 0.5  # of the GPU's free memory, for --data_cache auto

@@ -21,8 +21,8 @@ from act.batches.device_frames import DeviceFrames
 from act.batches.order import Order
 from act.batches.sampler import Part, Sampler
 from act.batches.vectors import VectorStore
+from episodes.arrays import FloatArray
 from episodes.frames import open_frames
-from episodes.reader import FloatArray
 
 AHEAD = 1  # batches that wait, besides those in the making: more would fall out of the caches
 

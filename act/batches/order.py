@@ -7,11 +7,14 @@ any number of processes sees the same order. B batch. Source of the rules: upstr
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from episodes.episode_set import Episodes
-from episodes.reader import IntArray
+from episodes.arrays import IntArray
+
+if TYPE_CHECKING:  # a policy that is loaded on a robot needs no h5py
+    from episodes.episode_set import Episodes
 
 
 class Purpose(IntEnum):
@@ -47,7 +50,7 @@ def epoch_order(
     return Order(episode, random.integers(0, np.asarray(lengths, dtype=np.int64)[episode]))
 
 
-def first_action(episodes: Episodes, order: Order) -> IntArray:
+def first_action(episodes: "Episodes", order: Order) -> IntArray:
     """The time step whose action answers each sample's observation first: (B,).
 
     With recordings of real robots (`sim` False) upstream starts one step earlier.

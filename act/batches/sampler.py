@@ -10,8 +10,8 @@ import numpy as np
 
 from act.batches.augmentation import Augmentation
 from act.batches.order import Order, Purpose, epoch_order, first_action, rng
+from episodes.arrays import FloatArray, IntArray
 from episodes.episode_set import Episodes
-from episodes.reader import FloatArray, IntArray
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from act.batches.order import Order, first_action
+from episodes.arrays import FloatArray
 from episodes.episode_set import Episodes
-from episodes.reader import FloatArray
 
 BoolArray = NDArray[np.bool_]
 

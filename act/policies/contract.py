@@ -11,10 +11,10 @@ from act.policies.flags import PolicyFlags
 from act.policies.policy import IMAGENET_MEAN, IMAGENET_STD, Policy
 from act.policies.registry import obeyed_flags
 from act.policies.statistics import stats_section
+from episodes.arrays import FloatArray
 from episodes.episode_set import Episodes
 from episodes.orientation import AS_STORED
 from episodes.padding import recorded_dims
-from episodes.reader import FloatArray
 from job.sections.contract import (
     CONTRACT_VERSION,
     Action,

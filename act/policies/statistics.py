@@ -5,20 +5,22 @@ T time steps   Q qpos dims   A action dims   E environment state dims
 
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from episodes.episode_set import Episodes
-from episodes.reader import FloatArray
+from episodes.arrays import FloatArray
 from job.errors import DatasetError, UsageError, first_line
 from job.whole_files import whole_file, write_json
+
+if TYPE_CHECKING:
+    from episodes.episode_set import Episodes
 
 MIN_STD = 1e-2
 
 
-def norm_stats(episodes: Episodes) -> dict[str, FloatArray]:
+def norm_stats(episodes: "Episodes") -> dict[str, FloatArray]:
     """Mean and unbiased std per dim over all episodes, train and val, std at least 0.01.
 
     returns: action_mean, action_std (A,); qpos_mean, qpos_std (Q,); example_qpos (T, Q), float32,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from act.batches.split import split_episodes
 from act.policies.statistics import norm_stats
+from episodes.arrays import FloatArray
 from episodes.episode_set import Episodes, open_episodes
-from episodes.reader import FloatArray
 from episodes.reading import AS_STORED, Reading
 
 

@@ -10,9 +10,9 @@ from convert.findings import Report, warning
 from convert.flags import DataFlags
 from convert.plan import Plan
 from convert.quaternion import find_quaternions, fix
+from episodes.arrays import FloatArray
 from episodes.estimates import estimate
 from episodes.padding import padding_share
-from episodes.reader import FloatArray
 from episodes.series import Series
 from job import machine
 

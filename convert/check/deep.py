@@ -16,7 +16,7 @@ from convert.lerobot.image import ImageReader
 from convert.lerobot.table import Times
 from convert.lerobot.video import VideoReader
 from convert.pictures import VideoFile, choose_pictures
-from episodes.reader import Frame
+from episodes.arrays import Frame
 from job import signals
 from job.errors import DatasetError
 

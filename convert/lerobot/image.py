@@ -31,7 +31,7 @@ from convert.lerobot.table import (
     row_order,
     whole_numbers,
 )
-from episodes.reader import Frame
+from episodes.arrays import Frame
 from job.errors import DatasetError, first_line
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP")

@@ -20,7 +20,7 @@ from convert.lerobot.display import Display, read_display
 from convert.lerobot.file import OnRead, check_file, ignore
 from convert.lerobot.video_file import open_decoder, out_of_order, refuse_depth, video_errors
 from convert.lerobot.video_index import MAX_OFF_GRID, off_grid, read_index
-from episodes.reader import Frame
+from episodes.arrays import Frame
 from job.errors import DatasetError
 
 # HEVC may not be able to start at the very frame: its leading pictures need the group before.

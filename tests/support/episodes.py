@@ -5,7 +5,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from episodes.reader import Frame
+from episodes.arrays import Frame
 from episodes.writer import write_episode
 
 CAMERAS = ("top", "wrist")

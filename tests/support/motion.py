@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from episodes.arrays import FloatArray
 from episodes.estimates import estimate
-from episodes.reader import FloatArray
 from episodes.series import Series
 from job.sections.estimates import Estimates
 

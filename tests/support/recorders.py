@@ -7,7 +7,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from episodes.reader import FloatArray, Frame
+from episodes.arrays import FloatArray, Frame
 
 CAMERAS = ("cam_high", "cam_left_wrist")
 HIGH = "observations/images/cam_high"

@@ -31,7 +31,27 @@ USAGE: Mapping[str, str] = {
     "weights-missing": "The file with the backbone's pretrained weights is not there.",
     "weights-damaged": "The file with the ImageNet weights does not have their SHA-256.",
     "weights-unreadable": "A file with weights or statistics cannot be read.",
-    "weights-mismatch": "Weights do not fit the network that the flags describe.",
+    "weights-mismatch": "Weights do not fit the network that the flags or a contract describe.",
+    # a policy that is loaded, and what runs on it
+    "policy-missing": "There is no run of that name, or no such folder.",
+    "checkpoint-missing": "The run has no such checkpoint, or several.",
+    "contract-other": "The policy.json beside a checkpoint is not that of its run.",
+    "policy-dims-cut": "The policy has not all dims of the dataset, and allow_cut is not given.",
+    "limits-unknown": "A limit was asked for whose values the contract does not know.",
+    "observation-camera-missing": "An observation lacks a camera of the policy.",
+    "observation-camera-unknown": "An observation has another camera in place of the policy's.",
+    "observation-camera-extra": "An observation has a camera that the policy does not see.",
+    "observation-image-type": "An image is neither uint8 nor of floats.",
+    "observation-image-range": "An image of floats is not in 0 to 1.",
+    "observation-image-channels": "An image is not (height, width, 3) RGB.",
+    "observation-image-size": "An image has a size or shape that training did not have.",
+    "observation-vector-type": "A state is not of numbers.",
+    "observation-vector-width": "A state has another number of dims than the policy takes.",
+    "observation-not-finite": "A state holds NaN or infinity.",
+    "observation-env-state": "The environment state is missing, or the policy has none.",
+    "observation-batch": "The parts of an observation are not one each, or not a batch each.",
+    "observation-stale": "Pixels or state did not change for as many ticks as were allowed.",
+    "action-not-finite": "The policy predicts NaN or infinity.",
 }
 
 # DatasetError, exit code 3: what a conversion or training refuses in the input, and what the check

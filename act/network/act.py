@@ -17,6 +17,12 @@ from act.network.transformer import Decoder, DecoderLayer, Encoder, EncoderLayer
 
 DecoderOutput = Literal["first", "last"]
 
+# What only `posterior` and the losses need: the CVAE's encoder, and a head that no loss reads.
+_NOT_PREDICTING = (
+    *("encoder", "pos_table", "cls_embed", "encoder_joint_proj", "encoder_action_proj"),
+    *("latent_proj", "is_pad_head"),
+)
+
 
 class ACT(nn.Module):
     """Action chunking with transformers: a CVAE that predicts the next K actions at once.
@@ -113,9 +119,24 @@ class ACT(nn.Module):
             assert eps is not None
             mu, logvar = self.posterior(qpos, actions, is_pad)
             latent = mu + (logvar / 2).exp() * eps
-        tokens, pos = self._observation(latent, qpos, image, env_state)
-        decoded = self.transformer(tokens, pos, self.query_embed.weight)
+        decoded = self._decoded(latent, qpos, image, env_state)
         return self.action_head(decoded), self.is_pad_head(decoded), mu, logvar
+
+    def predict(
+        self, qpos: Tensor, image: Tensor | None = None, env_state: Tensor | None = None
+    ) -> Tensor:
+        """`forward` from latent 0, and nothing besides: a_hat (B, K, A)."""
+        latent = qpos.new_zeros(qpos.shape[0], self.latent_dim)
+        return self.action_head(self._decoded(latent, qpos, image, env_state))
+
+    def drop_unpredicting(self) -> None:
+        """Let go of all that `predict` never reaches: half of the weights are for training alone.
+
+        They are the CVAE's encoder, and the decoder's layers behind the one that feeds the heads.
+        """
+        for name in _NOT_PREDICTING:
+            delattr(self, name)
+        self.transformer.decoder.drop_uncomputed()
 
     def posterior(self, qpos: Tensor, actions: Tensor, is_pad: Tensor) -> tuple[Tensor, Tensor]:
         """The CVAE encoder: qpos (B, Q), actions (B, K, A), is_pad (B, K) -> mu, logvar (B, Z)."""
@@ -132,6 +153,13 @@ class ACT(nn.Module):
     def uncomputed_parameters(self) -> list[Tensor]:
         """The parameters that no forward pass reaches."""
         return self.transformer.decoder.uncomputed_parameters()
+
+    def _decoded(
+        self, latent: Tensor, qpos: Tensor, image: Tensor | None, env_state: Tensor | None
+    ) -> Tensor:
+        """What the heads see: (B, K, D)."""
+        tokens, pos = self._observation(latent, qpos, image, env_state)
+        return self.transformer(tokens, pos, self.query_embed.weight)
 
     def _observation(
         self, latent: Tensor, qpos: Tensor, image: Tensor | None, env_state: Tensor | None

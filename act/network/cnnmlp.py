@@ -50,6 +50,10 @@ class CNNMLP(nn.Module):
         features = [down_proj(backbone(frame)).flatten(1) for backbone, down_proj, frame in cameras]
         return self.mlp(torch.cat([*features, qpos], dim=1))
 
+    def drop_unpredicting(self) -> None:
+        """Let go of the head that is there for upstream's checkpoints alone."""
+        del self.action_head
+
 
 def _down_proj() -> nn.Sequential:
     """Three 5x5 convolutions, with nothing between them, as upstream."""

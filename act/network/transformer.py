@@ -129,6 +129,10 @@ class Decoder(nn.Module):
         idle = islice(self.layers, self.num_computed, None)
         return [parameter for layer in idle for parameter in layer.parameters()]
 
+    def drop_uncomputed(self) -> None:
+        """Let go of the layers that never run."""
+        self.layers = self.layers[: self.num_computed]
+
 
 class Transformer(nn.Module):
     """Encoder and decoder, every matrix Xavier-uniform at the start."""

@@ -42,7 +42,8 @@ class ACTPolicy(Policy):
         self.valid_only = valid_only
         self._full_kl_weight, self._kl_warmup = kl_weight, kl_warmup
         # a tensor, as it may change from step to step without the network being compiled again
-        self.register_buffer("kl_weight", torch.tensor(float(kl_weight)), persistent=False)
+        weight = torch.tensor(float(kl_weight), device="cpu")  # also where the rest has no values
+        self.register_buffer("kl_weight", weight, persistent=False)
 
     def forward(
         self, qpos: Tensor, image: Tensor | None = None, env_state: Tensor | None = None
@@ -52,8 +53,7 @@ class ACTPolicy(Policy):
         a_hat is normalised; image and env_state are None where the policy has none.
         """
         frames = None if image is None else self.normalised(image)
-        a_hat, _, _, _ = self.model(qpos, frames, env_state=env_state)
-        return a_hat
+        return self.model.predict(qpos, frames, env_state)
 
     def losses(self, batch: Samples) -> dict[str, Tensor]:
         action = batch.action[:, : self.chunk_size]

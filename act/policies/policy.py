@@ -40,7 +40,9 @@ class Policy(nn.Module):
         # Frames lie as (H, W, 3); convolutions in that layout need no copy of them.
         self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for name, value in (("image_mean", IMAGENET_MEAN), ("image_std", IMAGENET_STD)):
-            self.register_buffer(name, torch.tensor(value).view(3, 1, 1), persistent=False)
+            # on the CPU also where a policy is built without values, to be given those of a file
+            on_cpu = torch.tensor(value, device="cpu").view(3, 1, 1)
+            self.register_buffer(name, on_cpu, persistent=False)
 
     def losses(self, batch: Samples) -> dict[str, Tensor]:
         """The scalars that `loss_titles` names, of which `loss` is the one to minimise."""
@@ -79,6 +81,10 @@ class Policy(nn.Module):
             if parameter.requires_grad and parameter not in uncomputed:
                 groups["backbone" in name].append(parameter)
         return [{"params": groups[False], "lr": lr}, {"params": groups[True], "lr": lr_backbone}]
+
+    def drop_unpredicting(self) -> None:
+        """Let go of what `forward` never reaches; the policy cannot be trained or saved then."""
+        self.model.drop_unpredicting()
 
     def uncomputed_parameters(self) -> list[Tensor]:
         """The parameters that upstream computes to no effect, and this network not at all."""

@@ -1,0 +1,1 @@
+"""A trained policy on a robot: what it may see, what it predicts, how that is executed."""

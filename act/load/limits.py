@@ -1,0 +1,230 @@
+"""Limits between the policy and the robot; each is off unless it is given, and logged as it acts.
+
+A action dims
+"""
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from act.load.observation import names_of
+from episodes.arrays import FloatArray
+from job.command_line import nearest
+from job.errors import UsageError
+from job.sections.contract import Contract
+
+logger = logging.getLogger("act")
+
+Bounds = tuple[float, float]  # lowest and highest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What an action may be; actions are in the dataset's units, a tick is one of the policy's fps.
+
+    action_range: `data` for what each dim was in the episodes, or by dim (its name, or its number)
+        the lowest and the highest value, in the dataset's unit; dims that are not named are free
+    margin: by how much `data` may be left on either side, as a part of each dim's range
+    max_change: most that a dim may change from tick to tick, in the dataset's unit: one number,
+        one for each dim, or by name or number; dims that are not named are free. The first action
+        is compared with that of `reset(last_action=…)`, if it is given
+    low_pass_hz: cut-off of a first-order low-pass over the executed actions, in Hz
+    stale_ticks: ticks in a row with the same pixels of a camera, or with the same state, after
+        which an observation is refused; at least 2
+    """
+
+    action_range: Literal["data"] | Mapping[str | int, Bounds] | None = None
+    margin: float = 0.05
+    max_change: float | Sequence[float] | Mapping[str | int, float] | None = None
+    low_pass_hz: float | None = None
+    stale_ticks: int | None = None
+
+
+OFF = Limits()
+
+
+class Bounded:
+    """The limits of one robot's actions: it remembers the last one."""
+
+    def __init__(self, limits: Limits, contract: Contract) -> None:
+        """Raises UsageError for limits that the contract does not go with."""
+        self._dims = [dim for dim in contract.action.dims if not dim.padding]
+        self._names = names_of(contract.action)
+        self._low, self._high = self._range(limits)
+        self._most = self._changes(limits.max_change)
+        self._share = _share(limits.low_pass_hz, contract.fps)
+        self._acting: dict[str, frozenset[int]] = {}
+        self._last: FloatArray | None = None
+
+    def reset(self, last_action: Any = None) -> None:
+        """Forget the last action, or take another for it: where the robot stands, (A,)."""
+        self._acting, self._last = {}, None
+        if last_action is not None:
+            last = np.array(last_action, np.float32)
+            if last.shape != self._low.shape or not np.isfinite(last).all():
+                raise _wrong("last_action", last_action, f"{len(self._low)} finite numbers")
+            self._last = last
+
+    def clipped(self, actions: FloatArray) -> FloatArray:
+        """Actions (…, A) within the range, which is all that says something of a whole chunk."""
+        found = np.clip(actions, self._low, self._high)
+        if not np.array_equal(found, actions):
+            low, high = (actions < self._low, actions > self._high)
+            self._log("range", (low | high).reshape(-1, len(self._dims)).any(axis=0), actions)
+        return found
+
+    def step(self, action: FloatArray) -> FloatArray:
+        """What is executed in place of an action (A,) of this tick."""
+        last = self._last
+        if last is not None and self._share < 1:
+            action = (last + self._share * (action - last)).astype(np.float32)
+        if last is not None:
+            bounded = np.clip(action, last - self._most, last + self._most).astype(np.float32)
+            self._log("change per tick", bounded != action, action)
+            action = bounded
+        within = np.clip(action, self._low, self._high).astype(np.float32)
+        self._log("range", within != action, action)
+        self._last = within
+        return within.copy()
+
+    def _range(self, limits: Limits) -> tuple[FloatArray, FloatArray]:
+        wide = np.full(len(self._dims), np.inf, np.float32)
+        low, high, given = -wide, wide.copy(), limits.action_range
+        if given is None:
+            return low, high
+        if given != "data":
+            if not isinstance(given, Mapping):
+                raise _wrong("action_range", given, "'data', or (lowest, highest) by dim")
+            for name, bounds in given.items():
+                low[self._dim("action_range", name)], high[self._dim("action_range", name)] = (
+                    _bounds(name, bounds)
+                )
+            return low, high
+        if not (math.isfinite(limits.margin) and limits.margin >= 0):
+            raise _wrong("margin", limits.margin, "0 or more")
+        for number, dim in enumerate(self._dims):
+            if dim.minimum is None or dim.maximum is None:
+                raise UsageError(
+                    "limits: action_range is 'data', and the contract does not know what the data "
+                    "had, expected one that does; give (lowest, highest) by dim",
+                    code="limits-unknown",
+                )
+            more = limits.margin * (dim.maximum - dim.minimum)
+            low[number], high[number] = dim.minimum - more, dim.maximum + more
+        return low, high
+
+    def _changes(self, given: Any) -> FloatArray:
+        most = np.full(len(self._dims), np.inf, np.float32)
+        if given is None:
+            return most
+        if isinstance(given, Mapping):
+            for name, value in given.items():
+                most[self._dim("max_change", name)] = value
+        else:
+            values = np.asarray(given, np.float32)
+            if values.shape not in ((), most.shape):
+                raise _wrong("max_change", given, f"one number, or {len(most)}, one for each dim")
+            most[:] = values
+        if not (most > 0).all():
+            raise _wrong("max_change", given, "numbers above 0, in the dataset's unit per tick")
+        return most
+
+    def _dim(self, what: str, name: str | int) -> int:
+        """The number of a dim by its name or number."""
+        if isinstance(name, int) and 0 <= name < len(self._dims):
+            return name
+        if self._names and name in self._names:
+            return self._names.index(str(name))
+        known = list(self._names or map(str, range(len(self._dims))))
+        near = nearest(str(name), known, "dim")
+        raise UsageError(
+            f"limits: {what} names the dim {name!r}, expected one of {known}{near}",
+            code="flag-value",
+        )
+
+    def _log(self, limit: str, acts: Any, wanted: FloatArray) -> None:
+        """Log the dims on which a limit begins to act, not every tick in which it goes on."""
+        acting = frozenset(np.flatnonzero(acts).tolist())
+        for dim in sorted(acting - self._acting.get(limit, frozenset())):
+            bound = f"{self._low[dim]:.4g} to {self._high[dim]:.4g}"
+            if limit != "range":
+                bound = f"{self._most[dim]:.4g} per tick"
+            values = np.unique(wanted.reshape(-1, len(self._dims))[:, dim])
+            shown = " to ".join(f"{one:.4g}" for one in dict.fromkeys(values[[0, -1]].tolist()))
+            name = self._names[dim] if self._names else f"dim {dim}"
+            logger.warning(
+                "limit: the policy wants %s at %s, and its %s is limited to %s (dataset's unit)",
+                *(name, shown, limit, bound),
+            )
+        self._acting[limit] = acting
+
+
+class StaleGuard:
+    """Refuses observations that stand still: a camera that hangs, a state that is not read."""
+
+    def __init__(self, ticks: int | None) -> None:
+        """ticks: see `Limits`; None: off. Raises UsageError."""
+        if ticks is not None and ticks < 2:
+            raise _wrong("stale_ticks", ticks, "2 or more")
+        self._most = ticks
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was seen."""
+        self._seen: dict[str, np.ndarray[Any, Any]] = {}
+        self._ticks: dict[str, int] = {}
+
+    def look(self, parts: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """Count what is the same as in the tick before; raises UsageError with what stands still.
+
+        parts: the arrays of this tick by what to call them
+        """
+        if self._most is None:
+            return
+        for name, now in parts.items():
+            before = self._seen.get(name)
+            same = before is not None and np.array_equal(before, now)
+            self._ticks[name] = self._ticks.get(name, 1) + 1 if same else 1
+            if not same:
+                self._seen[name] = now.copy()  # the caller may use its memory again
+        stale = [name for name, ticks in self._ticks.items() if ticks >= self._most]
+        if stale:
+            raise UsageError(
+                f"{', '.join(stale)}: the same for {self._ticks[stale[0]]} ticks in a row, "
+                f"expected fewer than {self._most} (stale_ticks); stop the robot, and look at "
+                f"what reads it",
+                code="observation-stale",
+            )
+
+
+def _bounds(name: str | int, given: Any) -> Bounds:
+    try:
+        low, high = (float(value) for value in given)
+    except (TypeError, ValueError):
+        low, high = math.nan, math.nan
+    if not low < high:
+        raise _wrong(f"action_range of {name!r}", given, "(lowest, highest)")
+    return low, high
+
+
+def _share(cut_off_hz: float | None, fps: float | None) -> float:
+    """How much of the way to the wanted action is gone at each tick: 1 without a low-pass."""
+    if cut_off_hz is None:
+        return 1.0
+    if fps is None:
+        raise UsageError(
+            "limits: low_pass_hz needs the rate of the ticks, and the contract has no fps; leave "
+            "it out",
+            code="limits-unknown",
+        )
+    if not 0 < cut_off_hz <= fps / 2:
+        raise _wrong("low_pass_hz", cut_off_hz, f"above 0 and at most {fps / 2:g} Hz, half the fps")
+    return 1 - math.exp(-2 * math.pi * cut_off_hz / fps)
+
+
+def _wrong(name: str, found: Any, expected: str) -> UsageError:
+    return UsageError(f"limits: {name} is {found!r}, expected {expected}", code="flag-value")

@@ -1,0 +1,75 @@
+"""`load_policy`: from a run, a checkpoint or what upstream wrote to a policy for a robot."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Literal
+
+from act.load.backend import Computing, TorchBackend
+from act.load.limits import OFF, Limits
+from act.load.loaded_policy import HowExecuted, LoadedPolicy
+from act.load.source import DEFAULT_OUTPUT, find_source
+from job.errors import UsageError
+from job.sections.contract import Contract
+
+logger = logging.getLogger("act")
+
+
+def load_policy(  # noqa: PLR0913  what a robot may want otherwise
+    source: str | os.PathLike[str],
+    *,
+    checkpoint: str | None = None,
+    output: str | os.PathLike[str] = DEFAULT_OUTPUT,
+    device: str = "auto",
+    precision: str = "auto",
+    compile: str = "auto",
+    mode: Literal["open_loop", "temporal_ensembling"] | None = None,
+    horizon: int | None = None,
+    ensembling_weight: float | None = None,
+    align_first_action: bool = False,
+    limits: Limits = OFF,
+    allow_cut: bool = False,
+) -> LoadedPolicy:
+    """Load a trained policy, ready for a robot.
+
+    source: a run's folder, a .ckpt in it, a run's name (a word without `/`), or a folder of
+        upstream's for which `lerobot-to-act contract` has made a policy.json
+    checkpoint: best, last, epoch_1200, average; by default the one that the contract names
+    output: the folder below which runs are looked for by name
+    device: auto, cuda or cpu; precision: auto, fp32, tf32 or bf16; compile: auto (off), on or off
+    mode: how `step` executes chunks, open_loop or temporal_ensembling; by default this, `horizon`
+        (actions of a chunk that are executed) and `ensembling_weight` are the contract's
+    align_first_action: drop the first action of each chunk where training predicted from the time
+        step before the observation (sim false); upstream executes it
+    limits: what an action and an observation may be; nothing is limited by default
+    allow_cut: load a policy that was trained without some dims of the dataset: those the robot
+        must be told by somebody else
+    Raises UsageError in one line, with its code.
+    """
+    found = find_source(source, checkpoint, Path(output))
+    if not allow_cut:
+        _refuse_cut(found.contract)
+    executed = HowExecuted(
+        mode=mode,
+        horizon=horizon,
+        ensembling_weight=ensembling_weight,
+        align_first_action=align_first_action,
+    )
+    computing = Computing(device=device, precision=precision, compile=compile)
+    backend = TorchBackend(found, computing)
+    loaded = LoadedPolicy(found.contract, backend, executed=executed, limits=limits)
+    if limits.low_pass_hz is not None:  # it acts at every tick
+        logger.info("limit: actions pass a low-pass of %g Hz", limits.low_pass_hz)
+    return loaded
+
+
+def _refuse_cut(contract: Contract) -> None:
+    vectors = {"state": contract.state, "env_state": contract.env_state, "action": contract.action}
+    for what, vector in vectors.items():
+        if vector is not None and vector.cut:
+            raise UsageError(
+                f"policy.json: the policy has no {', '.join(vector.cut)}, dims of the dataset's "
+                f"{what} that were cut away (--state_dim), expected all; give allow_cut=True if "
+                f"the robot does without them",
+                code="policy-dims-cut",
+            )

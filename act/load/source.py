@@ -1,0 +1,124 @@
+"""Which checkpoint is meant: by a run's name, its folder, or the file itself."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from act.policies.contract_file import CONTRACT, WEIGHTS, read_contract
+from job.command_line import nearest
+from job.errors import UsageError
+from job.output_names import CHECKPOINTS
+from job.run_flags import OutputFlags
+from job.sections.contract import Contract
+from job.whole_files import sha256
+
+DEFAULT_OUTPUT = OutputFlags().output
+_REMEDY = (
+    "copy it from the run's folder again, or make one for what upstream wrote: "
+    "lerobot-to-act contract FOLDER --camera_names A,B --fps HZ"
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint and its contract."""
+
+    contract: Contract
+    checkpoint: Path
+
+    @property
+    def folder(self) -> Path:
+        """Where both lie."""
+        return self.checkpoint.parent
+
+
+def find_source(
+    source: str | os.PathLike[str], checkpoint: str | None = None, output: Path = DEFAULT_OUTPUT
+) -> Source:
+    """The checkpoint that is meant, once it is known to be one of its contract's.
+
+    source: a run's name, which is a word without `/`; else the path of its folder or of a .ckpt
+    checkpoint: best, last, epoch_1200, average, …; None: the one that the contract names
+    output: where runs are looked for by name
+    Raises UsageError.
+    """
+    path = run_path(source, output)
+    if path.suffix == ".ckpt" and not path.is_dir():
+        if checkpoint is not None:
+            raise UsageError(
+                f"{path}: checkpoint={checkpoint!r} was given besides a file, expected one of the "
+                f"two; leave it out, or give the folder",
+                code="flags-conflict",
+            )
+        folder, file = path.parent, path
+        if not file.exists():
+            raise _missing(folder, file.name)
+        contract = read_contract(folder, _REMEDY)
+    else:
+        contract = read_contract(path, _REMEDY)
+        file = path / contract.file if checkpoint is None else find_checkpoint(path, checkpoint)
+        if not file.exists():
+            raise _missing(path, file.name)
+    _check_digest(contract, file)
+    return Source(contract, file)
+
+
+def run_path(source: str | os.PathLike[str], output: Path = DEFAULT_OUTPUT) -> Path:
+    """The path that a source means; raises UsageError where nothing is there.
+
+    A text without `/` is the name of a run below `output`; the commands on runs have the same rule.
+    """
+    is_name = isinstance(source, str) and os.sep not in source
+    path = Path(output, CHECKPOINTS, source) if is_name else Path(source)
+    if path.is_dir() or path.suffix == ".ckpt":
+        return path
+    hint = f"; for a folder here write ./{source}" if is_name and Path(source).exists() else ""
+    runs = [one.name for one in path.parent.glob("*") if one.is_dir()] if is_name else []
+    near = nearest(str(source), runs, "run")
+    raise UsageError(
+        f"{path}: there is no such folder, expected that of a run, with its {CONTRACT}{near}{hint}",
+        code="policy-missing",
+    )
+
+
+def find_checkpoint(folder: Path, name: str) -> Path:
+    """The file of a run's checkpoint by its name: best, last, epoch_1200, …; raises UsageError."""
+    exact = folder / f"policy_{name}.ckpt"
+    found = [exact] if exact.exists() else sorted(folder.glob(f"policy_{name}_seed_*.ckpt"))
+    if len(found) != 1:
+        raise _missing(folder, f"policy_{name}.ckpt", [path.name for path in found])
+    return found[0]
+
+
+def checkpoint_names(folder: Path) -> list[str]:
+    """What `find_checkpoint` knows in a folder."""
+    files = (path.stem.removeprefix("policy_") for path in sorted(folder.glob(WEIGHTS)))
+    return list(dict.fromkeys(name.partition("_seed_")[0] for name in files))
+
+
+def _missing(folder: Path, name: str, several: list[str] | None = None) -> UsageError:
+    if several:
+        what = f"has several ({', '.join(several)}), expected one; give the path of the file"
+    else:
+        names = checkpoint_names(folder)
+        what = f"is not there, expected one of: {', '.join(names) or 'none is there'}"
+        what += nearest(name.removeprefix("policy_").removesuffix(".ckpt"), names, "one")
+    return UsageError(f"{folder / name}: {what}", code="checkpoint-missing")
+
+
+def _check_digest(contract: Contract, file: Path) -> None:
+    """Refuse a checkpoint that is not one of those that the contract was written for."""
+    try:
+        digest = sha256(file)
+    except OSError as error:
+        raise UsageError(
+            f"{file}: cannot be read ({error.strerror}), expected a checkpoint that this user may "
+            f"read",
+            code="weights-unreadable",
+        ) from error
+    if not any(digest in listed for listed in contract.checkpoints.values()):
+        raise UsageError(
+            f"{file}: its SHA-256 {digest[:12]}… is not in the {CONTRACT} beside it, expected a "
+            f"checkpoint of the same run; copy both from the run's folder again",
+            code="contract-other",
+        )

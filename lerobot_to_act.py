@@ -1,9 +1,9 @@
 """The command `lerobot-to-act`, which is also the container's: which command, its exit code.
 
 input → converted_hdf5/episode_<i>.hdf5 → checkpoints/<run_name>/ → manifest.json
-`convert` and `check` as the first word are commands of their own. Errors and signals become exit
-codes in job/command.py. Nothing here imports torch, pyarrow or PyAV before it is needed: the first
-line must come at once, and a mistyped flag must not wait for seconds of imports.
+`convert`, `check` and `contract` as the first word are commands of their own. Errors and signals
+become exit codes in job/command.py. Nothing here imports torch, pyarrow or PyAV before it is
+needed: the first line must come at once, and a mistyped flag must not wait for seconds of imports.
 """
 
 import logging
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("act")
 
-COMMANDS = ("check", "convert")
+COMMANDS = ("check", "convert", "contract")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,8 @@ def parser(environ: Mapping[str, str] = os.environ) -> OneLineParser:
         "IMAGE",
         "A LeRobot dataset goes in, a trained ACT policy comes out. Two commands do a part of it: "
         "check INPUT … reports what is wrong with datasets, convert INPUT … OUTPUT writes their "
-        "episode files; check --help and convert --help list their flags.",
+        "episode files; a third, contract FOLDER, writes policy.json for what upstream trained. "
+        "check --help, convert --help and contract --help list their flags.",
         "--run_name NAME --task_name NAME [FLAG VALUE …]",
         "As upstream ACT, but for: " + "; ".join(DEPARTURES) + ".",
     )
@@ -102,6 +103,10 @@ def _command(argv: list[str]) -> int:
         from convert.check.__main__ import main as check
 
         return check(rest)
+    if command == ["contract"]:
+        from act.contract import main as contract
+
+        return contract(rest)
     return _train(argv)
 
 

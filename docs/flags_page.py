@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from act.contract import ContractFlags
 from act.imitate_episodes import OPTIONS, UpstreamFlags
 from act.policies.registry import policies_that_obey
 from convert.flags import CheckFlags, ConvertFlags
@@ -17,7 +18,8 @@ _HEAD = """\
 # Flags
 
 Written by `python -m docs.generate` from the code; `--help` shows the same, and so do
-`check --help` and `convert --help`. A flag that takes several names takes them separated by commas.
+`check --help`, `convert --help` and `contract --help`. A flag that takes several names takes them
+separated by commas.
 """
 _JOB = """
 ## The job
@@ -36,6 +38,7 @@ def page() -> str:
             *job,
             *_command("check", "`check INPUT …` judges the data as a job would.", CheckFlags),
             *_command("convert", "`convert INPUT … OUTPUT` leaves episode files.", ConvertFlags),
+            *_contract(),
             *_upstream(),
             "",
         ]
@@ -65,6 +68,18 @@ def _command(name: str, what: str, kind: type[Flags]) -> list[str]:
         "And these:",
         "",
         *_plain_table(own, {}),
+    ]
+
+
+def _contract() -> list[str]:
+    entries = [entry for entry, _ in flags_of(ContractFlags)]
+    return [
+        "## `contract`",
+        "",
+        "`contract FOLDER` writes [policy.json](policy.md) for [what upstream "
+        "wrote](robot.md#what-upstream-trained).",
+        "",
+        *_plain_table(entries, {}),
     ]
 
 

@@ -35,6 +35,7 @@ USAGE: Mapping[str, str] = {
     # a policy that is loaded, and what runs on it
     "policy-missing": "There is no run of that name, or no such folder.",
     "checkpoint-missing": "The run has no such checkpoint, or several.",
+    "contract-there": "The folder has a policy.json that `contract` did not write.",
     "contract-other": "The policy.json beside a checkpoint is not that of its run.",
     "policy-dims-cut": "The policy has not all dims of the dataset, and allow_cut is not given.",
     "limits-unknown": "A limit was asked for whose values the contract does not know.",

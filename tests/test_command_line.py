@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from act.contract import ContractFlags
 from act.imitate_episodes import UpstreamFlags
 from act.imitate_episodes import parse as parse_upstream
 from convert.__main__ import parse as parse_convert
@@ -22,7 +23,7 @@ from tests.support.commands import make_config
 from tests.support.errors import raises_code
 from tests.support.paths import ROOT
 
-COMMANDS: list[type[Flags]] = [JobFlags, CheckFlags, ConvertFlags, UpstreamFlags]
+COMMANDS: list[type[Flags]] = [JobFlags, CheckFlags, ConvertFlags, ContractFlags, UpstreamFlags]
 NAMES = ["--run_name", "a", "--task_name", "sim_a"]
 
 

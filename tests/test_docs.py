@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from torch import Tensor, nn
 
+from act.contract import parse as parse_contract
+from act.contract import parser as contract_parser
 from act.imitate_episodes import parse as parse_upstream
 from act.imitate_episodes import parser as upstream_parser
 from act.network.act import ACT
@@ -45,6 +47,7 @@ _HAND_WRITTEN = (
 PAGE_FILES = [*(ROOT / name for name in _HAND_WRITTEN), *sorted((ROOT / "docs").glob("*.md"))]
 README = Page(ROOT / "README.md")
 UPSTREAM = Page(ROOT / "docs/upstream.md")
+ROBOT = Page(ROOT / "docs/robot.md")  # tests/test_robot_page.py runs its Python
 
 MAKE_TARGETS = set(re.findall(r"^([\w./-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
@@ -97,7 +100,7 @@ def test_a_page_that_was_edited_by_hand_is_stale_until_it_is_written(tmp_path: P
 
 
 def test_every_block_is_run_or_says_why_not(page: Page) -> None:
-    run_here = {"text", "python"} if page.path == UPSTREAM.path else {"text"}
+    run_here = {"text", "python"} if page in (UPSTREAM, ROBOT) else {"text"}
     for block in page.blocks:
         if block.language == "sh":
             unknown = [words for words in block.commands if not _understood(words)]
@@ -149,6 +152,8 @@ def _parse(words: list[str]) -> Any:
             return parse_check(rest)
         case ["convert", *rest]:
             return parse_convert(rest)
+        case ["contract", *rest] | ["-m", "act.contract", *rest]:
+            return parse_contract(rest)
         case ["-m", "act.imitate_episodes", *rest]:
             return parse_upstream(rest)
     return parse(words, {})
@@ -163,8 +168,8 @@ def test_a_wrong_flag_in_a_block_is_noticed() -> None:
 
 
 def test_every_flag_exists(page: Page) -> None:
-    parsers = (parser({}), convert_parser(), check_parser(), upstream_parser())
-    known = {flag for made in parsers for flag in re.findall(r"--\w+", made.format_help())}
+    made = (parser({}), convert_parser(), check_parser(), contract_parser(), upstream_parser())
+    known = {flag for one in made for flag in re.findall(r"--\w+", one.format_help())}
     shown = set(re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", page.text))
     assert shown - known - _OTHER_FLAGS == set()
 

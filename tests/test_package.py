@@ -12,6 +12,7 @@ from packaging.requirements import Requirement
 
 from job.version import COMMIT_VARIABLE, VERSION
 from tests.support.commands import run_python
+from tests.support.loading import write_policy
 from tests.support.paths import DATA, ROOT
 
 pytestmark = pytest.mark.slow
@@ -81,6 +82,31 @@ def test_the_installed_command_answers_and_checks(installed: Path) -> None:
     check = run_installed(installed, "check", DATA / "lerobot/v30_av1")
     assert check.returncode == 0, check.stderr
     assert "verdict: FINE" in check.stdout
+
+
+_LOADED = """
+import sys
+for name in ("h5py", "pyarrow", "av"):
+    sys.modules[name] = None  # as if it were not installed
+import numpy as np
+import act
+policy = act.load_policy(sys.argv[1], device="cpu")
+images = {name: np.zeros((*policy.image_size, 3), np.uint8) for name in policy.cameras}
+print(act.__file__, policy.predict(np.zeros(3), images).shape)
+"""
+
+
+def test_a_policy_is_loaded_with_the_wheel_alone(installed: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _LOADED, write_policy(tmp_path)],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(installed), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{installed}/act/__init__.py (5, 3)\n"
 
 
 def test_version_names_the_commit_and_imports_nothing_heavy() -> None:

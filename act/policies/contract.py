@@ -71,15 +71,10 @@ def make_contract(of: Subject, manifest: Whole, file: str) -> Contract:
         ),
         env_state=_env_state(of),
         cameras=[_camera(episodes, name, made) for name in episodes.camera_names],
-        images=_images() if episodes.camera_names else None,
+        images=images_section() if episodes.camera_names else None,
         statistics=Stats(**stats_section(of.stats)),
         network=_architecture(of),
-        execution=Execution(
-            mode="open_loop",
-            horizon=of.policy.chunk_size,
-            ensembling_weight=_ENSEMBLING_WEIGHT,
-            executed_first="first action of the chunk",
-        ),
+        execution=upstreams_execution(of.policy.chunk_size),
         dataset=Recording(
             format=of.dataset.format,
             version=of.dataset.version,
@@ -102,7 +97,18 @@ def _env_state(of: Subject) -> EnvState | None:
     return EnvState(**_vector(episodes.env_state, names, made.env_state if made else None))
 
 
-def _images() -> Images:
+def upstreams_execution(chunk_size: int) -> Execution:
+    """What upstream does by default."""
+    return Execution(
+        mode="open_loop",
+        horizon=chunk_size,
+        ensembling_weight=_ENSEMBLING_WEIGHT,
+        executed_first="first action of the chunk",
+    )
+
+
+def images_section() -> Images:
+    """How every policy of ours takes images."""
     return Images(
         channels="RGB",
         layout="batch, camera, height, width, channel",

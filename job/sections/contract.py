@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from job.sections.section import Count, Positive, Section, Sha256, untitled_schema
 from job.sections.whole import Versions
 
-CONTRACT_VERSION = "1.0"
+CONTRACT_VERSION = "1.1"
 
 Digests = Annotated[list[Sha256], Field(min_length=1)]
 Hertz = Annotated[float, Field(gt=0)]
@@ -26,8 +26,14 @@ class Dim(Section):
         description="Whether it was appended to fill --state_dim: it is 0 in every state, and its "
         "value in an action is to be ignored."
     )
-    minimum: float = Field(description="Smallest value in the episodes, in the dataset's unit.")
-    maximum: float = Field(description="Largest value in the episodes, in the dataset's unit.")
+    minimum: float | None = Field(
+        description="Smallest value in the episodes, in the dataset's unit; null where they are "
+        "not known."
+    )
+    maximum: float | None = Field(
+        description="Largest value in the episodes, in the dataset's unit; null where they are "
+        "not known."
+    )
 
 
 class Vector(Section):
@@ -57,7 +63,7 @@ class Action(Vector):
     first_offset: Literal[0, -1] | None = Field(
         description="Time step of the first action of a chunk, relative to the observation: 0, or "
         "-1 with sim false, where it is the action that led to the observation; null where the "
-        "episodes are of both kinds."
+        "episodes are of both kinds, or not known."
     )
 
 
@@ -89,8 +95,9 @@ class Camera(Section):
     rotated: Rotation = Field(
         description="Degrees by which the recorded frames were rotated, counterclockwise."
     )
-    storage: Literal["raw", "jpeg"] = Field(
-        description="How the frames that it was trained on were stored."
+    storage: Literal["raw", "jpeg"] | None = Field(
+        description="How the frames that it was trained on were stored; null where that is not "
+        "known."
     )
     jpeg_quality: Positive | None = Field(
         description="1 to 100; null for raw frames, and where the input does not give it."
@@ -153,7 +160,7 @@ class Architecture(Section):
     )
     batch_norm: Literal["weights", "frames"] | None = Field(
         description="Where the frozen statistics of its batch norm, which are in the checkpoint, "
-        "come from; null without cameras."
+        "come from; null without cameras, and where that is not known."
     )
 
 
@@ -214,7 +221,8 @@ class Recording(Section):
 class Contract(BaseModel):
     """The contract between a run's checkpoints and the robot: all that is needed to load one, to
     feed it and to execute what it predicts. Written before the first checkpoint, and replaced when
-    one is added; no other run touches it."""
+    one is added; no other run touches it. For checkpoints that upstream wrote, `contract` makes one
+    with null for all that upstream does not say."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, title="policy.json")
 
@@ -248,9 +256,12 @@ class Contract(BaseModel):
     )
     network: Architecture = Field(description="What the network is built from.")
     execution: Execution = Field(description="How its actions are meant to be executed.")
-    dataset: Recording = Field(description="What it was trained on.")
-    versions: Versions = Field(
-        description="Versions of this project, Python and the runtime packages."
+    dataset: Recording | None = Field(
+        description="What it was trained on; null where upstream trained it."
+    )
+    versions: Versions | None = Field(
+        description="Versions of this project, Python and the runtime packages; null where "
+        "upstream trained it."
     )
     commit: str | None = Field(
         description="Git commit of this project; null where it is not known."

@@ -1,0 +1,218 @@
+"""Limits between policy and robot: each off unless given, each logged as it acts."""
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from act import Limits, LoadedPolicy, UsageError, load_policy
+from act.load.limits import Bounded, StaleGuard
+from episodes.arrays import FloatArray
+from job.sections.contract import Contract
+from tests.support.errors import raises_code
+from tests.support.loading import DIMS, FPS, STATE, frames, write_policy
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A policy whose dims went from -1 to 3 in the data."""
+    return write_policy(tmp_path_factory.mktemp("policy"))
+
+
+@pytest.fixture(scope="module")
+def contract(folder: Path) -> Contract:
+    return load_policy(folder, device="cpu").contract
+
+
+def bounded(contract: Contract, **limits: Any) -> Bounded:
+    return Bounded(Limits(**limits), contract)
+
+
+def array(*values: float) -> FloatArray:
+    return np.array(values, np.float32)
+
+
+def test_nothing_is_limited_unless_it_is_asked_for(contract: Contract) -> None:
+    free = bounded(contract)
+    for action in (array(1e9, -1e9, 0), array(-1e9, 1e9, 0)):
+        np.testing.assert_array_equal(free.step(action), action)
+
+
+def test_the_range_of_the_data_has_a_margin_of_its_width(contract: Contract) -> None:
+    limits = bounded(contract, action_range="data", margin=0.1)
+    np.testing.assert_allclose(limits.step(array(9, -9, 0.5)), [3.4, -1.4, 0.5], rtol=1e-6)
+    chunk = np.stack([array(9, 0, 0), array(0, -9, 0)])[None]
+    np.testing.assert_allclose(limits.clipped(chunk)[0, :, :2], [[3.4, 0], [0, -1.4]], rtol=1e-6)
+    default = bounded(contract, action_range="data").step(array(9, 9, 9))
+    np.testing.assert_allclose(default, array(3.2, 3.2, 3.2), rtol=1e-6)
+
+
+def test_a_range_by_name_or_number_leaves_the_other_dims_free(contract: Contract) -> None:
+    for name in ("elbow", 1):
+        limits = bounded(contract, action_range={name: (0.0, 0.5)})
+        np.testing.assert_array_equal(limits.step(array(9, 9, -9)), array(9, 0.5, -9))
+
+
+def test_a_dim_changes_by_no_more_than_its_limit_each_tick(contract: Contract) -> None:
+    limits = bounded(contract, max_change={"shoulder": 0.25})
+    found = [limits.step(array(value, value, 0))[0] for value in (1, 2, 2, -2)]
+    assert found == [1, 1.25, 1.5, 1.25]
+    each = bounded(contract, max_change=[0.25, 1, 5])
+    each.step(array(0, 0, 0))
+    np.testing.assert_array_equal(each.step(array(9, -9, 3)), array(0.25, -1, 3))
+
+
+def test_the_first_action_is_compared_with_where_the_robot_stands(folder: Path) -> None:
+    loaded = load_policy(folder, device="cpu", limits=Limits(max_change=0.1))
+    stands = loaded.predict(STATE, frames())[0] + 1
+    loaded.reset(last_action=stands)
+    np.testing.assert_allclose(loaded.step(STATE, frames()), stands - 0.1, rtol=1e-5)
+    loaded.reset()
+    np.testing.assert_allclose(loaded.step(STATE, frames()), stands - 1, rtol=1e-5)
+    for wrong in ([0, 0], [0, 0, math.nan]):
+        with raises_code(UsageError, "flag-value", "last_action"):
+            loaded.reset(last_action=wrong)
+
+
+def test_the_low_pass_is_of_first_order(contract: Contract) -> None:
+    limits = bounded(contract, low_pass_hz=1.0)
+    share = 1 - math.exp(-2 * math.pi * 1.0 / FPS)
+    found = [limits.step(array(value, 0, 0))[0] for value in (0, 1, 1, 1)]
+    expected = [0, share, 1 - (1 - share) ** 2, 1 - (1 - share) ** 3]
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_range_holds_whatever_the_others_do(contract: Contract) -> None:
+    limits = bounded(contract, action_range={0: (0, 1)}, max_change=0.5, low_pass_hz=2.0)
+    limits.reset(last_action=array(5, 0, 0))
+    random = np.random.default_rng(0).normal(scale=4, size=(50, 3)).astype(np.float32)
+    found = np.array([limits.step(action) for action in random])
+    assert (found[:, 0] >= 0).all()
+    assert (found[:, 0] <= 1).all()
+    assert (abs(np.diff(found, axis=0)) <= 0.5 + 1e-6).all()
+
+
+def test_predict_keeps_to_the_range(folder: Path) -> None:
+    free = load_policy(folder, device="cpu").predict(STATE, frames())
+    bound = float(np.median(free[:, 1]))
+    limits = Limits(action_range={"elbow": (-100, bound)})
+    found = load_policy(folder, device="cpu", limits=limits).predict(STATE, frames())
+    np.testing.assert_array_equal(found, np.minimum(free, array(np.inf, bound, np.inf)))
+    assert (found != free).any()
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The lines that were logged so far."""
+    monkeypatch.setattr(logging.getLogger("act"), "propagate", True)
+    caplog.set_level(logging.INFO, logger="act")
+    return lambda: [record.getMessage() for record in caplog.records]
+
+
+def test_a_limit_is_logged_when_it_begins_to_act(contract: Contract, said: Any) -> None:
+    limits = bounded(contract, action_range="data", margin=0, max_change={"gripper": 1.0})
+    for action in (array(0, 0, 0), array(0, 5, 0), array(0, 6, 0), array(0, 0, 0)):
+        limits.step(action)
+    assert len(said()) == 1
+    for words in ("elbow at 5", "range is limited to -1 to 3", "dataset's unit"):
+        assert words in said()[0]
+    limits.step(array(0, 4, 3))
+    assert len(said()) == 3
+    assert "gripper at 3, and its change per tick is limited to 1 per tick" in said()[1]
+    assert "elbow at 4" in said()[2]
+
+
+def test_a_low_pass_acts_always_and_is_logged_once(folder: Path, said: Any) -> None:
+    load_policy(folder, device="cpu", limits=Limits(low_pass_hz=2.5))
+    assert [line for line in said() if "2.5 Hz" in line] == said()
+
+
+WRONG = {
+    "action_range": ("all", "flag-value", "'all'"),
+    "margin": (-1, "flag-value", "margin"),
+    "max_change": (0, "flag-value", "per tick"),
+    "low_pass_hz": (FPS, "flag-value", "at most 5 Hz"),
+    "stale_ticks": (1, "flag-value", "2 or more"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_limit_that_cannot_be_is_refused(folder: Path, name: str) -> None:
+    value, code, match = WRONG[name]
+    given = {"action_range": "data"} | {name: value}
+    with raises_code(UsageError, code, match):
+        load_policy(folder, device="cpu", limits=Limits(**given))
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ({"action_range": {"elbw": (0, 1)}}, "the nearest dim is elbow"),
+        ({"action_range": {3: (0, 1)}}, "dim 3"),
+        ({"action_range": {"elbow": (1, 0)}}, r"\(lowest, highest\)"),
+        ({"action_range": {"elbow": 1}}, r"\(lowest, highest\)"),
+        ({"max_change": [1, 2]}, "3, one for each dim"),
+        ({"max_change": math.nan}, "above 0"),
+    ],
+)
+def test_a_limit_of_a_dim_that_is_not_there_is_refused(
+    contract: Contract, given: dict[str, Any], match: str
+) -> None:
+    with raises_code(UsageError, "flag-value", match):
+        bounded(contract, **given)
+
+
+def test_limits_need_what_the_contract_does_not_always_know(tmp_path: Path) -> None:
+    def forget(content: dict[str, Any]) -> None:
+        content["fps"] = None
+        content["action"]["dims"][1]["minimum"] = None
+
+    folder = write_policy(tmp_path, forget)
+    for limits in (Limits(action_range="data"), Limits(low_pass_hz=1.0)):
+        with raises_code(UsageError, "limits-unknown"):
+            load_policy(folder, device="cpu", limits=limits)
+
+
+def test_pixels_or_a_state_that_stand_still_are_refused(folder: Path) -> None:
+    loaded = load_policy(folder, device="cpu", limits=Limits(stale_ticks=3))
+
+    def step(state: float, top: int, wrist: int) -> FloatArray:
+        images = {"top": frames(top)["top"], "wrist": frames(wrist)["wrist"]}
+        return loaded.step(STATE + np.float32(state), images)
+
+    step(0, 0, 0)
+    step(1, 0, 1)
+    with raises_code(UsageError, "observation-stale", "^the camera 'top': .* 3 ticks"):
+        step(2, 0, 2)
+    step(3, 1, 3)
+    step(3, 2, 4)
+    with raises_code(UsageError, "observation-stale", "^the state: "):
+        step(3, 3, 5)
+    loaded.reset()
+    assert step(3, 3, 5).shape == (len(DIMS),)
+
+
+def test_a_robot_may_use_the_same_memory_for_each_frame() -> None:
+    """What is compared is what was there, not where it was."""
+    guard, frame = StaleGuard(2), np.zeros((4, 4, 3), np.uint8)
+    for _ in range(5):
+        frame += 1
+        guard.look({"the camera": frame})
+    with raises_code(UsageError, "observation-stale"):
+        guard.look({"the camera": frame})
+
+
+def test_unknown_limits_of_a_policy_without_names_are_by_number(tmp_path: Path) -> None:
+    def nameless(content: dict[str, Any]) -> None:
+        for dim in content["action"]["dims"]:
+            dim["name"] = None
+
+    limits = Limits(action_range={2: (0, 0.5)})
+    loaded: LoadedPolicy = load_policy(
+        write_policy(tmp_path, nameless), device="cpu", limits=limits
+    )
+    assert loaded.action_names is None
+    assert (loaded.predict(STATE, frames())[:, 2] <= 0.5).all()

@@ -83,7 +83,7 @@ def write_contract(flags: ContractFlags) -> None:
         first_offset=_OFFSETS[flags.sim],
     )
     made = upstream_contract(flags.folder, recorded)
-    load_network(Source(made, flags.folder / made.file))
+    load_network(Source(made, flags.folder / made.file, *made.checkpoints[made.file]))
     write_json(path, made.model_dump(mode="json"))
     logger.info(
         "contract   %s: %s, %d state dims, %d action dims, chunk %d, cameras %s at %s, %g Hz",

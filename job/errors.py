@@ -48,7 +48,10 @@ def first_line(error: BaseException) -> str:
 
 
 class UsageError(JobError):
-    """A bad flag, flags that contradict each other, or a device that is not there."""
+    """A bad flag, flags that contradict each other, or a device that is not there.
+
+    Also what `load_policy` refuses, and the policy that it gives.
+    """
 
     exit_code = 2
     codes = codes.USAGE

@@ -168,6 +168,8 @@ def test_the_contract_says_what_the_robot_has_to_know(done: Ended) -> None:
     assert contract.statistics.model_dump(exclude_none=True) == json.loads(
         (done.output / "checkpoints/test/dataset_stats.json").read_text()
     )
+    assert contract.dataset is not None
+    assert contract.versions is not None
     assert contract.dataset.fingerprint == done.manifest["dataset"]["fingerprint"]
     assert contract.versions.torch == done.manifest["versions"]["torch"]
 

@@ -130,7 +130,7 @@ def test_a_low_pass_acts_always_and_is_logged_once(folder: Path, said: Any) -> N
     assert [line for line in said() if "2.5 Hz" in line] == said()
 
 
-WRONG = {
+WRONG: dict[str, tuple[Any, str, str]] = {
     "action_range": ("all", "flag-value", "'all'"),
     "margin": (-1, "flag-value", "margin"),
     "max_change": (0, "flag-value", "per tick"),
@@ -142,7 +142,7 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_a_limit_that_cannot_be_is_refused(folder: Path, name: str) -> None:
     value, code, match = WRONG[name]
-    given = {"action_range": "data"} | {name: value}
+    given: dict[str, Any] = {"action_range": "data"} | {name: value}
     with raises_code(UsageError, code, match):
         load_policy(folder, device="cpu", limits=Limits(**given))
 

@@ -14,6 +14,7 @@ from PIL import Image
 import act
 from act import LoadedPolicy, UsageError, load_policy
 from act.load.backend import TorchBackend
+from act.load.source import find_source
 from act.policies.flags import PolicyFlags
 from act.policies.statistics import load_stats
 from act.policies.weights import load_weights, save_weights
@@ -76,7 +77,7 @@ def by_hand(training: Short, states: FloatArray, images: Frame) -> FloatArray:
 
 def stacked(count: int) -> tuple[FloatArray, dict[str, Frame]]:
     """A batch of observations: states (B, 3), images (B, 32, 48, 3)."""
-    states = STATE + np.arange(count, dtype=np.float32)[:, None] / 3
+    states = (STATE + np.arange(count)[:, None] / 3).astype(np.float32)
     return states, {name: np.stack([frames(ts)[name] for ts in range(count)]) for name in CAMERAS}
 
 
@@ -123,6 +124,13 @@ def test_a_word_is_a_runs_name_below_the_output(
     monkeypatch.chdir(tmp_path / "checkpoints")
     with raises_code(UsageError, "policy-missing", "/data/output/.* write ./pick_block"):
         load_policy("pick_block")
+    monkeypatch.chdir(tmp_path / "checkpoints/pick_block")
+    with raises_code(UsageError, "policy-missing", "write ./policy_best.ckpt"):
+        load_policy("policy_best.ckpt")
+    np.testing.assert_array_equal(
+        load_policy("./policy_best.ckpt", device="cpu").predict(STATE, frames()), expected
+    )
+    monkeypatch.chdir(tmp_path / "checkpoints")
     assert load_policy("./pick_block", device="cpu").cameras == CAMERAS
 
 
@@ -136,7 +144,7 @@ def test_numpy_torch_and_pil_are_the_same_observation(policy: LoadedPolicy) -> N
     expected = policy.predict(STATE, frames())
     for state in (STATE.astype(np.float64), torch.from_numpy(STATE), STATE.tolist()):
         np.testing.assert_array_equal(policy.predict(state, frames()), expected)
-    kinds = [torch.from_numpy, Image.fromarray, lambda one: one.astype(np.float32) / 255]
+    kinds: list[Any] = [torch.from_numpy, Image.fromarray, lambda one: one.astype(np.float32) / 255]
     kinds += [lambda one: torch.from_numpy(one) / 255, lambda one: one[::-1][::-1]]
     for kind in kinds:
         images = {name: kind(frame) for name, frame in frames().items()}
@@ -361,6 +369,24 @@ def test_a_checkpoint_under_another_name_is_known_by_its_digest(
     np.testing.assert_array_equal(found, expected)
 
 
+def test_a_checkpoint_that_is_replaced_while_it_is_read_is_known(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that goes on: its contract lists the new digest before the file has its name."""
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    content = json.loads((folder / "policy.json").read_text())
+    [listed] = content["checkpoints"].values()
+    before = content | {"checkpoints": {"policy_best.ckpt": ["0" * 64]}}
+    (tmp_path / "policy.json").write_text(json.dumps(before))
+
+    def digest(path: Path) -> str:
+        (tmp_path / "policy.json").write_text(json.dumps(content))
+        return sha256(path)
+
+    monkeypatch.setattr("act.load.source.sha256", digest)
+    assert [find_source(tmp_path).sha256] == listed
+
+
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     write_policy(tmp_path)
     content = json.loads((tmp_path / "policy.json").read_text())
@@ -429,6 +455,16 @@ def test_what_only_training_needs_is_not_kept(policy: LoadedPolicy, folder: Path
     layers = {name.split(".")[4] for name in dropped if ".transformer." in name}
     assert layers == {"1"}  # of two; the first feeds the heads
     assert not any(one.requires_grad for one in policy.backend.policy.parameters())
+
+
+def test_warming_up_changes_nothing(tmp_path: Path) -> None:
+    for shapes in ({}, {"env_state_dim": 2}):
+        loaded = load(write_policy(tmp_path / f"{len(shapes)}", **shapes))
+        env_state = [0.0, 0.0] if shapes else None
+        before = loaded.step(STATE, frames(), env_state)
+        loaded.reset()
+        loaded.warm_up()
+        np.testing.assert_array_equal(loaded.step(STATE, frames(), env_state), before)
 
 
 def test_loading_leaves_the_programs_random_numbers_alone(folder: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,7 +70,7 @@ def test_every_checkpoint_of_the_folder_is_listed(folder: Path) -> None:
 
 
 def test_the_contract_of_a_run_is_not_replaced(tmp_path: Path) -> None:
-    recorded = {
+    recorded: dict[str, Any] = {
         "format": "aloha_hdf5",
         "version": None,
         "paths": [],

@@ -55,6 +55,7 @@ class TorchBackend:
 
     def __init__(self, source: Source, computing: MachineFlags) -> None:
         """Load it; raises UsageError for weights that do not fit the contract."""
+        self.source = source
         self.device = choose_device(computing.device)
         self.precision = resolved_precision(computing, self.device)
         warn_if_emulated(self.precision, self.device)

@@ -103,6 +103,18 @@ class LoadedPolicy:
         chunk = self._range.clipped(self._chunk(seen))
         return chunk if seen.is_batch else chunk[0]
 
+    def warm_up(self) -> None:
+        """Predict once, from zeros: the first query takes longer than those that follow."""
+        contract = self.contract
+        state = np.zeros((1, len(contract.state.dims)), np.float32)
+        env_state = None
+        if contract.env_state is not None:
+            env_state = np.zeros((1, len(contract.env_state.dims)), np.float32)
+        images = None
+        if self.image_size is not None:
+            images = np.zeros((1, len(self.cameras), *self.image_size, 3), np.uint8)
+        self.backend.infer(state, images, env_state)
+
     def step(self, state: Any, images: Images | None = None, env_state: Any = None) -> FloatArray:
         """The action (A,) of one control tick, from an observation as `predict` takes it.
 

@@ -25,11 +25,7 @@ class Source:
 
     contract: Contract
     checkpoint: Path
-
-    @property
-    def folder(self) -> Path:
-        """Where both lie."""
-        return self.checkpoint.parent
+    sha256: str  # of the checkpoint
 
 
 def find_source(
@@ -43,24 +39,29 @@ def find_source(
     Raises UsageError.
     """
     path = run_path(source, output)
-    if path.suffix == ".ckpt" and not path.is_dir():
-        if checkpoint is not None:
-            raise UsageError(
-                f"{path}: checkpoint={checkpoint!r} was given besides a file, expected one of the "
-                f"two; leave it out, or give the folder",
-                code="flags-conflict",
-            )
-        folder, file = path.parent, path
-        if not file.exists():
-            raise _missing(folder, file.name)
-        contract = read_contract(folder, _REMEDY)
+    if path.is_dir():
+        named = read_contract(path, _REMEDY).file
+        file = path / named if checkpoint is None else find_checkpoint(path, checkpoint)
+    elif checkpoint is None:
+        file = path
     else:
-        contract = read_contract(path, _REMEDY)
-        file = path / contract.file if checkpoint is None else find_checkpoint(path, checkpoint)
-        if not file.exists():
-            raise _missing(path, file.name)
-    _check_digest(contract, file)
-    return Source(contract, file)
+        raise UsageError(
+            f"{path}: checkpoint={checkpoint!r} was given besides a file, expected one of the two; "
+            f"leave it out, or give the folder",
+            code="flags-conflict",
+        )
+    if not file.exists():
+        raise _missing(file.parent, file.name)
+    digest = _digest(file)
+    # only now: while a run goes on it lists a digest before the file gets its name
+    contract = read_contract(file.parent, _REMEDY)
+    if not any(digest in listed for listed in contract.checkpoints.values()):
+        raise UsageError(
+            f"{file}: its SHA-256 {digest[:12]}… is not in the {CONTRACT} beside it, expected a "
+            f"checkpoint of the same run; copy both from the run's folder again",
+            code="contract-other",
+        )
+    return Source(contract, file, digest)
 
 
 def run_path(source: str | os.PathLike[str], output: Path = DEFAULT_OUTPUT) -> Path:
@@ -70,9 +71,9 @@ def run_path(source: str | os.PathLike[str], output: Path = DEFAULT_OUTPUT) -> P
     """
     is_name = isinstance(source, str) and os.sep not in source
     path = Path(output, CHECKPOINTS, source) if is_name else Path(source)
-    if path.is_dir() or path.suffix == ".ckpt":
+    if path.is_dir() or (path.suffix == ".ckpt" and not is_name):
         return path
-    hint = f"; for a folder here write ./{source}" if is_name and Path(source).exists() else ""
+    hint = f"; for what lies here write ./{source}" if is_name and Path(source).exists() else ""
     runs = [one.name for one in path.parent.glob("*") if one.is_dir()] if is_name else []
     near = nearest(str(source), runs, "run")
     raise UsageError(
@@ -106,19 +107,12 @@ def _missing(folder: Path, name: str, several: list[str] | None = None) -> Usage
     return UsageError(f"{folder / name}: {what}", code="checkpoint-missing")
 
 
-def _check_digest(contract: Contract, file: Path) -> None:
-    """Refuse a checkpoint that is not one of those that the contract was written for."""
+def _digest(file: Path) -> str:
     try:
-        digest = sha256(file)
+        return sha256(file)
     except OSError as error:
         raise UsageError(
             f"{file}: cannot be read ({error.strerror}), expected a checkpoint that this user may "
             f"read",
             code="weights-unreadable",
         ) from error
-    if not any(digest in listed for listed in contract.checkpoints.values()):
-        raise UsageError(
-            f"{file}: its SHA-256 {digest[:12]}… is not in the {CONTRACT} beside it, expected a "
-            f"checkpoint of the same run; copy both from the run's folder again",
-            code="contract-other",
-        )

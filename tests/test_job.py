@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from act import load_policy
 from act.network.act import ACT
 from act.policies.act import ACTPolicy
 from act.policies.contract_file import read_contract
@@ -172,6 +173,18 @@ def test_the_contract_says_what_the_robot_has_to_know(done: Ended) -> None:
     assert contract.versions is not None
     assert contract.dataset.fingerprint == done.manifest["dataset"]["fingerprint"]
     assert contract.versions.torch == done.manifest["versions"]["torch"]
+
+
+def test_the_runs_policy_takes_and_gives_the_datasets_own_dims(done: Ended) -> None:
+    """Six and seven of them, where --state_dim made 16 of both."""
+    policy = load_policy("test", output=done.output, device="cpu")
+    assert (policy.cameras, policy.image_size, policy.fps) == (("front", "wrist"), (96, 128), 30)
+    assert (len(policy.state_names or ()), len(policy.action_names or ())) == (6, 7)
+    [state, *_] = pq.read_table(SMALL / "v30_h264/data")["observation.state"].to_pylist()
+    images = {name: np.zeros((192, 256, 3), np.uint8) for name in policy.cameras}
+    chunk = policy.predict(state, images)
+    assert chunk.shape == (policy.chunk_size, 7)
+    np.testing.assert_array_equal(policy.step(state, images), chunk[0])
 
 
 def test_a_changed_manifest_would_not_be_valid(done: Ended) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from act import Limits, LoadedPolicy, UsageError, load_policy
-from act.load.limits import Bounded, StaleGuard
+from act.load.limits import Limiter, StaleGuard
 from episodes.arrays import FloatArray
 from job.sections.contract import Contract
 from tests.support.errors import raises_code
@@ -27,8 +27,8 @@ def contract(folder: Path) -> Contract:
     return load_policy(folder, device="cpu").contract
 
 
-def bounded(contract: Contract, **limits: Any) -> Bounded:
-    return Bounded(Limits(**limits), contract)
+def limiter(contract: Contract, **limits: Any) -> Limiter:
+    return Limiter(Limits(**limits), contract)
 
 
 def array(*values: float) -> FloatArray:
@@ -36,31 +36,31 @@ def array(*values: float) -> FloatArray:
 
 
 def test_nothing_is_limited_unless_it_is_asked_for(contract: Contract) -> None:
-    free = bounded(contract)
+    free = limiter(contract)
     for action in (array(1e9, -1e9, 0), array(-1e9, 1e9, 0)):
         np.testing.assert_array_equal(free.step(action), action)
 
 
 def test_the_range_of_the_data_has_a_margin_of_its_width(contract: Contract) -> None:
-    limits = bounded(contract, action_range="data", margin=0.1)
+    limits = limiter(contract, action_range="data", margin=0.1)
     np.testing.assert_allclose(limits.step(array(9, -9, 0.5)), [3.4, -1.4, 0.5], rtol=1e-6)
     chunk = np.stack([array(9, 0, 0), array(0, -9, 0)])[None]
     np.testing.assert_allclose(limits.clipped(chunk)[0, :, :2], [[3.4, 0], [0, -1.4]], rtol=1e-6)
-    default = bounded(contract, action_range="data").step(array(9, 9, 9))
+    default = limiter(contract, action_range="data").step(array(9, 9, 9))
     np.testing.assert_allclose(default, array(3.2, 3.2, 3.2), rtol=1e-6)
 
 
 def test_a_range_by_name_or_number_leaves_the_other_dims_free(contract: Contract) -> None:
     for name in ("elbow", 1):
-        limits = bounded(contract, action_range={name: (0.0, 0.5)})
+        limits = limiter(contract, action_range={name: (0.0, 0.5)})
         np.testing.assert_array_equal(limits.step(array(9, 9, -9)), array(9, 0.5, -9))
 
 
 def test_a_dim_changes_by_no_more_than_its_limit_each_tick(contract: Contract) -> None:
-    limits = bounded(contract, max_change={"shoulder": 0.25})
+    limits = limiter(contract, max_change={"shoulder": 0.25})
     found = [limits.step(array(value, value, 0))[0] for value in (1, 2, 2, -2)]
     assert found == [1, 1.25, 1.5, 1.25]
-    each = bounded(contract, max_change=[0.25, 1, 5])
+    each = limiter(contract, max_change=[0.25, 1, 5])
     each.step(array(0, 0, 0))
     np.testing.assert_array_equal(each.step(array(9, -9, 3)), array(0.25, -1, 3))
 
@@ -78,7 +78,7 @@ def test_the_first_action_is_compared_with_where_the_robot_stands(folder: Path) 
 
 
 def test_the_low_pass_is_of_first_order(contract: Contract) -> None:
-    limits = bounded(contract, low_pass_hz=1.0)
+    limits = limiter(contract, low_pass_hz=1.0)
     share = 1 - math.exp(-2 * math.pi * 1.0 / FPS)
     found = [limits.step(array(value, 0, 0))[0] for value in (0, 1, 1, 1)]
     expected = [0, share, 1 - (1 - share) ** 2, 1 - (1 - share) ** 3]
@@ -86,7 +86,7 @@ def test_the_low_pass_is_of_first_order(contract: Contract) -> None:
 
 
 def test_the_range_holds_whatever_the_others_do(contract: Contract) -> None:
-    limits = bounded(contract, action_range={0: (0, 1)}, max_change=0.5, low_pass_hz=2.0)
+    limits = limiter(contract, action_range={0: (0, 1)}, max_change=0.5, low_pass_hz=2.0)
     limits.reset(last_action=array(5, 0, 0))
     random = np.random.default_rng(0).normal(scale=4, size=(50, 3)).astype(np.float32)
     found = np.array([limits.step(action) for action in random])
@@ -113,7 +113,7 @@ def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> A
 
 
 def test_a_limit_is_logged_when_it_begins_to_act(contract: Contract, said: Any) -> None:
-    limits = bounded(contract, action_range="data", margin=0, max_change={"gripper": 1.0})
+    limits = limiter(contract, action_range="data", margin=0, max_change={"gripper": 1.0})
     for action in (array(0, 0, 0), array(0, 5, 0), array(0, 6, 0), array(0, 0, 0)):
         limits.step(action)
     assert len(said()) == 1
@@ -162,7 +162,7 @@ def test_a_limit_of_a_dim_that_is_not_there_is_refused(
     contract: Contract, given: dict[str, Any], match: str
 ) -> None:
     with raises_code(UsageError, "flag-value", match):
-        bounded(contract, **given)
+        limiter(contract, **given)
 
 
 def test_limits_need_what_the_contract_does_not_always_know(tmp_path: Path) -> None:

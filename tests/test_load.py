@@ -65,13 +65,16 @@ def policy(folder: Path) -> LoadedPolicy:
 
 
 @torch.no_grad()
-def by_hand(training: Short, states: FloatArray, images: Frame) -> FloatArray:
+def by_hand(
+    training: Short, states: FloatArray, images: Frame, *, bf16: bool = False
+) -> FloatArray:
     """What the training network gives: states (B, 3), images (B, 2, 32, 48, 3)."""
     network, _ = make_policy(training.config(), open_data(training.paths, ()).episodes)
     network.load_state_dict(load_weights(training.folder / "policy_best.ckpt"))
     stats = load_stats(training.folder / "dataset_stats.pkl")
     qpos = torch.from_numpy((states - stats["qpos_mean"]) / stats["qpos_std"])
-    a_hat = network.eval()(qpos, torch.from_numpy(images)).numpy()
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        a_hat = network.eval()(qpos, torch.from_numpy(images)).float().numpy()
     return a_hat * stats["action_std"] + stats["action_mean"]
 
 
@@ -428,11 +431,13 @@ def test_a_wrong_option_is_refused(folder: Path, options: dict[str, Any], code: 
         load_policy(folder, **({"device": "cpu"} | options))
 
 
-def test_bf16_is_near_fp32(folder: Path, policy: LoadedPolicy) -> None:
-    fp32 = policy.predict(STATE, frames())
-    bf16 = load(folder, precision="bf16").predict(STATE, frames())
-    assert bf16.dtype == np.float32
-    assert 0 < abs(bf16 - fp32).max() < 0.1
+def test_bf16_is_the_training_networks_too(training: Short) -> None:
+    found = load(training.folder, precision="bf16").predict(STATE, frames())
+    assert found.dtype == np.float32
+    images = np.stack(list(frames().values()))[None]
+    exact = by_hand(training, STATE[None], images)[0]
+    np.testing.assert_array_equal(found, by_hand(training, STATE[None], images, bf16=True)[0])
+    assert 0 < abs(found - exact).max() < 0.1
 
 
 def test_threads_get_what_each_asked_for(policy: LoadedPolicy) -> None:
@@ -458,7 +463,8 @@ def test_what_only_training_needs_is_not_kept(policy: LoadedPolicy, folder: Path
 
 
 def test_warming_up_changes_nothing(tmp_path: Path) -> None:
-    for shapes in ({}, {"env_state_dim": 2}):
+    given: list[dict[str, Any]] = [{}, {"env_state_dim": 2}]
+    for shapes in given:
         loaded = load(write_policy(tmp_path / f"{len(shapes)}", **shapes))
         env_state = [0.0, 0.0] if shapes else None
         before = loaded.step(STATE, frames(), env_state)

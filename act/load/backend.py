@@ -41,7 +41,7 @@ class Backend(Protocol):
         """
 
 
-class Computing(MachineFlags):
+class ComputeOptions(MachineFlags):
     """Device, precision and compilation, as arguments in place of flags."""
 
     @classmethod
@@ -110,7 +110,7 @@ def load_network(source: Source) -> Policy:
             f"expected the weights that its run wrote; copy both from the run's folder again",
             code="weights-mismatch",
         ) from error
-    policy.drop_unpredicting()
+    policy.drop_training_parts()
     # as training lays them out in memory, which decides in what order sums are rounded
     policy.model.to(memory_format=torch.channels_last)
     return policy.eval().requires_grad_(False)

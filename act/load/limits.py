@@ -47,7 +47,7 @@ class Limits:
 OFF = Limits()
 
 
-class Bounded:
+class Limiter:
     """The limits of one robot's actions: it remembers the last one."""
 
     def __init__(self, limits: Limits, contract: Contract) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from act.load.backend import Backend
 from act.load.execution import Execution, OpenLoop, TemporalEnsembling
-from act.load.limits import Bounded, Limits, StaleGuard
+from act.load.limits import Limiter, Limits, StaleGuard
 from act.load.observation import Observation, Observer, names_of
 from episodes.arrays import FloatArray
 from job.errors import UsageError
@@ -22,7 +22,7 @@ Images = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class HowExecuted:
+class ExecutionOptions:
     """How chunks are executed; None: as the contract recommends."""
 
     mode: Literal["open_loop", "temporal_ensembling"] | None = None
@@ -39,7 +39,7 @@ class LoadedPolicy:
         contract: Contract,
         backend: Backend,
         *,
-        executed: HowExecuted,
+        executed: ExecutionOptions,
         limits: Limits,
     ) -> None:
         """Raises UsageError for ways of execution or limits that do not go with the contract."""
@@ -48,7 +48,7 @@ class LoadedPolicy:
         self._executed, self._limits = executed, limits
         self._observer = Observer(contract)
         self._own = np.array([not dim.padding for dim in contract.action.dims])
-        self._range = Bounded(limits, contract)  # of `predict`; it has no memory of actions
+        self._range = Limiter(limits, contract)  # of `predict`; it has no memory of actions
         self._session = self.session()
 
     @property
@@ -135,7 +135,7 @@ class LoadedPolicy:
             self._observer,
             self._chunk,
             execution=self._execution(),
-            limits=Bounded(self._limits, self.contract),
+            limits=Limiter(self._limits, self.contract),
             guard=StaleGuard(self._limits.stale_ticks),
             dropped=int(self._executed.align_first_action),
         )
@@ -199,7 +199,7 @@ class Session:
         predicted: Callable[[Observation], FloatArray],
         *,
         execution: Execution,
-        limits: Bounded,
+        limits: Limiter,
         guard: StaleGuard,
         dropped: int,
     ) -> None:

@@ -5,9 +5,9 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from act.load.backend import Computing, TorchBackend
+from act.load.backend import ComputeOptions, TorchBackend
 from act.load.limits import OFF, Limits
-from act.load.loaded_policy import HowExecuted, LoadedPolicy
+from act.load.loaded_policy import ExecutionOptions, LoadedPolicy
 from act.load.source import DEFAULT_OUTPUT, find_source
 from job.errors import UsageError
 from job.sections.contract import Contract
@@ -49,13 +49,13 @@ def load_policy(  # noqa: PLR0913  what a robot may want otherwise
     found = find_source(source, checkpoint, Path(output))
     if not allow_cut:
         _refuse_cut(found.contract)
-    executed = HowExecuted(
+    executed = ExecutionOptions(
         mode=mode,
         horizon=horizon,
         ensembling_weight=ensembling_weight,
         align_first_action=align_first_action,
     )
-    computing = Computing(device=device, precision=precision, compile=compile)
+    computing = ComputeOptions(device=device, precision=precision, compile=compile)
     backend = TorchBackend(found, computing)
     loaded = LoadedPolicy(found.contract, backend, executed=executed, limits=limits)
     if limits.low_pass_hz is not None:  # it acts at every tick

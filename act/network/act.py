@@ -18,7 +18,7 @@ from act.network.transformer import Decoder, DecoderLayer, Encoder, EncoderLayer
 DecoderOutput = Literal["first", "last"]
 
 # What only `posterior` and the losses need: the CVAE's encoder, and a head that no loss reads.
-_NOT_PREDICTING = (
+_TRAINING_PARTS = (
     *("encoder", "pos_table", "cls_embed", "encoder_joint_proj", "encoder_action_proj"),
     *("latent_proj", "is_pad_head"),
 )
@@ -129,12 +129,12 @@ class ACT(nn.Module):
         latent = qpos.new_zeros(qpos.shape[0], self.latent_dim)
         return self.action_head(self._decoded(latent, qpos, image, env_state))
 
-    def drop_unpredicting(self) -> None:
+    def drop_training_parts(self) -> None:
         """Let go of all that `predict` never reaches: half of the weights are for training alone.
 
         They are the CVAE's encoder, and the decoder's layers behind the one that feeds the heads.
         """
-        for name in _NOT_PREDICTING:
+        for name in _TRAINING_PARTS:
             delattr(self, name)
         self.transformer.decoder.drop_uncomputed()
 

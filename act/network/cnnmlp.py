@@ -50,7 +50,7 @@ class CNNMLP(nn.Module):
         features = [down_proj(backbone(frame)).flatten(1) for backbone, down_proj, frame in cameras]
         return self.mlp(torch.cat([*features, qpos], dim=1))
 
-    def drop_unpredicting(self) -> None:
+    def drop_training_parts(self) -> None:
         """Let go of the head that is there for upstream's checkpoints alone."""
         del self.action_head
 

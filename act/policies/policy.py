@@ -82,9 +82,9 @@ class Policy(nn.Module):
                 groups["backbone" in name].append(parameter)
         return [{"params": groups[False], "lr": lr}, {"params": groups[True], "lr": lr_backbone}]
 
-    def drop_unpredicting(self) -> None:
+    def drop_training_parts(self) -> None:
         """Let go of what `forward` never reaches; the policy cannot be trained or saved then."""
-        self.model.drop_unpredicting()
+        self.model.drop_training_parts()
 
     def uncomputed_parameters(self) -> list[Tensor]:
         """The parameters that upstream computes to no effect, and this network not at all."""

@@ -67,9 +67,9 @@ def parser(environ: Mapping[str, str] = os.environ) -> OneLineParser:
     """The command line of a job."""
     made = OneLineParser(
         "IMAGE",
-        "A LeRobot dataset goes in, a trained ACT policy comes out. Two commands do a part of it: "
-        "check INPUT … reports what is wrong with datasets, convert INPUT … OUTPUT writes their "
-        "episode files; a third, contract FOLDER, writes policy.json for what upstream trained. "
+        "A LeRobot dataset goes in, a trained ACT policy comes out. Three commands do a part of "
+        "it: check INPUT … reports what is wrong with datasets, convert INPUT … OUTPUT writes "
+        "their episode files, contract FOLDER … writes policy.json for what upstream trained; "
         "check --help, convert --help and contract --help list their flags.",
         "--run_name NAME --task_name NAME [FLAG VALUE …]",
         "As upstream ACT, but for: " + "; ".join(DEPARTURES) + ".",

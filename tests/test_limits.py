@@ -85,14 +85,17 @@ def test_the_low_pass_is_of_first_order(contract: Contract) -> None:
     assert found == pytest.approx(expected, rel=1e-6)
 
 
-def test_the_range_holds_whatever_the_others_do(contract: Contract) -> None:
+def test_no_limit_breaks_another(contract: Contract) -> None:
+    """From outside of the range the way in is as slow as any other; then it is never left."""
     limits = limiter(contract, action_range={0: (0, 1)}, max_change=0.5, low_pass_hz=2.0)
-    limits.reset(last_action=array(5, 0, 0))
+    limits.reset(last_action=array(3, 0, 0))
     random = np.random.default_rng(0).normal(scale=4, size=(50, 3)).astype(np.float32)
     found = np.array([limits.step(action) for action in random])
-    assert (found[:, 0] >= 0).all()
-    assert (found[:, 0] <= 1).all()
-    assert (abs(np.diff(found, axis=0)) <= 0.5 + 1e-6).all()
+    np.testing.assert_allclose(found[:4, 0], [2.5, 2, 1.5, 1])
+    assert ((found[4:, 0] >= 0) & (found[4:, 0] <= 1)).all()
+    changes = abs(np.diff(found, axis=0))
+    assert (changes <= 0.5 + 1e-6).all()
+    assert changes[:, 1].max() > 0.4
 
 
 def test_predict_keeps_to_the_range(folder: Path) -> None:
@@ -121,8 +124,12 @@ def test_a_limit_is_logged_when_it_begins_to_act(contract: Contract, said: Any) 
         assert words in said()[0]
     limits.step(array(0, 4, 3))
     assert len(said()) == 3
-    assert "gripper at 3, and its change per tick is limited to 1 per tick" in said()[1]
-    assert "elbow at 4" in said()[2]
+    assert "elbow at 4" in said()[1]
+    assert "gripper at 3, and its change per tick is limited to 1 per tick" in said()[2]
+    for highest in (5, 2, 6):
+        limits.clipped(array(highest, 0, 0)[None])
+    assert [line for line in said() if "shoulder" in line] == said()[3:]
+    assert len(said()) == 5
 
 
 def test_a_low_pass_acts_always_and_is_logged_once(folder: Path, said: Any) -> None:
@@ -155,6 +162,8 @@ def test_a_limit_that_cannot_be_is_refused(folder: Path, name: str) -> None:
         ({"action_range": {"elbow": (1, 0)}}, r"\(lowest, highest\)"),
         ({"action_range": {"elbow": 1}}, r"\(lowest, highest\)"),
         ({"max_change": [1, 2]}, "3, one for each dim"),
+        ({"max_change": {"elbow": "fast"}}, "one by the name of a dim"),
+        ({"max_change": {"elbow": 0}}, "above 0"),
         ({"max_change": math.nan}, "above 0"),
     ],
 )

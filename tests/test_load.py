@@ -277,8 +277,9 @@ def shown(**changes: Any) -> dict[str, Any]:
 
 
 ZEROS = np.zeros((*SIZE, 3), np.uint8)
-BAD = {
+BAD: dict[str, tuple[Any, Any, str, str]] = {
     "no images": (STATE, None, "observation-camera-missing", "'top'"),
+    "images without names": (STATE, ZEROS, "observation-camera-missing", "is a ndarray"),
     "a missing camera": (STATE, {"top": ZEROS}, "observation-camera-missing", "'wrist'"),
     "a misspelt camera": (
         STATE,

@@ -32,7 +32,7 @@ class Limits:
     max_change: most that a dim may change from tick to tick, in the dataset's unit: one number,
         one for each dim, or by name or number; dims that are not named are free. The first action
         is compared with that of `reset(last_action=…)`, if it is given
-    low_pass_hz: cut-off of a first-order low-pass over the executed actions, in Hz
+    low_pass_hz: cut-off of a first-order low-pass over the executed actions, in Hz; it comes first
     stale_ticks: ticks in a row with the same pixels of a camera, or with the same state, after
         which an observation is refused; at least 2
     """
@@ -71,25 +71,25 @@ class Limiter:
 
     def clipped(self, actions: FloatArray) -> FloatArray:
         """Actions (…, A) within the range, which is all that says something of a whole chunk."""
-        found = np.clip(actions, self._low, self._high)
-        if not np.array_equal(found, actions):
-            low, high = (actions < self._low, actions > self._high)
-            self._log("range", (low | high).reshape(-1, len(self._dims)).any(axis=0), actions)
+        found = np.clip(actions, self._low, self._high).astype(np.float32)
+        self._log("range", (found != actions).reshape(-1, len(self._dims)).any(axis=0), actions)
         return found
 
     def step(self, action: FloatArray) -> FloatArray:
-        """What is executed in place of an action (A,) of this tick."""
+        """What is executed in place of an action (A,) of this tick.
+
+        The change comes last: a robot that stands outside of the range does not jump into it.
+        """
         last = self._last
         if last is not None and self._share < 1:
             action = (last + self._share * (action - last)).astype(np.float32)
+        action = self.clipped(action)
         if last is not None:
-            bounded = np.clip(action, last - self._most, last + self._most).astype(np.float32)
-            self._log("change per tick", bounded != action, action)
-            action = bounded
-        within = np.clip(action, self._low, self._high).astype(np.float32)
-        self._log("range", within != action, action)
-        self._last = within
-        return within.copy()
+            near = np.clip(action, last - self._most, last + self._most).astype(np.float32)
+            self._log("change per tick", near != action, action)
+            action = near
+        self._last = action
+        return action.copy()
 
     def _range(self, limits: Limits) -> tuple[FloatArray, FloatArray]:
         wide = np.full(len(self._dims), np.inf, np.float32)
@@ -121,14 +121,14 @@ class Limiter:
         most = np.full(len(self._dims), np.inf, np.float32)
         if given is None:
             return most
-        if isinstance(given, Mapping):
-            for name, value in given.items():
-                most[self._dim("max_change", name)] = value
-        else:
-            values = np.asarray(given, np.float32)
-            if values.shape not in ((), most.shape):
-                raise _wrong("max_change", given, f"one number, or {len(most)}, one for each dim")
-            most[:] = values
+        by_dim = given if isinstance(given, Mapping) else None
+        where = [self._dim("max_change", name) for name in by_dim or ()]
+        try:
+            values = np.array(list(by_dim.values()) if by_dim else given, np.float32)
+            most[where if by_dim else slice(None)] = values
+        except (TypeError, ValueError):
+            what = f"one number, {len(most)}, one for each dim, or one by the name of a dim"
+            raise _wrong("max_change", given, what) from None
         if not (most > 0).all():
             raise _wrong("max_change", given, "numbers above 0, in the dataset's unit per tick")
         return most

@@ -168,12 +168,12 @@ class LoadedPolicy:
             if given.ensembling_weight is not None:
                 raise _unused("ensembling_weight", "mode='open_loop'")
             horizon = min(advice.horizon, left) if given.horizon is None else given.horizon
-            if not (isinstance(horizon, int) and 1 <= horizon <= left):
+            if not (isinstance(horizon, int | np.integer) and 1 <= horizon <= left):
                 raise UsageError(
                     f"horizon is {horizon!r}, expected 1 to {left}, the actions of a chunk",
                     code="flag-value",
                 )
-            return OpenLoop(horizon)
+            return OpenLoop(int(horizon))
         if mode != "temporal_ensembling":
             raise UsageError(
                 f"mode is {mode!r}, expected 'open_loop' or 'temporal_ensembling'",

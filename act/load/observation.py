@@ -53,7 +53,8 @@ class Observer:
         env_state: (E,) or (B, E)
         """
         contract = self._contract
-        self._check_names(images or {})
+        images = {} if images is None else images
+        self._check_names(images)
         vector = _vector("state", state, contract.state)
         if (env_state is None) != (contract.env_state is None):
             found = "none is given" if env_state is None else "one is given"
@@ -64,7 +65,7 @@ class Observer:
         environment = None
         if contract.env_state is not None:
             environment = _vector("env_state", env_state, contract.env_state)
-        frames = [_frames(name, (images or {})[name]) for name in self._cameras]
+        frames = [_frames(name, images[name]) for name in self._cameras]
         given: list[NDArray[Any]] = [vector, *frames]
         axes = [vector.ndim - 1, *(one.ndim - 3 for one in frames)]
         if environment is not None:
@@ -96,8 +97,15 @@ class Observer:
                 made[row, place] = resize_area(turned(camera, frame), *size)
         return made
 
-    def _check_names(self, images: Mapping[str, Any]) -> None:
-        names, given = list(self._cameras), list(images)
+    def _check_names(self, images: Any) -> None:
+        names = list(self._cameras)
+        if not isinstance(images, Mapping):
+            raise UsageError(
+                f"images: is a {type(images).__name__}, expected one image by the name of each of "
+                f"{names}",
+                code="observation-camera-missing",
+            )
+        given = list(images)
         missing = [name for name in names if name not in given]
         extra = [name for name in given if name not in names]
         if extra and missing:

@@ -62,8 +62,8 @@ def main(argv: Sequence[str]) -> int:
 def write_contract(flags: ContractFlags) -> None:
     """Make it, see that the policy loads with it, write it; raises JobError."""
     # they take seconds to import, which a mistyped flag does not wait for
-    from act.load.backend import load_network
     from act.load.source import Source
+    from act.load.torch_backend import load_network
     from act.policies.contract_file import CONTRACT, read_contract
     from act.policies.upstream_contract import Recorded, upstream_contract
     from job.whole_files import write_json

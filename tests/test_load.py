@@ -13,8 +13,8 @@ from PIL import Image
 
 import act
 from act import LoadedPolicy, UsageError, load_policy
-from act.load.backend import TorchBackend
 from act.load.source import find_source
+from act.load.torch_backend import TorchBackend
 from act.policies.flags import PolicyFlags
 from act.policies.statistics import load_stats
 from act.policies.weights import load_weights, save_weights

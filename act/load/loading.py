@@ -5,14 +5,23 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from act.load.backend import ComputeOptions, TorchBackend
 from act.load.limits import OFF, Limits
 from act.load.loaded_policy import ExecutionOptions, LoadedPolicy
 from act.load.source import DEFAULT_OUTPUT, find_source
+from act.processes.flags import MachineFlags
 from job.errors import UsageError
 from job.sections.contract import Contract
 
 logger = logging.getLogger("act")
+
+
+class ComputeOptions(MachineFlags):
+    """Device, precision and compilation, as arguments in place of flags."""
+
+    @classmethod
+    def option(cls, name: str) -> str:
+        """An argument's name, for errors."""
+        return name
 
 
 def load_policy(  # noqa: PLR0913  what a robot may want otherwise
@@ -56,6 +65,9 @@ def load_policy(  # noqa: PLR0913  what a robot may want otherwise
         align_first_action=align_first_action,
     )
     computing = ComputeOptions(device=device, precision=precision, compile=compile)
+    # torch takes seconds to import, which a wrong source or option does not wait for
+    from act.load.torch_backend import TorchBackend
+
     backend = TorchBackend(found, computing)
     loaded = LoadedPolicy(found.contract, backend, executed=executed, limits=limits)
     if limits.low_pass_hz is not None:  # it acts at every tick

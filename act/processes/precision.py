@@ -15,7 +15,7 @@ def resolved_precision(flags: MachineFlags, device: torch.device) -> str:
     """What `--precision auto` is: TF32 on a GPU; a CPU knows none."""
     if flags.precision == "tf32" and device.type != "cuda":
         raise UsageError(
-            f"--precision tf32 cannot apply: training is on {device}, which has none; choose fp32, "
+            f"--precision tf32 cannot apply: the device is {device}, which has none; choose fp32, "
             f"bf16 or auto",
             code="precision-unsupported",
         )

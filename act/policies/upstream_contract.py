@@ -24,8 +24,8 @@ from job.sections.contract import (
     Contract,
     Dim,
     State,
+    Stats,
 )
-from job.sections.policy import Stats
 from job.whole_files import sha256
 
 BEST, STATS = "policy_best.ckpt", "dataset_stats.pkl"

@@ -11,7 +11,7 @@ from act.batches.loader import Pass
 from benchmarks.plain import plain_loader
 from benchmarks.workload import CHUNK, make_loader
 from episodes.episode_set import open_episodes
-from tests.support.commands import run_module
+from tests.support.commands import run_python
 from tests.support.episodes import CAMERAS, write_episodes
 
 pytestmark = pytest.mark.slow
@@ -35,8 +35,8 @@ def test_the_benchmark_measures_each_part_beside_the_plain_path(tmp_path: Path) 
     flags |= {"hidden_dim": "32", "dim_feedforward": "32", "precision": "fp32", "device": "cpu"}
     flags |= {"rounds": "2", "steps": "1", "json": str(report), "folder": str(tmp_path)}
     words = [word for name, value in flags.items() for word in (f"--{name}", value)]
-    done = run_module("benchmarks.train", *words, output=tmp_path)
-    assert done.code == 0, done.err
+    done = run_python("-m", "benchmarks.train", *words)
+    assert done.returncode == 0, done.stderr
     (row,) = json.loads(report.read_text())["rows"]
     assert (row["cameras"], row["batch"]) == (2, 2)
     for part in ("loader", "step", "both"):
@@ -44,4 +44,4 @@ def test_the_benchmark_measures_each_part_beside_the_plain_path(tmp_path: Path) 
         assert min(row["rates"][part] + row["rates"][f"plain {part}"]) > 0
     assert 0 < row["extra"]["wait_share"] < 1
     assert 0 < row["extra"]["utilisation"] < 1
-    assert "cameras: 2 of 32x48, batch 2, fp32" in done.out
+    assert "cameras: 2 of 32x48, batch 2, fp32" in done.stdout

@@ -46,10 +46,11 @@ from tests.support.broken import (
 )
 from tests.support.commands import HANGS_S, Ended, command_environment, make_config
 from tests.support.errors import raises_code
+from tests.support.jobs import Job
 from tests.support.many_episodes import write_many
 from tests.support.paths import ROOT, SAMPLES, SMALL
 
-Job = Callable[..., Ended]
+RunJob = Callable[..., Ended]
 FLAGS = DataFlags(chunk_size=5)
 GOOD = [*sorted(path for path in SMALL.iterdir() if path.is_dir()), *SAMPLES]
 # What is peculiar about them, and reported.
@@ -316,6 +317,16 @@ def test_several_datasets_in_a_folder(capsys: pytest.CaptureFixture[str], tmp_pa
     assert [Path(value["dataset"]).name for value in values] == ["v20", "v21_h264"]
 
 
+_SOMEBODY_ELSE = """
+import os, sys
+from pathlib import Path
+from convert.check.dataset import check
+os.setgid(65534)
+os.setuid(65534)
+print(*(finding.code for finding in check(Path(sys.argv[1])).errors))
+"""
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_a_file_of_somebody_else_is_said(tmp_path: Path) -> None:
     root = tmp_path / "dataset"
@@ -323,22 +334,14 @@ def test_a_file_of_somebody_else_is_said(tmp_path: Path) -> None:
     for path in (root, *root.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
     (root / VIDEO).chmod(0o600)
-    child = os.fork()
-    if child == 0:
-        code = 2
-        try:
-            tmp = tmp_path
-            while tmp != tmp.parent:
-                if tmp.stat().st_mode & 0o005 != 0o005 and tmp.is_relative_to("/tmp"):
-                    tmp.chmod(0o755)
-                tmp = tmp.parent
-            os.setgid(65534)
-            os.setuid(65534)
-            found = [finding.code for finding in check(root).errors]
-            code = 0 if found == ["file-permission"] else 1
-        finally:  # whatever happens, it must not go on with the other tests
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    folder = tmp_path
+    while folder != folder.parent:  # another user must get there
+        if folder.is_relative_to("/tmp") and folder.stat().st_mode & 0o005 != 0o005:
+            folder.chmod(0o755)
+        folder = folder.parent
+    streams = (subprocess.PIPE, subprocess.PIPE)
+    out, err = Job(["-c", _SOMEBODY_ELSE, root], command_environment(), *streams).communicate()
+    assert out.split() == ["file-permission"], err
 
 
 # What a crash inside a native decoder is to the process that calls it.
@@ -484,7 +487,7 @@ def test_only_whole_episodes_leaves_out_what_one_file_breaks(tmp_path: Path) -> 
     assert [source.episode.index for source in plan.sources] == [0, 2]
 
 
-def test_what_was_left_out_before_is_not_decoded_again(tmp_path: Path, job: Job) -> None:
+def test_what_was_left_out_before_is_not_decoded_again(tmp_path: Path, job: RunJob) -> None:
     """Neither by a check that knows, nor by a run that is finished."""
     root = tmp_path / "dataset"
     shutil.copytree(SMALL / "v21_av1", root)

@@ -244,7 +244,7 @@ def gone(file: h5py.File) -> None:
     [
         (short_by_one, "episode-content"),
         (not_a_number, "not-finite"),
-        (flat, "episode-unreadable"),
+        (flat, "episode-content"),
         (wider, "episodes-differ"),
         (gone, "episodes-differ"),
     ],

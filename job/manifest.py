@@ -79,7 +79,7 @@ class Manifest:
             started_at=now(),
             ended_at=None,
             flags=dict(flags),
-            versions=_versions(),
+            versions=versions(),
             commit=commit(),
             departures=list(DEPARTURES),
             warnings=[],
@@ -258,9 +258,10 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _versions() -> Versions:
+def versions(packages: Sequence[str] = _PACKAGES) -> Versions:
+    """Versions of this project, Python and packages, `torch` always among them."""
     found = {"project": VERSION, "python": platform.python_version()}
-    return Versions.model_validate(found | {package: _version(package) for package in _PACKAGES})
+    return Versions.model_validate(found | {one: _version(one) for one in ("torch", *packages)})
 
 
 def _version(package: str) -> str | None:

@@ -167,9 +167,10 @@ class Architecture(Section):
 class Execution(Section):
     """How the actions are meant to be executed, unless a try on the robot shows better."""
 
-    mode: Literal["open_loop"] = Field(
+    mode: Literal["open_loop", "temporal_ensembling"] = Field(
         description="open_loop, upstream's default: a chunk is executed from its first action on, "
-        "then the next one is predicted."
+        "then the next one is predicted. temporal_ensembling: for policies that were imported "
+        "with it."
     )
     horizon: Positive = Field(description="Actions of a chunk that are executed.")
     ensembling_weight: float = Field(
@@ -215,7 +216,10 @@ class Recording(Section):
     paths: list[str] = Field(description="Folders of the datasets as the job saw them.")
     robot_type: str | None = Field(description="Robot type, as the dataset gives it.")
     tasks: list[str] = Field(description="Task texts of the dataset, each once.")
-    fingerprint: Sha256 = Field(description="Digest of the episodes used, as in the manifest.")
+    fingerprint: Sha256 | None = Field(
+        description="Digest of the episodes used, as in the manifest; null where they were not at "
+        "hand."
+    )
 
 
 class Contract(BaseModel):

@@ -71,8 +71,8 @@ check: .venv/test.stamp
 
 # Keeps what is locked where pyproject.toml still allows it; to move on: make lock UPGRADE=--upgrade
 lock: .venv/uv.stamp
-	$(UV_COMPILE) pyproject.toml -o requirements.lock
-	$(UV_COMPILE) pyproject.toml --group test -c requirements.lock -o requirements-test.lock
+	$(UV_COMPILE) --all-extras pyproject.toml -o requirements.lock
+	$(UV_COMPILE) --all-extras pyproject.toml --group test -c requirements.lock -o requirements-test.lock
 	$(UV_COMPILE) - -o requirements-uv.lock <<< uv
 
 clean:

@@ -1,9 +1,10 @@
 """The command `lerobot-to-act`, which is also the container's: which command, its exit code.
 
 input → converted_hdf5/episode_<i>.hdf5 → checkpoints/<run_name>/ → manifest.json
-`convert`, `check` and `contract` as the first word are commands of their own. Errors and signals
-become exit codes in job/command.py. Nothing here imports torch, pyarrow or PyAV before it is
-needed: the first line must come at once, and a mistyped flag must not wait for seconds of imports.
+`convert`, `check`, `contract`, `export` and `import` as the first word are commands of their own.
+Errors and signals become exit codes in job/command.py. Nothing here imports torch, pyarrow or PyAV
+before it is needed: the first line must come at once, and a mistyped flag must not wait for
+seconds of imports.
 """
 
 import logging
@@ -40,11 +41,14 @@ from job.version import shown_version
 from job.whole_files import refuse_holding, refuse_inside
 
 if TYPE_CHECKING:
+    from act.export.command import ExportCommand
+    from act.load.source import Source
     from convert.input import InputEpisodes
+    from episodes.episode_set import Episodes
 
 logger = logging.getLogger("act")
 
-COMMANDS = ("check", "convert", "contract")
+COMMANDS = ("check", "convert", "contract", "export", "import")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +71,11 @@ def parser(environ: Mapping[str, str] = os.environ) -> OneLineParser:
     """The command line of a job."""
     made = OneLineParser(
         "IMAGE",
-        "A LeRobot dataset goes in, a trained ACT policy comes out. Three commands do a part of "
-        "it: check INPUT … reports what is wrong with datasets, convert INPUT … OUTPUT writes "
-        "their episode files, contract FOLDER … writes policy.json for what upstream trained; "
-        "check --help, convert --help and contract --help list their flags.",
+        "A LeRobot dataset goes in, a trained ACT policy comes out. Commands do a part of it, or "
+        "go on from there: check INPUT … reports what is wrong with datasets, convert INPUT … "
+        "OUTPUT writes their episode files, contract FOLDER … writes policy.json for what upstream "
+        "trained, export RUN … writes a policy for LeRobot, ONNX or C++, import FOLDER … reads one "
+        "of LeRobot's; check --help and so on list their flags.",
         "--run_name NAME --task_name NAME [FLAG VALUE …]",
         "As upstream ACT, but for: " + "; ".join(DEPARTURES) + ".",
     )
@@ -107,7 +112,42 @@ def _command(argv: list[str]) -> int:
         from act.contract import main as contract
 
         return contract(rest)
+    if command == ["export"]:
+        from act.export.command import run_export
+
+        return run_export(_export, rest)
+    if command == ["import"]:
+        from act.export.command import run_import
+
+        return run_import(rest)
     return _train(argv)
+
+
+def _export(flags: "ExportCommand") -> None:
+    from act.export.exporting import export
+
+    export(flags, flags.source, partial(recorded_episodes, flags))
+
+
+def recorded_episodes(
+    flags: "ExportCommand", source: "Source", scratch: Path
+) -> "tuple[Episodes, str] | None":
+    """Some episodes of what a run was trained on, and which these are, to compare on.
+
+    scratch: a folder to convert to
+    returns: None where no dataset was given, and the run's own is not there
+    """
+    from convert.of_run import episodes_of_run
+    from episodes.episode_set import open_episodes
+
+    dataset = source.contract.dataset
+    folders = flags.input or tuple(map(Path, dataset.paths if dataset else ()))
+    if not flags.input and not (folders and all(folder.is_dir() for folder in folders)):
+        return None
+    run = source.checkpoint.parent / RUN
+    reading, paths = episodes_of_run(run, folders, scratch, flags.observations)
+    episodes = open_episodes(paths, reading.camera_names, reading.reading)
+    return episodes, f"{', '.join(map(str, folders))}, {len(paths)} episodes of the run"
 
 
 def _train(argv: list[str]) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from act.contract import ContractFlags
+from act.export.flags import ExportFlags, ImportFlags
 from act.imitate_episodes import OPTIONS, UpstreamFlags
 from act.policies.registry import policies_that_obey
 from convert.flags import CheckFlags, ConvertFlags
@@ -17,9 +18,8 @@ Entry = dataclasses.Field[Any]
 _HEAD = """\
 # Flags
 
-Written by `python -m docs.generate` from the code; `--help` shows the same, and so do
-`check --help`, `convert --help` and `contract --help`. A flag that takes several names takes them
-separated by commas.
+Written by `python -m docs.generate` from the code; `--help` shows the same, and so does `--help`
+behind the name of a command. A flag that takes several names takes them separated by commas.
 """
 _JOB = """
 ## The job
@@ -27,6 +27,12 @@ _JOB = """
 The last column says whether a run may be resumed with another value. Where it may not, the value
 shapes the result, and a run with another one needs another `--run_name`.
 """
+_CONTRACT = (
+    "`contract FOLDER` writes [policy.json](policy.md) for [what upstream "
+    "wrote](robot.md#what-upstream-trained)."
+)
+_EXPORT = "`export RUN` writes a policy [in another format](export.md)."
+_IMPORT = "`import FOLDER` makes a run of [what LeRobot trained](export.md#import)."
 
 
 def page() -> str:
@@ -38,7 +44,9 @@ def page() -> str:
             *job,
             *_command("check", "`check INPUT …` judges the data as a job would.", CheckFlags),
             *_command("convert", "`convert INPUT … OUTPUT` leaves episode files.", ConvertFlags),
-            *_contract(),
+            *_alone("contract", _CONTRACT, ContractFlags),
+            *_alone("export", _EXPORT, ExportFlags),
+            *_alone("import", _IMPORT, ImportFlags),
             *_upstream(),
             "",
         ]
@@ -71,16 +79,10 @@ def _command(name: str, what: str, kind: type[Flags]) -> list[str]:
     ]
 
 
-def _contract() -> list[str]:
-    entries = [entry for entry, _ in flags_of(ContractFlags)]
-    return [
-        "## `contract`",
-        "",
-        "`contract FOLDER` writes [policy.json](policy.md) for [what upstream "
-        "wrote](robot.md#what-upstream-trained).",
-        "",
-        *_plain_table(entries, {}),
-    ]
+def _alone(name: str, what: str, kind: type[Flags]) -> list[str]:
+    """The flags of a command that shares none with the job."""
+    entries = [entry for entries in titled(kind).values() for entry in entries]
+    return [f"## `{name}`", "", what, "", *_plain_table(entries, {})]
 
 
 def _upstream() -> list[str]:

@@ -16,7 +16,9 @@ ROOT = Path(__file__).parent.parent
 PAGES: dict[str, Callable[[], str]] = {
     "manifest.schema.json": schema_page.manifest_schema,
     "policy.schema.json": schema_page.policy_schema,
+    "export.schema.json": schema_page.export_schema_text,
     "docs/check.md": codes_page.page,
+    "docs/export_manifest.md": schema_page.export_page,
     "docs/flags.md": flags_page.page,
     "docs/manifest.md": schema_page.manifest_page,
     "docs/policy.md": schema_page.policy_page,

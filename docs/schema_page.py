@@ -1,9 +1,12 @@
-"""docs/manifest.md and docs/policy.md with their schemas, made from the models in job/sections/."""
+"""docs/manifest.md, docs/policy.md, docs/export_manifest.md and their schemas, made from the models
+in job/sections/.
+"""
 
 import json
 from typing import Any
 
 from job.sections.contract import contract_schema
+from job.sections.export import export_schema
 from job.sections.whole import json_schema
 
 _START = """# {title}
@@ -34,6 +37,16 @@ def manifest_page() -> str:
 def policy_page() -> str:
     """docs/policy.md."""
     return _page(contract_schema(), "policy")
+
+
+def export_schema_text() -> str:
+    """export.schema.json."""
+    return _text(export_schema())
+
+
+def export_page() -> str:
+    """docs/export_manifest.md."""
+    return _page(export_schema(), "export")
 
 
 def _text(schema: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from act.contract import parse as parse_contract
 from act.contract import parser as contract_parser
+from act.export.command import export_parser, import_parser, parse_export, parse_import
 from act.imitate_episodes import parse as parse_upstream
 from act.imitate_episodes import parser as upstream_parser
 from act.network.act import ACT
@@ -48,6 +49,7 @@ PAGE_FILES = [*(ROOT / name for name in _HAND_WRITTEN), *sorted((ROOT / "docs").
 README = Page(ROOT / "README.md")
 UPSTREAM = Page(ROOT / "docs/upstream.md")
 ROBOT = Page(ROOT / "docs/robot.md")  # tests/test_robot_page.py runs its Python
+EXPORT = Page(ROOT / "docs/export.md")  # tests/test_export.py runs its Python
 
 MAKE_TARGETS = set(re.findall(r"^([\w./-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
@@ -100,7 +102,7 @@ def test_a_page_that_was_edited_by_hand_is_stale_until_it_is_written(tmp_path: P
 
 
 def test_every_block_is_run_or_says_why_not(page: Page) -> None:
-    run_here = {"text", "python"} if page in (UPSTREAM, ROBOT) else {"text"}
+    run_here = {"text", "python"} if page in (UPSTREAM, ROBOT, EXPORT) else {"text"}
     for block in page.blocks:
         if block.language == "sh":
             unknown = [words for words in block.commands if not _understood(words)]
@@ -154,6 +156,10 @@ def _parse(words: list[str]) -> Any:
             return parse_convert(rest)
         case ["contract", *rest] | ["-m", "act.contract", *rest]:
             return parse_contract(rest)
+        case ["export", *rest]:
+            return parse_export(rest)
+        case ["import", *rest]:
+            return parse_import(rest)
         case ["-m", "act.imitate_episodes", *rest]:
             return parse_upstream(rest)
     return parse(words, {})
@@ -168,7 +174,8 @@ def test_a_wrong_flag_in_a_block_is_noticed() -> None:
 
 
 def test_every_flag_exists(page: Page) -> None:
-    made = (parser({}), convert_parser(), check_parser(), contract_parser(), upstream_parser())
+    made = [parser({}), convert_parser(), check_parser(), contract_parser(), upstream_parser()]
+    made += [export_parser(), import_parser()]
     known = {flag for one in made for flag in re.findall(r"--\w+", one.format_help())}
     shown = set(re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", page.text))
     assert shown - known - _OTHER_FLAGS == set()

@@ -5,9 +5,11 @@ import os
 from pathlib import Path
 from typing import Literal
 
+from act.load.backend import Backend
 from act.load.limits import OFF, Limits
 from act.load.loaded_policy import ExecutionOptions, LoadedPolicy
-from act.load.source import DEFAULT_OUTPUT, find_source
+from act.load.onnx_backend import OnnxBackend, find_onnx
+from act.load.source import DEFAULT_OUTPUT, Source, find_source
 from act.processes.flags import MachineFlags
 from job.errors import UsageError
 from job.sections.contract import Contract
@@ -42,7 +44,8 @@ def load_policy(  # noqa: PLR0913  what a robot may want otherwise
     """Load a trained policy, ready for a robot.
 
     source: a run's folder, a .ckpt in it, a run's name (a word without `/`), or a folder of
-        upstream's for which `lerobot-to-act contract` has made a policy.json
+        upstream's for which `lerobot-to-act contract` has made a policy.json; or a folder that
+        `export --format onnx` wrote, which onnxruntime computes on the CPU
     checkpoint: best, last, epoch_1200, average; by default the one that the contract names
     output: the folder below which runs are looked for by name
     device: auto, cuda or cpu; precision: auto, fp32, tf32 or bf16; compile: auto (off), on or off
@@ -55,9 +58,6 @@ def load_policy(  # noqa: PLR0913  what a robot may want otherwise
         must be told by somebody else
     Raises UsageError in one line, with its code.
     """
-    found = find_source(source, checkpoint, Path(output))
-    if not allow_cut:
-        _refuse_cut(found.contract)
     executed = ExecutionOptions(
         mode=mode,
         horizon=horizon,
@@ -65,14 +65,43 @@ def load_policy(  # noqa: PLR0913  what a robot may want otherwise
         align_first_action=align_first_action,
     )
     computing = ComputeOptions(device=device, precision=precision, compile=compile)
-    # torch takes seconds to import, which a wrong source or option does not wait for
-    from act.load.torch_backend import TorchBackend
-
-    backend = TorchBackend(found, computing)
-    loaded = LoadedPolicy(found.contract, backend, executed=executed, limits=limits)
+    if onnx := find_onnx(source):
+        contract, backend = _open_onnx(onnx, checkpoint, computing, allow_cut)
+    else:
+        contract, backend = _open(
+            find_source(source, checkpoint, Path(output)), computing, allow_cut
+        )
+    loaded = LoadedPolicy(contract, backend, executed=executed, limits=limits)
     if limits.low_pass_hz is not None:  # it acts at every tick
         logger.info("limit: actions pass a low-pass of %g Hz", limits.low_pass_hz)
     return loaded
+
+
+def _open(source: Source, computing: ComputeOptions, allow_cut: bool) -> tuple[Contract, Backend]:
+    if not allow_cut:
+        _refuse_cut(source.contract)
+    # torch takes seconds to import, which a wrong source or option does not wait for
+    from act.load.torch_backend import TorchBackend
+
+    return source.contract, TorchBackend(source, computing)
+
+
+def _open_onnx(
+    file: Path, checkpoint: str | None, computing: ComputeOptions, allow_cut: bool
+) -> tuple[Contract, Backend]:
+    """Refuses what an ONNX file cannot obey: it is of one checkpoint, and runs on the CPU."""
+    asked = {"checkpoint": checkpoint, "device": computing.device}
+    asked |= {"precision": computing.precision, "compile": computing.compile}
+    unused = [name for name, value in asked.items() if value not in (None, "auto", "cpu", "off")]
+    if unused:
+        raise UsageError(
+            f"{unused[0]}={asked[unused[0]]!r} cannot apply to an ONNX file; leave it out",
+            code="flag-unused",
+        )
+    backend = OnnxBackend(file)
+    if not allow_cut:
+        _refuse_cut(backend.contract)
+    return backend.contract, backend
 
 
 def _refuse_cut(contract: Contract) -> None:

@@ -76,8 +76,7 @@ def load_network(source: Source) -> Policy:
 
     Raises UsageError when the file is not readable, or does not fit its contract.
     """
-    with torch.device("meta"):  # values come from the file; making others takes seconds
-        policy = _build(source.contract)
+    policy = network_of(source.contract)
     weights = load_weights(source.checkpoint)
     try:
         policy.load_state_dict(weights, assign=True)
@@ -92,6 +91,12 @@ def load_network(source: Source) -> Policy:
     # as training lays them out in memory, which decides in what order sums are rounded
     policy.model.to(memory_format=torch.channels_last)
     return policy.eval().requires_grad_(False)
+
+
+def network_of(contract: Contract) -> Policy:
+    """The whole network of a contract, without values: a file has them; raises UsageError."""
+    with torch.device("meta"):  # making values takes seconds
+        return _build(contract)
 
 
 def _build(contract: Contract) -> Policy:

@@ -1,4 +1,4 @@
-"""manifest.schema.json and policy.schema.json, and what checks files against them."""
+"""The schemas of manifest.json, policy.json and an export's manifest, and their validators."""
 
 import json
 from typing import Any
@@ -16,3 +16,4 @@ def _validator(schema: dict[str, Any]) -> jsonschema.Draft202012Validator:
 SCHEMA = json.loads((ROOT / "manifest.schema.json").read_text())
 VALIDATOR = _validator(SCHEMA)
 CONTRACT_VALIDATOR = _validator(json.loads((ROOT / "policy.schema.json").read_text()))
+EXPORT_VALIDATOR = _validator(json.loads((ROOT / "export.schema.json").read_text()))

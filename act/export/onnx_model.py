@@ -1,0 +1,100 @@
+"""The graph as an ONNX file, in fp32, fp16 or int8, with the contract in its metadata."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from act.export.graph import inputs_of
+from act.export.packages import needed
+from act.load.onnx_backend import CONTRACT_KEY, LAYOUT_KEY
+from act.load.own_dims import Layout
+from job.sections.contract import Contract
+
+_TOP = "lerobot_to_act"
+
+
+def write_onnx(
+    program: torch.export.ExportedProgram,
+    path: Path,
+    contract: Contract,
+    *,
+    layout: Layout,
+    opset: int,
+) -> None:
+    """Write an exported graph as ONNX, fp32; raises UsageError without the packages for it."""
+    for package in ("onnx", "onnxscript"):
+        needed(package)
+    names = [one.name for one in inputs_of(contract, layout, 0)]
+    with quiet():
+        made = torch.onnx.export(
+            program,
+            input_names=names,
+            output_names=["actions"],
+            opset_version=opset,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+        assert made is not None, "no file was given"
+        made.save(str(path))
+    _describe(path, path, contract, layout)
+
+
+def write_fp16(fp32: Path, path: Path, contract: Contract, layout: Layout) -> None:
+    """The same graph in half precision; inputs and outputs stay as they are."""
+    onnx = needed("onnx")
+    float16 = needed("onnxruntime.transformers.float16")
+    with quiet():
+        converted = float16.convert_float_to_float16(onnx.load(fp32), keep_io_types=True)
+        sorted_model = needed("onnxruntime.transformers.onnx_model").OnnxModel(converted)
+        sorted_model.topological_sort()  # the converter puts its casts at the end
+        onnx.save(sorted_model.model, path)
+    _describe(path, path, contract, layout)
+
+
+def write_int8(fp32: Path, path: Path, contract: Contract, layout: Layout) -> None:
+    """The same graph with the weights of matrix products in int8, a scale for each channel.
+
+    Convolutions stay: in int8 they lose fifty times as much (0.04, not 0.0008, of a tiny one).
+    """
+    quantization = needed("onnxruntime.quantization")
+    with quiet():
+        quantization.quantize_dynamic(
+            fp32,
+            path,
+            op_types_to_quantize=["MatMul", "Gemm"],
+            weight_type=quantization.QuantType.QInt8,
+            per_channel=True,
+        )
+    _describe(path, path, contract, layout)
+
+
+def _describe(source: Path, path: Path, contract: Contract, layout: Layout) -> None:
+    """Put into the metadata what a reader needs."""
+    onnx = needed("onnx")
+    model: Any = onnx.load(source)
+    del model.metadata_props[:]
+    model.producer_name = _TOP
+    model.doc_string = "Policy of lerobot-to-act; its contract is in the metadata."
+    said = {CONTRACT_KEY: contract.model_dump_json(), LAYOUT_KEY: layout}
+    onnx.helper.set_model_props(model, said)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the exporters' own warnings and logs away: they are about their internals."""
+    level = logging.root.manager.disable
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(level)

@@ -1,0 +1,56 @@
+"""What backends share whose graph is of the dataset's own dims, one input for each camera.
+
+B batch   C cameras   H, W pixels   K chunk   A action dims   Q state dims   E environment state
+dims; all dims are the policy's, padding included, of which the graph has none.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from episodes.arrays import FloatArray, Frame
+from job.sections.contract import Contract, Vector
+
+Layout = Literal["hwc", "chw"]  # of an image: channel last or first
+Run = Callable[[Sequence[NDArray[Any]]], FloatArray]
+
+
+class OwnDims:
+    """A `Backend` made of such a graph."""
+
+    def __init__(self, run: Run, contract: Contract, layout: Layout, batch: int | None) -> None:
+        """run: the graph; batch: how many observations it takes at once, None = any number"""
+        self._run, self._contract, self._batch = run, contract, batch
+        self._axes = (0, 3, 1, 2) if layout == "chw" else (0, 1, 2, 3)
+
+    def infer(
+        self, state: FloatArray, images: Frame | None, env_state: FloatArray | None
+    ) -> FloatArray:
+        """As `Backend` has it."""
+        contract = self._contract
+        inputs: list[NDArray[Any]] = [state[:, own(contract.state)]]
+        if images is not None:
+            inputs += [one.transpose(self._axes) for one in images.swapaxes(0, 1)]
+        if env_state is not None and contract.env_state is not None:
+            inputs.append(env_state[:, own(contract.env_state)])
+        found = self._in_batches(inputs)
+        actions = np.zeros((*found.shape[:-1], len(contract.action.dims)), np.float32)
+        actions[..., own(contract.action)] = found
+        return actions
+
+    def _in_batches(self, inputs: Sequence[NDArray[Any]]) -> FloatArray:
+        count = len(inputs[0])
+        size = self._batch or count
+        parts = []
+        for start in range(0, count, size):
+            rows = np.minimum(np.arange(start, start + size), count - 1)  # the last one fills up
+            parts.append(self._run([np.ascontiguousarray(one[rows]) for one in inputs]))
+        found: FloatArray = np.concatenate(parts)[:count]
+        return found
+
+
+def own(vector: Vector) -> NDArray[np.bool_]:
+    """Which dims are the dataset's, not padding: (D,)."""
+    return np.array([not dim.padding for dim in vector.dims])

@@ -1,0 +1,290 @@
+"""`export`: ONNX, torch.export and LeRobot's folder against the checkpoint that they are of."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from act import load_policy
+from act.export.command import parse_export
+from act.export.exporting import ReadEpisodes, export
+from act.export.graph import Graph
+from act.export.lerobot_folder import refuse_unrepresentable
+from act.export.observations import random_observations, recorded_observations
+from act.export.parity import Reference, actions_of, compared, reference_actions
+from act.export.torch_program import program_backend
+from act.load.loading import ComputeOptions
+from act.load.source import find_source
+from act.load.torch_backend import TorchBackend
+from convert.of_run import episodes_of_run
+from episodes.episode_set import open_episodes
+from job.errors import UsageError
+from job.whole_files import sha256
+from lerobot_to_act import recorded_episodes
+from tests.support.episodes import write_episodes
+from tests.support.errors import raises_code
+from tests.support.loading import DIMS, SIZE, STATE, frames, padded, write_policy
+from tests.support.markdown import Page
+from tests.support.paths import DATA, ROOT
+from tests.support.schema import EXPORT_VALIDATOR
+
+CPU = ComputeOptions(device="cpu", precision="fp32", compile="off")
+ALOHA = 5  # dims, two of them padding
+
+
+def none(*_: Any) -> None:
+    """The run's dataset is not there."""
+
+
+def exported(run: Path, read: ReadEpisodes = none, **flags: Any) -> tuple[Path, dict[str, Any]]:
+    """The folder of an export of few observations, and its manifest."""
+    pairs = {"format": "torch_export", "observations": 3} | flags
+    words = [word for name, value in pairs.items() for word in (f"--{name}", str(value))]
+    folder = export(parse_export([str(run), *words]), run, read)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    EXPORT_VALIDATOR.validate(manifest)
+    for one in manifest["artifacts"]:
+        assert sha256(folder / one["path"]) == one["sha256"]
+    return folder, manifest
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with padding, as --state_dim makes it: three dims of the dataset, and two."""
+
+    def edit(content: dict[str, Any]) -> None:
+        padded(content)
+        for name in ("qpos", "action"):  # 0 throughout
+            content["statistics"][f"{name}_mean"][len(DIMS) :] = [0.0, 0.0]
+            content["statistics"][f"{name}_std"][len(DIMS) :] = [0.01, 0.01]
+
+    return write_policy(tmp_path_factory.mktemp("runs") / "padded", edit, dims=ALOHA)
+
+
+@pytest.fixture(scope="module")
+def onnx(run: Path) -> tuple[Path, dict[str, Any]]:
+    """Its export as ONNX: making one takes seconds."""
+    return exported(run, format="onnx")
+
+
+def test_onnx_gives_the_checkpoints_actions(run: Path, onnx: tuple[Path, dict[str, Any]]) -> None:
+    folder, manifest = onnx
+    [parity] = manifest["parity"]
+    assert parity["largest_in_std"] <= 1e-4
+    assert parity["seed"] == 0
+    assert [dim["name"] for dim in parity["dims"]] == list(DIMS)
+    assert manifest["opset"] == 18
+    assert [one["name"] for one in manifest["inputs"]] == ["state", "images/top", "images/wrist"]
+    assert manifest["inputs"][1]["shape"] == ["batch", *SIZE, 3]
+    assert manifest["outputs"][0]["shape"] == ["batch", 5, 3]
+    ours, theirs = load_policy(run, device="cpu"), load_policy(folder)
+    assert theirs.action_names == DIMS
+    chunk = ours.predict(STATE, frames())
+    np.testing.assert_allclose(theirs.predict(STATE, frames()), chunk, atol=1e-4)
+    batch = {name: np.stack([image, frames(3)[name]]) for name, image in frames().items()}
+    both = theirs.predict(np.stack([STATE, 2 * STATE]), batch)
+    np.testing.assert_allclose(both[0], chunk, atol=1e-4)
+    assert abs(both[1] - both[0]).max() > 0.01  # what would be wrong by a swapped row
+
+
+def test_an_onnx_file_that_was_changed_is_refused(
+    onnx: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    shutil.copytree(onnx[0], tmp_path / "a")
+    file = tmp_path / "a/policy.onnx"
+    file.write_bytes(file.read_bytes()[:-1])
+    with raises_code(UsageError, "contract-other"):
+        load_policy(tmp_path / "a")
+    (tmp_path / "a/manifest.json").unlink()  # the file alone, which is none then
+    with raises_code(UsageError, "weights-unreadable"):
+        load_policy(file)
+    with raises_code(UsageError, "flag-unused", "cuda"):
+        load_policy(onnx[0], device="cuda")
+
+
+def test_the_page_runs(onnx: tuple[Path, dict[str, Any]]) -> None:
+    page = Page(ROOT / "docs/export.md")
+    blocks = [one.text for one in page.blocks if one.language == "python"]
+    names: dict[str, Any] = {"state": STATE, "images": frames()}
+    for text in blocks:
+        shown = text.replace("/data/output/checkpoints/cube/export/onnx", str(onnx[0]))
+        assert shown != text
+        exec(compile(shown, "export.md", "exec"), names)
+    np.testing.assert_array_equal(names["actions"][0], names["chunk"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number_format", "bound"), [("fp16", 0.01), ("int8", 0.05)])
+def test_fewer_bits_have_their_error_beside_that_of_fp32(
+    run: Path, tmp_path: Path, number_format: str, bound: float
+) -> None:
+    copy = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("export"))
+    flags: dict[str, Any] = {
+        "format": "onnx",
+        "number_format": number_format,
+        "layout": "chw",
+        "batch": 2,
+    }
+    folder, manifest = exported(copy, **flags)
+    fp32, less = manifest["parity"]
+    assert (fp32["number_format"], less["number_format"]) == ("fp32", number_format)
+    assert fp32["largest_in_std"] < less["largest_in_std"] < bound
+    assert less["bound_in_std"] == 0.05
+    assert manifest["inputs"][1]["shape"] == [2, 3, *SIZE]
+    before = sha256(folder / "policy.onnx")
+    with raises_code(UsageError, "export-inexact", "--max_error"):
+        exported(copy, **flags, max_error=less["largest_in_std"] / 2)
+    assert sha256(folder / "policy.onnx") == before
+    assert not list(copy.glob("export/.*"))
+    chunk = load_policy(folder).predict(STATE, frames())  # a batch of one, where two are taken
+    expected = load_policy(copy, device="cpu").predict(STATE, frames())
+    np.testing.assert_allclose(chunk, expected, atol=2 * bound)
+
+
+def test_errors_are_in_real_units_and_bounded(run: Path) -> None:
+    contract = find_source(run).contract
+    observations = random_observations(contract, 2)
+    actions = [np.zeros((5, 3), np.float32)] * 2
+    reference = Reference(observations, actions, "nothing")
+    off = np.zeros((5, 3), np.float32)
+    off[2, 1] = 0.25
+    std = contract.statistics.action_std[1]
+    found = compared(contract, reference, [actions[0], off], "a test", bound=0.26 / std)
+    assert (found.largest, found.dims[1].largest) == (0.25, 0.25)
+    assert found.dims[1].mean == pytest.approx(0.25 / 10)
+    assert found.mean == pytest.approx(0.25 / 30)
+    assert found.largest_in_std == pytest.approx(0.25 / std)
+    for wrong, bound in ((off, 0.24 / std), (off * np.nan, 1.0)):
+        with raises_code(UsageError, "export-inexact", "elbow|shoulder"):
+            compared(contract, reference, [actions[0], wrong], "a test", bound=bound)
+
+
+def test_a_program_gives_the_checkpoints_actions(run: Path) -> None:
+    folder, manifest = exported(run, layout="chw")
+    assert [one["path"] for one in manifest["artifacts"]] == ["policy.pt2"]
+    assert manifest["parity"][0]["largest_in_std"] <= 1e-4
+    contract = find_source(run).contract
+    backend = program_backend(folder / "policy.pt2", contract, "chw", 0, compiled=False)
+    observations = random_observations(contract, 2)
+    theirs = actions_of(contract, observations, backend)
+    ours = reference_actions(contract, observations, TorchBackend(find_source(run), CPU), "")
+    np.testing.assert_allclose(theirs, ours.actions, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++")
+def test_a_package_is_compiled(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("export"))
+    words = [str(copy), "--format", "torch_export", "--aot_inductor", "--observations", "2"]
+    folder = export(parse_export(words), copy, none)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert [one["ran_in"].split()[0] for one in manifest["parity"]] == [
+        "torch.export.load,",
+        "AOTInductor,",
+    ]
+
+
+@pytest.mark.parametrize(("cameras", "env_state_dim"), [(0, 0), (0, 2), (1, 2)])
+def test_a_graph_of_other_inputs(tmp_path: Path, cameras: int, env_state_dim: int) -> None:
+    shapes: dict[str, Any] = {"cameras": cameras, "env_state_dim": env_state_dim}
+    source = find_source(write_policy(tmp_path / "run", **shapes))
+    graph = Graph(source, "hwc").eval()
+    backend = TorchBackend(source, CPU)
+    for one in random_observations(source.contract, 2).make():
+        inputs = [one.state]
+        inputs += [] if one.images is None else list(one.images.swapaxes(0, 1))
+        inputs += [] if one.env_state is None else [one.env_state]
+        with torch.no_grad():
+            found = graph(*map(torch.from_numpy, inputs)).numpy()
+        np.testing.assert_allclose(found, one.actions_of(backend), atol=1e-5)
+
+
+def test_observations_are_those_of_the_episodes(tmp_path: Path) -> None:
+    """Evenly spaced, each with its own frames."""
+    contract = find_source(write_policy(tmp_path / "run")).contract
+    episodes = open_episodes(write_episodes(tmp_path / "episodes", "raw"))
+    found = recorded_observations(episodes, contract, 3, "a test")
+    first, middle, last = found.make()
+    np.testing.assert_array_equal(first.state[0], episodes.qpos[0][0])
+    np.testing.assert_array_equal(middle.state[0], episodes.qpos[1][3])  # 10 of 0 to 19
+    np.testing.assert_array_equal(last.state[0], episodes.qpos[2][-1])
+    assert last.images is not None
+    assert last.images.shape == (1, 2, *SIZE, 3)
+    assert last.images[0, 1, 0, 0].tolist() == [2 * 40 + 30, 100 + 40, 8 * 20 + 30]
+    assert recorded_observations(episodes, contract, 100, "a test").count == 20
+    other = find_source(write_policy(tmp_path / "other", cameras=1)).contract
+    with raises_code(UsageError, "export-input", "cameras"):
+        recorded_observations(episodes, other, 3, "a test")
+
+
+def test_random_observations_are_the_same_each_time(run: Path) -> None:
+    contract = find_source(run).contract
+    observations = random_observations(contract, 2)
+    for one, other in zip(observations.make(), observations.make(), strict=True):
+        np.testing.assert_array_equal(one.state, other.state)
+        np.testing.assert_array_equal(one.images, other.images)
+        assert (one.state[0, len(DIMS) :] == 0).all()
+        assert ((one.state >= -1) & (one.state <= 3)).all()
+
+
+def test_episodes_are_read_as_the_run_read_them(tmp_path: Path) -> None:
+    """A dataset is converted with the run's own flags, as many episodes as are needed."""
+    record = tmp_path / "run.json"
+    own = {"image_size": "24x32", "state_dim": 16, "sim": True, "camera_names": ["a", "b"]}
+    cameras = {"camera_keys": ["observation.images.top", "observation.images.angle"]}
+    lengths = json.dumps({"flags": own | cameras, "dataset": {"lengths": [200, 200, 200]}})
+    record.write_text(lengths)
+    folders = (DATA / "aloha_sim_v30",)
+    flags, paths = episodes_of_run(record, folders, tmp_path / "scratch", 3)
+    episodes = open_episodes(paths, flags.camera_names, flags.reading)
+    assert len(paths) == 1
+    assert (episodes.camera_names, episodes.image_size) == (("a", "b"), (24, 32))
+    assert episodes.qpos[0].shape[1] == 16
+
+
+def test_the_runs_own_dataset_is_taken_where_it_is(tmp_path: Path) -> None:
+    write_episodes(tmp_path / "episodes", "raw")
+    source = find_source(write_policy(tmp_path / "run"))
+    words = [str(source.checkpoint.parent), "--format", "onnx"]
+    assert recorded_episodes(parse_export(words), source, tmp_path) is None
+    given = parse_export([*words, "--input", str(tmp_path / "episodes")])
+    found = recorded_episodes(given, source, tmp_path / "scratch")
+    assert found is not None
+    assert found[0].lengths == [7]
+    assert str(tmp_path / "episodes") in found[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ([], "flag-missing"),
+        (["a", "b", "--format", "onnx"], "flag-missing"),
+        (["a"], "flag-missing"),
+        (["a", "--format", "tflite"], "flag-value"),
+        (["a", "--format", "lerobot", "--layout", "chw"], "flag-unused"),
+        (["a", "--format", "torch_export", "--number_format", "int8"], "flag-unused"),
+        (["a", "--format", "onnx", "--max_error", "1"], "flag-unused"),
+        (["a", "--format", "onnx", "--lerobot_python", "/python"], "flag-unused"),
+        (["a", "--format", "onnx", "--opset", "11"], "flag-value"),
+    ],
+)
+def test_what_cannot_be_asked_for(words: list[str], code: str) -> None:
+    with raises_code(UsageError, code):
+        parse_export(words)
+
+
+def test_a_name_and_a_path_are_told_apart() -> None:
+    assert parse_export(["cube", "--format", "onnx"]).source == "cube"
+    assert parse_export(["./cube", "--format", "onnx"]).source == Path("cube")
+
+
+def test_what_lerobots_act_cannot_be_is_refused(tmp_path: Path) -> None:
+    contract = find_source(write_policy(tmp_path / "run")).contract
+    changes: tuple[dict[str, Any], ...] = ({"policy_class": "CNNMLP"}, {"cameras": []})
+    for change in changes:
+        with raises_code(UsageError, "export-unrepresentable"):
+            refuse_unrepresentable(contract.model_copy(update=change))

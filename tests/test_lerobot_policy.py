@@ -1,0 +1,243 @@
+"""A policy as LeRobot's folder, and back: `export --format lerobot` and `import`.
+
+Real LeRobot is asked where LEROBOT_PYTHON is a Python that has lerobot 0.4.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from act import load_policy
+from act.export.command import parse_export, parse_import
+from act.export.exporting import export
+from act.export.importing import import_lerobot
+from act.export.lerobot_import import read_lerobot
+from act.load.source import find_source
+from act.policies.statistics import load_stats
+from act.policies.weights import load_weights
+from job.errors import UsageError
+from tests.support.errors import raises_code
+from tests.support.loading import DIMS, SIZE, STATE, frames, padded, write_policy
+
+PYTHON = os.environ.get("LEROBOT_PYTHON")
+
+
+def none(*_: Any) -> None:
+    """The run's dataset is not there."""
+
+
+def with_padding(content: dict[str, Any]) -> None:
+    padded(content)
+    for name in ("qpos", "action"):
+        content["statistics"][f"{name}_mean"][len(DIMS) :] = [0.0, 0.0]
+        content["statistics"][f"{name}_std"][len(DIMS) :] = [0.01, 0.01]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three dims, and two of padding; of two decoder layers the first one counts."""
+    return write_policy(tmp_path_factory.mktemp("runs") / "run", with_padding, dims=5)
+
+
+@pytest.fixture(scope="module")
+def folder(run: Path) -> Path:
+    """Its `pretrained_model`."""
+    words = [str(run), "--format", "lerobot", "--observations", "3"]
+    return export(parse_export(words), run, none) / "pretrained_model"
+
+
+def imported(folder: Path, output: Path, **flags: Any) -> Path:
+    pairs = {"run_name": "back", "output": output} | flags
+    words = [word for name, value in pairs.items() for word in (f"--{name}", str(value))]
+    command = parse_import([str(folder), *words])
+    return import_lerobot(command, command.folder)
+
+
+def test_the_folder_is_cut_to_what_the_dataset_and_the_heads_have(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    shapes = {name: one["shape"] for name, one in config["input_features"].items()}
+    assert shapes == {
+        "observation.state": [3],
+        "observation.images.top": [3, *SIZE],
+        "observation.images.wrist": [3, *SIZE],
+    }
+    assert config["output_features"]["action"]["shape"] == [3]
+    assert (config["n_decoder_layers"], config["n_action_steps"]) == (1, 5)
+    weights = load_file(folder / "model.safetensors")
+    assert weights["model.action_head.weight"].shape == (3, 32)
+    assert weights["model.vae_encoder_action_input_proj.weight"].shape == (32, 3)
+    assert not [name for name in weights if "decoder.layers.1." in name or "is_pad" in name]
+    manifest = json.loads((folder.parent / "manifest.json").read_text())
+    assert (manifest["images"]["height"], manifest["images"]["width"]) == SIZE
+    assert "area" in manifest["images"]["rule"]
+    assert [one["name"] for one in manifest["outputs"]] == ["action"]
+
+
+def test_a_folder_read_back_is_the_same_policy(run: Path, folder: Path, tmp_path: Path) -> None:
+    back = imported(folder, tmp_path, fps=10)
+    ours, theirs = load_policy(run, device="cpu"), load_policy(back, device="cpu")
+    assert (theirs.cameras, theirs.image_size, theirs.fps) == (ours.cameras, SIZE, 10.0)
+    chunk = theirs.predict(STATE, frames())
+    np.testing.assert_allclose(chunk, ours.predict(STATE, frames()), atol=1e-4)
+    dims = theirs.contract.action.dims
+    assert [(dim.minimum, dim.maximum) for dim in dims] == [(-1.0, 3.0)] * 3
+    # and upstream's: its strict loading wants every key, its evaluation these statistics
+    weights, before = (load_weights(one / "policy_best.ckpt") for one in (back, run))
+    assert weights.keys() == {name for name in before if "decoder.layers.1." not in name}
+    stats = load_stats(back / "dataset_stats.pkl")
+    assert {name: one.shape for name, one in stats.items()}["action_mean"] == (3,)
+    with raises_code(UsageError, "output-foreign"):
+        imported(folder, tmp_path)
+
+
+def test_several_layers_that_count_stay(tmp_path: Path) -> None:
+    def edit(content: dict[str, Any]) -> None:
+        content["network"]["decoder_output"] = "last"
+
+    run = write_policy(tmp_path / "run", edit)
+    words = [str(run), "--format", "lerobot", "--observations", "2"]
+    found = read_lerobot(export(parse_export(words), run, none) / "pretrained_model")
+    network = found.contract.network
+    assert (network.dec_layers, network.decoder_output) == (2, "last")
+
+
+Change = Callable[[dict[str, Any]], object]
+
+
+def config(**fields: Any) -> Change:
+    return lambda content: content.update(fields)
+
+
+REFUSED: dict[str, Change] = {
+    "import-policy": config(type="diffusion"),
+    "import-obs-steps": config(n_obs_steps=2),
+    "import-backbone": config(vision_backbone="resnet34"),
+    "import-dilation": config(replace_final_stride_with_dilation=True),
+    "import-pre-norm": config(pre_norm=True),
+    "import-activation": config(feedforward_activation="gelu"),
+    "import-heads": config(n_heads=4),
+    "import-latent": config(latent_dim=16),
+    "import-peft": config(use_peft=True),
+    "import-vae-layers": config(n_vae_encoder_layers=7),
+    "import-normalisation": lambda c: c["normalization_mapping"].update(ACTION="MIN_MAX"),
+    "import-features": lambda c: c["input_features"].pop("observation.state"),
+    "import-weights": config(dim_model=64),
+    "import-unreadable": lambda c: c.pop("chunk_size"),
+}
+
+
+@pytest.fixture
+def copy(folder: Path, tmp_path: Path) -> Path:
+    """The folder, for changes; its files are links to what is not changed."""
+    made = tmp_path / "pretrained_model"
+    made.mkdir()
+    for path in folder.iterdir():
+        (made / path.name).hardlink_to(path)
+    return made
+
+
+def rewrite(path: Path, change: Change) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.unlink()
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("code", REFUSED)
+def test_what_cannot_be_ours_is_refused_by_name(copy: Path, code: str) -> None:
+    rewrite(copy / "config.json", REFUSED[code])
+    with raises_code(UsageError, code) as refused:
+        read_lerobot(copy)
+    assert "\n" not in str(refused.value)
+
+
+def test_statistics_that_cannot_be_ours_are_refused(copy: Path) -> None:
+    path = copy / "policy_preprocessor_step_3_normalizer_processor.safetensors"
+    stats = load_file(path)
+    path.unlink()
+    wrong = stats | {"observation.images.top.mean": torch.full((3, 1, 1), 0.5)}
+    save_file(wrong, path)
+    with raises_code(UsageError, "import-image-statistics", "observation.images.top"):
+        read_lerobot(copy)
+    lacking = {name: one for name, one in stats.items() if name != "observation.state.std"}
+    save_file(lacking, path)
+    with raises_code(UsageError, "import-statistics", "observation.state.std"):
+        read_lerobot(copy)
+    path.write_bytes(b"no tensors")
+    with raises_code(UsageError, "import-unreadable"):
+        read_lerobot(copy)
+
+
+def test_a_processor_that_normalises_otherwise_is_refused(copy: Path) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["steps"][3]["config"]["norm_map"]["STATE"] = "MIN_MAX"
+
+    rewrite(copy / "policy_preprocessor.json", change)
+    with raises_code(UsageError, "import-normalisation", "MIN_MAX"):
+        read_lerobot(copy)
+
+
+def test_a_folder_of_before_there_were_processors_is_read(copy: Path) -> None:
+    stats = load_file(copy / "policy_preprocessor_step_3_normalizer_processor.safetensors")
+    expected = read_lerobot(copy).contract.statistics
+    weights = load_file(copy / "model.safetensors")
+    for name, one in stats.items():
+        feature, _, what = name.rpartition(".")
+        side = "unnormalize_outputs" if feature == "action" else "normalize_inputs"
+        weights[f"{side}.buffer_{feature.replace('.', '_')}.{what}"] = one
+    for path in (*copy.glob("policy_*"), copy / "model.safetensors"):
+        path.unlink()
+    save_file(weights, copy / "model.safetensors")
+    assert read_lerobot(copy).contract.statistics == expected
+
+
+def test_without_a_vae_the_actions_are_the_same(copy: Path, tmp_path: Path) -> None:
+    """Its encoder is not computed there; in the checkpoint it stands, as 0."""
+    expected = load_policy(imported(copy, tmp_path / "a"), device="cpu").predict(STATE, frames())
+    weights = load_file(copy / "model.safetensors")
+    (copy / "model.safetensors").unlink()
+    kept = {name: one.clone() for name, one in weights.items() if "vae_encoder" not in name}
+    save_file(kept, copy / "model.safetensors")
+    rewrite(copy / "config.json", config(use_vae=False, n_vae_encoder_layers=7))
+    found = load_policy(imported(copy, tmp_path / "b"), device="cpu").predict(STATE, frames())
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_ensembling_is_kept(copy: Path) -> None:
+    rewrite(copy / "config.json", config(n_action_steps=1, temporal_ensemble_coeff=0.1))
+    execution = read_lerobot(copy).contract.execution
+    assert (execution.mode, execution.ensembling_weight) == ("temporal_ensembling", 0.1)
+    assert execution.horizon == 5
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(PYTHON is None, reason="LEROBOT_PYTHON names no Python that has lerobot")
+@pytest.mark.parametrize("env_state_dim", [0, 2])
+def test_real_lerobot_gives_the_same_actions(tmp_path: Path, env_state_dim: int) -> None:
+    """Through its own processors, for the export and for what is imported of it."""
+    run = write_policy(tmp_path / "run", with_padding, dims=5, env_state_dim=env_state_dim)
+    words = [str(run), "--format", "lerobot", "--lerobot_python", str(PYTHON)]
+    left = export(parse_export(words), run, none)
+    _, parity = json.loads((left / "manifest.json").read_text())["parity"]
+    print(f"\n{parity['ran_in']}: {parity['largest_in_std']:.2g} standard deviations")  # noqa: T201
+    assert parity["ran_in"].startswith("lerobot 0.4")
+    assert parity["observations"] == 100
+    assert parity["largest_in_std"] <= 1e-4
+    imported(left / "pretrained_model", tmp_path, lerobot_python=PYTHON)
+
+
+def test_a_python_without_lerobot_is_one_line(folder: Path, run: Path, tmp_path: Path) -> None:
+    before = (folder.parent / "manifest.json").read_bytes()
+    for python in ("/nowhere/python", "/bin/false"):
+        words = [str(run), "--format", "lerobot", "--observations", "1"]
+        with raises_code(UsageError, "lerobot-failed"):
+            export(parse_export([*words, "--lerobot_python", python]), run, none)
+    assert (folder.parent / "manifest.json").read_bytes() == before
+    assert find_source(run).contract.policy_class == "ACT"

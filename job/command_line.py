@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from job.errors import UsageError
-from job.flags import REQUIRED, Flag, Flags, flags_of, titled
+from job.flags import REQUIRED, Flag, Flags, Pair, flags_of, titled
 
 F = TypeVar("F", bound=Flags)
 
@@ -122,7 +122,7 @@ def _add_flag(
     if entry.type is bool:
         group.add_argument(option, dest=entry.name, action="store_true", help=text)
         return
-    many = entry.type == tuple[Path, ...]
+    many = entry.type in (tuple[Path, ...], tuple[Pair, ...])
     group.add_argument(
         option,
         dest=entry.name,
@@ -147,13 +147,28 @@ def _read_names(text: str) -> tuple[str, ...]:
     return () if text == "auto" else tuple(name.strip() for name in text.split(","))
 
 
-_READERS: dict[Any, Any] = {tuple[str, ...]: _read_names, tuple[Path, ...]: Path, Path | None: Path}
+def _read_pair(text: str) -> Pair:
+    key, is_pair, name = text.partition("=")
+    if not (key and is_pair and name):
+        raise argparse.ArgumentTypeError(f"{text!r} is no KEY=NAME")
+    return key, name
+
+
+_READERS: dict[Any, Any] = {
+    tuple[str, ...]: _read_names,
+    tuple[Path, ...]: Path,
+    tuple[Pair, ...]: _read_pair,
+    Path | None: Path,
+    float | None: float,
+}
 _METAVARS: dict[Any, str] = {
     int: "N",
     float: "X",
     Path: "FOLDER",
     Path | None: "FOLDER",
     tuple[Path, ...]: "FOLDER",
+    tuple[Pair, ...]: "KEY=NAME",
+    float | None: "X",
     tuple[str, ...]: "A,B,…",
 }
 

@@ -15,6 +15,8 @@ from job.errors import UsageError
 
 REQUIRED = dataclasses.MISSING
 
+Pair = tuple[str, str]  # of a flag that is given as KEY=NAME, and may be repeated
+
 
 def flag(
     help: str,

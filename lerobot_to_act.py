@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("act")
 
-COMMANDS = ("check", "convert", "contract", "export", "import")
+COMMANDS = ("check", "convert", "contract", "serve", "export", "import")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +120,10 @@ def _command(argv: list[str]) -> int:
         from act.export.command import run_import
 
         return run_import(rest)
+    if command == ["serve"]:
+        from act.serve.__main__ import main as serve
+
+        return serve(rest)
     return _train(argv)
 
 

@@ -75,6 +75,17 @@ USAGE: Mapping[str, str] = {
     "observation-batch": "The parts of an observation are not one each, or not a batch each.",
     "observation-stale": "Pixels or state did not change for as many ticks as were allowed.",
     "action-not-finite": "The policy predicts NaN or infinity.",
+    # a policy that is served; a client is told of some, others end the command
+    "extra-missing": "A package of an optional extra is not installed.",
+    "port-unavailable": "The address or port of the server cannot be listened on.",
+    "map-key": "--map gives a key to what the policy does not take, or twice.",
+    "api-key-missing": "Other machines could ask, and no key is given.",
+    "api-key-invalid": "The key of the server cannot be read, or is none.",
+    "message-malformed": "A client's message is not msgpack with arrays of plain numbers.",
+    "observation-key": "An observation has a key that is not known, or lacks one.",
+    "server-busy": "As many requests or clients wait as may.",
+    "server-ending": "The server has been asked to end.",
+    "client-left": "A client left while its request waited.",
 }
 
 # DatasetError, exit code 3: what a conversion or training refuses in the input, and what the check

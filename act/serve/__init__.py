@@ -1,0 +1,1 @@
+"""A policy that robots ask over the network, in the websocket messages that openpi made known."""

@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request as HttpRequest
@@ -103,10 +102,9 @@ class PolicyServer:
         return ", with a key" if self._access.is_limited else ", without a key"
 
     async def _warm_up(self, reason: Callable[[], str | None]) -> None:
-        seen = example(self._policy)
         for _ in range(3):  # the first compiles, the second allocates
             if reason() is None:
-                _, seconds = await self._thread.do(partial(self._policy.predict, *seen))
+                _, seconds = await self._thread.do(self._policy.warm_up)
                 logger.info("warm-up    a query takes %.1f ms", seconds * 1e3)
 
     async def _listen(self) -> Server:
@@ -274,22 +272,6 @@ class Limited(ServerConnection):
         super().data_received(data)
         if self.transport.get_write_buffer_size() > _MOST_UNSENT:
             self.transport.abort()
-
-
-def example(policy: LoadedPolicy) -> tuple[Any, dict[str, Any], Any]:
-    """An observation as the robot will give it, of zeros and grey: state, images, env_state."""
-    contract = policy.contract
-    vectors = [
-        None if one is None else np.zeros(sum(not dim.padding for dim in one.dims), np.float32)
-        for one in (contract.state, contract.env_state)
-    ]
-    images = dict[str, Any]()
-    for camera in contract.cameras:
-        height = camera.recorded_height or camera.height
-        width = camera.recorded_width or camera.width
-        size = (height, width) if camera.rotated % 180 == 0 else (width, height)
-        images[camera.name] = np.full((*size, 3), 128, np.uint8)
-    return vectors[0], images, vectors[1]
 
 
 def one_line(text: str) -> str:

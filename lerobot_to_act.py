@@ -1,7 +1,7 @@
 """The command `lerobot-to-act`, which is also the container's: which command, its exit code.
 
 input → converted_hdf5/episode_<i>.hdf5 → checkpoints/<run_name>/ → manifest.json
-`convert`, `check`, `contract`, `export` and `import` as the first word are commands of their own.
+`convert`, `check`, `contract`, `serve`, `export` and `import` as the first word are commands of their own.
 Errors and signals become exit codes in job/command.py. Nothing here imports torch, pyarrow or PyAV
 before it is needed: the first line must come at once, and a mistyped flag must not wait for
 seconds of imports.
@@ -74,8 +74,9 @@ def parser(environ: Mapping[str, str] = os.environ) -> OneLineParser:
         "A LeRobot dataset goes in, a trained ACT policy comes out. Commands do a part of it, or "
         "go on from there: check INPUT … reports what is wrong with datasets, convert INPUT … "
         "OUTPUT writes their episode files, contract FOLDER … writes policy.json for what upstream "
-        "trained, export RUN … writes a policy for LeRobot, ONNX or C++, import FOLDER … reads one "
-        "of LeRobot's; check --help and so on list their flags.",
+        "trained, serve RUN … answers robots over the network, export RUN … writes a policy for "
+        "LeRobot, ONNX or C++, import FOLDER … reads one of LeRobot's; check --help and so on list "
+        "their flags.",
         "--run_name NAME --task_name NAME [FLAG VALUE …]",
         "As upstream ACT, but for: " + "; ".join(DEPARTURES) + ".",
     )

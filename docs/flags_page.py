@@ -8,6 +8,7 @@ from act.contract import ContractFlags
 from act.export.flags import ExportFlags, ImportFlags
 from act.imitate_episodes import OPTIONS, UpstreamFlags
 from act.policies.registry import policies_that_obey
+from act.serve.flags import ServeFlags
 from convert.flags import CheckFlags, ConvertFlags
 from job.command_line import shown_default
 from job.flags import REQUIRED, Flag, Flags, flags_of, titled
@@ -31,6 +32,7 @@ _CONTRACT = (
     "`contract FOLDER` writes [policy.json](policy.md) for [what upstream "
     "wrote](robot.md#what-upstream-trained)."
 )
+_SERVE = "`serve RUN` answers [robots over the network](serve.md)."
 _EXPORT = "`export RUN` writes a policy [in another format](export.md)."
 _IMPORT = "`import FOLDER` makes a run of [what LeRobot trained](export.md#import)."
 
@@ -45,6 +47,7 @@ def page() -> str:
             *_command("check", "`check INPUT …` judges the data as a job would.", CheckFlags),
             *_command("convert", "`convert INPUT … OUTPUT` leaves episode files.", ConvertFlags),
             *_alone("contract", _CONTRACT, ContractFlags),
+            *_alone("serve", _SERVE, ServeFlags),
             *_alone("export", _EXPORT, ExportFlags),
             *_alone("import", _IMPORT, ImportFlags),
             *_upstream(),

@@ -21,6 +21,8 @@ from act.imitate_episodes import parser as upstream_parser
 from act.network.act import ACT
 from act.policies.act import ACTPolicy
 from act.policies.contract_file import read_contract
+from act.serve.__main__ import parse as parse_serve
+from act.serve.__main__ import parser as serve_parser
 from convert.__main__ import parse as parse_convert
 from convert.__main__ import parser as convert_parser
 from convert.check.__main__ import parse as parse_check
@@ -160,6 +162,8 @@ def _parse(words: list[str]) -> Any:
             return parse_export(rest)
         case ["import", *rest]:
             return parse_import(rest)
+        case ["serve", *rest]:
+            return parse_serve(rest)
         case ["-m", "act.imitate_episodes", *rest]:
             return parse_upstream(rest)
     return parse(words, {})
@@ -175,7 +179,7 @@ def test_a_wrong_flag_in_a_block_is_noticed() -> None:
 
 def test_every_flag_exists(page: Page) -> None:
     made = [parser({}), convert_parser(), check_parser(), contract_parser(), upstream_parser()]
-    made += [export_parser(), import_parser()]
+    made += [serve_parser(), export_parser(), import_parser()]
     known = {flag for one in made for flag in re.findall(r"--\w+", one.format_help())}
     shown = set(re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", page.text))
     assert shown - known - _OTHER_FLAGS == set()

@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from act import load_policy
 from act.load.limits import OFF, Limits
-from act.load.loaded_policy import HowExecuted, LoadedPolicy
+from act.load.loaded_policy import ExecutionOptions, LoadedPolicy
 from act.serve.__main__ import main as serve
 from act.serve.__main__ import parse
 from act.serve.access import KEY_VARIABLE, access_of
@@ -73,7 +73,7 @@ def gated(policy: LoadedPolicy, limits: Limits = OFF, **executed: Any) -> tuple[
     """The same policy, whose queries a test lets through."""
     gate = Gate(policy.backend)
     executed = {"mode": "open_loop"} | executed
-    made = LoadedPolicy(policy.contract, gate, executed=HowExecuted(**executed), limits=limits)
+    made = LoadedPolicy(policy.contract, gate, executed=ExecutionOptions(**executed), limits=limits)
     return made, gate
 
 

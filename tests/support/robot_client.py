@@ -18,9 +18,11 @@ WAITS_S = 60
 class RobotClient:
     """One connection; `infer` is openpi's, and raises RuntimeError with the text of an error."""
 
-    def __init__(self, port: int, *, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, port: int, *, headers: Mapping[str, str] | None = None, host: str = "127.0.0.1"
+    ) -> None:
         made = connect(
-            f"ws://127.0.0.1:{port}",
+            f"ws://{host}:{port}",
             compression=None,
             max_size=None,
             additional_headers=headers,
@@ -83,9 +85,11 @@ def unpacked(frame: bytes) -> Any:
     return msgpack.unpackb(frame, object_hook=to_array)
 
 
-def get(port: int, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, str]:
+def get(
+    port: int, path: str, headers: Mapping[str, str] | None = None, *, host: str = "127.0.0.1"
+) -> tuple[int, str]:
     """Status and body of an HTTP request."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WAITS_S)
+    connection = http.client.HTTPConnection(host, port, timeout=WAITS_S)
     try:
         connection.request("GET", path, headers=dict(headers or {}))
         response = connection.getresponse()

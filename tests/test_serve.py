@@ -1,9 +1,11 @@
 """`serve`: what a robot asks and gets, what anybody else gets, and how it ends."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import re
+import select
 import signal
 import socket
 from collections.abc import Iterator
@@ -452,6 +454,40 @@ def test_a_message_too_large_is_refused_before_it_is_read(policy: LoadedPolicy) 
         assert closed.value.rcvd.code == 1009
         with RobotClient(port) as robot:
             assert robot.infer(observation())["actions"].shape == (5, 3)
+
+
+def test_a_message_of_fragments_without_end_is_cut_off(policy: LoadedPolicy) -> None:
+    """Which have no bytes, and so no size that is limited."""
+    with (
+        served(policy) as (port, _),
+        socket.create_connection(("127.0.0.1", port), timeout=60) as raw,
+    ):
+        raw.sendall(HANDSHAKE + b"\r\n" + b"\x02\x80" + bytes(4))
+        raw.sendall((b"\x00\x80" + bytes(4)) * 5000)
+        answer = b""
+        while more := raw.recv(2**16):
+            answer += more
+    assert (1009).to_bytes(2) in answer[-64:]  # the code of the frame that closes
+
+
+def test_connections_that_say_nothing_are_cut_off(policy: LoadedPolicy) -> None:
+    with served(policy, max_connections=1) as (port, _), contextlib.ExitStack() as opened:
+        silent = [
+            opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))
+            for _ in range(18)
+        ]
+        ended = [one for one in silent if one in select.select(silent, [], [], 1)[0]]
+        assert len(ended) == 1  # 16 besides the one; those that stay are cut off after 5 s
+        for one in silent:
+            one.close()
+        wait_for(lambda: is_healthy(port))
+
+
+def is_healthy(port: int) -> bool:
+    try:
+        return get(port, "/healthz") == (200, "OK\n")
+    except OSError:
+        return False
 
 
 def test_who_does_not_read_is_cut_off(

@@ -116,7 +116,7 @@ class PolicyServer:
                 flags.port,
                 process_request=self._admitted,
                 create_connection=partial(  # type: ignore[arg-type]  # a factory does
-                    Limited, most=flags.max_connections + _FOR_HEALTH
+                    Limited, others=set(), most=flags.max_connections + _FOR_HEALTH
                 ),
                 compression=None,  # a message is as large as it looks
                 max_size=flags.max_message_mb * _MB,
@@ -257,15 +257,24 @@ class PolicyServer:
 class Limited(ServerConnection):
     """A connection that takes no more memory than it may: one of so many, and one that reads."""
 
-    def __init__(self, *arguments: Any, most: int, **options: Any) -> None:
+    def __init__(
+        self, *arguments: Any, others: set[ServerConnection], most: int, **options: Any
+    ) -> None:
+        """others: those that there are, of which there may be `most`"""
         super().__init__(*arguments, **options)
-        self._most = most
+        self._others, self._most = others, most
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Cut off who comes beyond what even refusals are kept for."""
         super().connection_made(transport)
-        if len(self.server.handler_tasks) > self._most:
+        self._others.add(self)
+        if len(self._others) > self._most:
             self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Make room."""
+        self._others.discard(self)
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Cut off who asks, or pings, and does not read what is sent."""

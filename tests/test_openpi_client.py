@@ -8,6 +8,7 @@ messages by tests/support/robot_client.py.
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,7 +89,8 @@ def test_a_replayed_episode_has_the_actions_of_load_policy(
         for number, name in enumerate(CAMERAS)
     }
     first = {name: one.transpose(0, 3, 1, 2) for name, one in frames.items()}
-    np.savez(tmp_path / "episode.npz", state=states, **first)  # as openpi's ALOHA sends them
+    recorded: dict[str, Any] = {"state": states} | first  # as openpi's ALOHA sends them
+    np.savez(tmp_path / "episode.npz", **recorded)
     (tmp_path / "key").write_text(KEY)
     result = tmp_path / "result.npz"
     with served(policy, api_key_file=str(tmp_path / "key")) as (port, _):

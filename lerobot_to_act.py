@@ -1,10 +1,10 @@
 """The command `lerobot-to-act`, which is also the container's: which command, its exit code.
 
 input → converted_hdf5/episode_<i>.hdf5 → checkpoints/<run_name>/ → manifest.json
-`convert`, `check`, `contract`, `serve`, `export` and `import` as the first word are commands of their own.
-Errors and signals become exit codes in job/command.py. Nothing here imports torch, pyarrow or PyAV
-before it is needed: the first line must come at once, and a mistyped flag must not wait for
-seconds of imports.
+`convert`, `check`, `contract`, `serve`, `export` and `import` as the first word are commands of
+their own. Errors and signals become exit codes in job/command.py. Nothing here imports torch,
+pyarrow or PyAV before it is needed: the first line must come at once, and a mistyped flag must not
+wait for seconds of imports.
 """
 
 import logging

@@ -10,7 +10,7 @@ import pytest
 from act import load_policy
 from episodes.arrays import FloatArray, Frame
 from tests.support.episodes import CAMERAS
-from tests.support.loading import DIMS, FPS
+from tests.support.loading import DIMS, FPS, STATE, frames, write_policy
 from tests.support.markdown import Page
 from tests.support.paths import ROOT
 from tests.support.training import Short
@@ -72,6 +72,15 @@ def test_the_page_runs_from_top_to_bottom(
     assert "observation-camera-unknown images" in out
     assert "the nearest camera is wrist" in out
     assert "the first action is away by" in out
+
+
+def test_the_readmes_lines_give_an_action(tmp_path: Path) -> None:
+    run = write_policy(tmp_path / "cube", cameras=1)
+    (text,) = (one.text for one in Page(ROOT / "README.md").blocks if one.language == "python")
+    assert "output/checkpoints/cube" in text
+    names: dict[str, Any] = {"state": STATE, "rgb": frames()["top"]}
+    exec(compile(text.replace("output/checkpoints/cube", str(run)), "README.md", "exec"), names)
+    assert names["action"].shape == (len(DIMS),)
 
 
 def test_the_first_loop_has_eight_lines() -> None:

@@ -1,0 +1,122 @@
+"""The example for LeRobot's robots, with one that replays a recorded episode."""
+
+import runpy
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from act import Limits, load_policy
+from act.load.loaded_policy import LoadedPolicy
+from tests.support.loading import DIMS, FPS, camera, frames, write_policy
+from tests.support.paths import ROOT
+from tests.support.serving import served
+
+Main = Callable[[list[str]], int]
+TICKS = 4
+MODULE = "replayed_robot"
+
+
+class ReplayedRobot:
+    """What LeRobot's robots do, on the observations of an episode."""
+
+    def __init__(self) -> None:
+        self.sent: list[Mapping[str, float]] = []
+        self.calls: list[str] = []
+        self.asked = 0
+
+    def connect(self) -> None:
+        self.calls.append("connect")
+
+    def disconnect(self) -> None:
+        self.calls.append("disconnect")
+
+    def get_observation(self) -> dict[str, Any]:
+        seen = observation(self.asked)
+        self.asked += 1
+        return seen
+
+    def send_action(self, action: Mapping[str, float]) -> None:
+        self.sent.append(action)
+
+
+def observation(ts: int) -> dict[str, Any]:
+    state = dict(zip(DIMS, (0.1 * ts, -1.0, 0.25), strict=True))
+    images = frames(ts)
+    return state | {"front": images["top"], "wrist": images["wrist"]}
+
+
+@pytest.fixture
+def main() -> Main:
+    return runpy.run_path(str(ROOT / "examples/run_on_robot.py"))["main"]
+
+
+@pytest.fixture
+def robot(monkeypatch: pytest.MonkeyPatch) -> ReplayedRobot:
+    made = ReplayedRobot()
+    module = type(sys)(MODULE)
+    module.make = lambda: made  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, MODULE, module)
+    return made
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Path:
+    """Its first camera is `front` to the robot, as the dataset had it."""
+    return write_policy(tmp_path / "run", camera(0, key="observation.images.front"))
+
+
+def expected(policy: LoadedPolicy) -> Iterator[dict[str, float]]:
+    """The actions that the same observations give without the example."""
+    for ts in range(TICKS):
+        seen = observation(ts)
+        state = np.array([seen[name] for name in DIMS], np.float32)
+        images = {name: seen[key] for name, key in zip(policy.cameras, CAMERA_KEYS, strict=True)}
+        yield dict(zip(DIMS, policy.step(state, images).tolist(), strict=True))
+
+
+CAMERA_KEYS = ("front", "wrist")
+WORDS = ["--robot", f"{MODULE}:make", "--seconds", str(TICKS / FPS)]
+
+
+def test_nothing_moves_until_it_is_asked_for(
+    main: Main, robot: ReplayedRobot, policy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(policy), *WORDS]) == 0
+    assert robot.calls == ["connect", "disconnect"]
+    assert robot.asked == TICKS
+    assert robot.sent == []
+    assert "would move by {'shoulder'" in capsys.readouterr().out
+
+
+def test_the_robot_gets_the_policys_actions_within_limits(
+    main: Main, robot: ReplayedRobot, policy: Path
+) -> None:
+    assert main([str(policy), *WORDS, "--send", "--max_change", "0.01"]) == 0
+    limits = Limits(action_range="data", margin=0.0, max_change=0.01)
+    assert robot.sent == list(expected(load_policy(policy, limits=limits)))
+    assert max(abs(robot.sent[1][name] - robot.sent[0][name]) for name in DIMS) <= 0.0101
+
+
+def test_a_server_gives_the_same_actions(main: Main, robot: ReplayedRobot, policy: Path) -> None:
+    with served(load_policy(policy)) as (port, _):
+        assert main(["--server", f"127.0.0.1:{port}", *WORDS, "--send"]) == 0
+    assert robot.sent == list(expected(load_policy(policy)))
+
+
+def test_an_observation_that_is_refused_stops_the_robot(
+    main: Main,
+    robot: ReplayedRobot,
+    policy: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = observation(0) | {"front": np.zeros((32, 32, 3), np.uint8)}
+    monkeypatch.setattr(robot, "get_observation", lambda: seen)
+    assert main([str(policy), *WORDS, "--send"]) == 1
+    assert robot.sent == []
+    assert robot.calls == ["connect", "disconnect"]
+    assert "stopped: " in capsys.readouterr().err

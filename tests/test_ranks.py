@@ -4,6 +4,7 @@ import logging
 
 import pytest
 
+from act.processes.group import is_lost
 from job import ranks
 
 COMPLETE = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "node0", "MASTER_PORT": "29500"}
@@ -121,3 +122,16 @@ def test_nothing_is_said_where_nothing_is_meant(
     ranks.take_over_from_operator(variables)
     ranks.warn_of_variables(0, variables)
     assert (ranks.in_group(), caplog.records) == (False, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "lost"),
+    [
+        ("Application timeout caused pair closure", True),  # seen within a backward pass
+        ("[../gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]", True),
+        ("Distributed package doesn't have NCCL built in", False),
+        ("mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)", False),
+    ],
+)
+def test_what_torch_says_of_a_process_that_is_gone(text: str, lost: bool) -> None:
+    assert is_lost(RuntimeError(text)) is lost

@@ -42,6 +42,7 @@ class TorchBackend:
             torch.set_float32_matmul_precision("highest" if self.precision == "fp32" else "high")
             torch.backends.cudnn.allow_tf32 = self.precision != "fp32"
         self.policy = load_network(source).to(self.device)
+        self.policy.keep_weights()
         if computing.compile == "on":
             self.policy.compile(dynamic=False)
         self._stats = _statistics(source.contract)

@@ -28,6 +28,7 @@ class FrozenNorm(FrozenBatchNorm2d):  # type: ignore[misc]  # torchvision has no
 
     def __init__(self, num_features: int) -> None:
         super().__init__(num_features)
+        self.kept_weight: Tensor | None = None  # of the convolution before, with the scale in it
         self.fold()
 
     @torch.no_grad()
@@ -66,11 +67,23 @@ class Backbone(nn.Module):
         """
         apply = conv_norm or _conv_norm
         body = self.body
-        x = body.maxpool(F.relu(apply(body.conv1, body.bn1, image)))
+        # in place here and below: no gradient needs what a convolution gave, and fresh memory costs
+        x = body.maxpool(F.relu(apply(body.conv1, body.bn1, image), inplace=True))
         for layer in (body.layer1, body.layer2, body.layer3, body.layer4):
             for block in layer:
                 x = _residual(block, x, apply)
         return x
+
+    @torch.no_grad()
+    def keep_weights(self) -> None:
+        """Compute once what each pass computes of weights: they must not change any more."""
+
+        def keep(conv: nn.Conv2d, norm: FrozenNorm, x: Tensor) -> Tensor:
+            norm.kept_weight = _scaled(conv, norm)
+            return conv(x)
+
+        first = self.body.conv1.weight
+        self(first.new_zeros(1, 3, STRIDE, STRIDE), keep)  # comes by each of them
 
     def load(self, state_dict: Mapping[str, Any]) -> None:
         """Take the weights of a torchvision ResNet-18, as its `state_dict()` gives them.
@@ -91,18 +104,23 @@ def _conv_norm(conv: nn.Conv2d, norm: FrozenNorm, x: Tensor) -> Tensor:
     height, width = (size // stride for size, stride in zip(x.shape[2:], conv.stride, strict=True))
     if len(x) * height * width < conv.weight[0].numel():
         return conv(x) * norm.scale[:, None, None] + norm.shift[:, None, None]
-    weight = conv.weight * norm.scale[:, None, None, None]
+    weight = _scaled(conv, norm) if norm.kept_weight is None else norm.kept_weight
     return F.conv2d(x, weight, norm.shift, conv.stride, conv.padding)
+
+
+def _scaled(conv: nn.Conv2d, norm: FrozenNorm) -> Tensor:
+    return conv.weight * norm.scale[:, None, None, None]
 
 
 def _residual(block: Any, x: Tensor, conv_norm: ConvNorm) -> Tensor:
     """What torchvision's BasicBlock does."""
-    out = F.relu(conv_norm(block.conv1, block.bn1, x))
+    out = F.relu(conv_norm(block.conv1, block.bn1, x), inplace=True)
     out = conv_norm(block.conv2, block.bn2, out)
     skipped = (
         x if block.downsample is None else conv_norm(block.downsample[0], block.downsample[1], x)
     )
-    return F.relu(out + skipped)
+    out += skipped
+    return F.relu(out, inplace=True)
 
 
 def joined(backbone: Backbone) -> nn.Sequential:

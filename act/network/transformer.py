@@ -62,7 +62,7 @@ class EncoderLayer(nn.Module):
         """x (B, S, D), pos (S, D), mask (B, 1, 1, S) -> (B, S, D)."""
         placed = x + pos
         x = self.norm1(x + self.dropout(self.self_attn(placed, placed, x, mask)))
-        hidden = self.dropout(F.relu(self.linear1(x)))
+        hidden = self.dropout(F.relu(self.linear1(x), inplace=True))
         return self.norm2(x + self.dropout(self.linear2(hidden)))
 
 
@@ -88,7 +88,7 @@ class DecoderLayer(nn.Module):
         x = self.norm1(x + self.dropout(self.self_attn(placed, placed, x, None)))
         seen = self.multihead_attn(x + query_pos, memory + pos, memory, None)
         x = self.norm2(x + self.dropout(seen))
-        hidden = self.dropout(F.relu(self.linear1(x)))
+        hidden = self.dropout(F.relu(self.linear1(x), inplace=True))
         return self.norm3(x + self.dropout(self.linear2(hidden)))
 
 

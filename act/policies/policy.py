@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from act.batches.augmentation import kept, recoloured, shifted
 from act.batches.batch import Samples
-from act.network.backbone import load_backbones
+from act.network.backbone import Backbone, load_backbones
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -81,6 +81,12 @@ class Policy(nn.Module):
             if parameter.requires_grad and parameter not in uncomputed:
                 groups["backbone" in name].append(parameter)
         return [{"params": groups[False], "lr": lr}, {"params": groups[True], "lr": lr_backbone}]
+
+    def keep_weights(self) -> None:
+        """Compute once what each query computes of the weights; they must not change any more."""
+        for module in self.modules():
+            if isinstance(module, Backbone):
+                module.keep_weights()
 
     def drop_training_parts(self) -> None:
         """Let go of what `forward` never reaches; the policy cannot be trained or saved then."""

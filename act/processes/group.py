@@ -21,7 +21,10 @@ from job.ranks import in_group
 
 _TICK_S = 0.5
 T = TypeVar("T")
-_SIGNS_OF_LOSS = ("gloo", "NCCL", "Connection", "Timed out", "Socket", "TCPStore")
+_SIGNS_OF_LOSS = (
+    *("gloo", "NCCL", "Connection", "Timed out", "Socket", "TCPStore"),
+    "Application timeout caused pair closure",  # gloo's, where a process does not answer
+)
 
 
 class Ask(IntEnum):

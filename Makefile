@@ -22,8 +22,9 @@ UV_INSTALL := $(VENV)/uv pip install --python $(VENV)/python --compile-bytecode 
 UV_COMPILE := $(VENV)/uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-header $(UPGRADE)
 
-# At most eight: each process of the tests takes about 1.5 GB of memory.
-TEST_PROCESSES ?= $(shell n=$$(nproc); echo $$((n < 8 ? n : 8)))
+# One more than there are cores, as many tests wait for a disk, a signal or a time-out; at most
+# eight: each process of the tests takes about 1.5 GB of memory.
+TEST_PROCESSES ?= $(shell n=$$(nproc); echo $$((n < 8 ? n + 1 : 8)))
 SPREAD := -n $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder
 PYTEST := $(VENV)/python -m pytest $(SPREAD)
 # $(call limited,STAGE,TIME,COMMAND): one that is stopped by its time limit says which it was

@@ -74,6 +74,7 @@ _OTHER_FLAGS = {
     "--repo-type",
     "--cameras",
     "--batch",
+    "--beside",
     "--rounds",
     "--send",
     "--plain_precision",

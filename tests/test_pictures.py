@@ -416,14 +416,16 @@ def recordings(draw: st.DrawFn) -> Recording:
 def may_be_known(recording: Recording) -> bool:
     """Whether what is lost does not make up for something else that is lost.
 
-    Pictures that leave no gap are missed by their number alone, so rows may not be gone as well;
+    Pictures that leave no gap are missed by their number alone, so rows may not be gone as well,
+    and the file may not start late by that very number, as one that lost its first pictures does;
     as many pictures as rows are a proof of the order; a file that ends as early as it starts late
     has lost its first pictures, by windows that are those of the recording.
     """
     takes, last = recording.takes, recording.takes[-1]
     lost = [take for take in takes if len(take.pictures) < take.moments]
     if recording.dense and lost:
-        return all(
+        missing = sum(take.moments - len(take.pictures) for take in lost)
+        return recording.first != missing and all(
             set(take.rows) == set(range(take.moments)) and take.window in (None, take.moments)
             for take in takes
         )

@@ -113,7 +113,7 @@ def choose_optional(
         fits = all(_width(dataset, [key]) == _width(dataset, state_keys) for dataset in having)
         if len(having) == len(datasets) and fits:
             return key
-        if having:
+        if having and key not in state_keys:
             message = (
                 f"{key!r} is left out: expected it in every dataset, as wide as "
                 f"{','.join(state_keys)!r}"

@@ -120,13 +120,13 @@ def _shift(file: VideoFile, times: Times | None) -> int | None:
     the episodes take of it shows which, when it ends where one of the two says.
     """
     index, uses = file.index, file.uses
+    if not uses.is_shared and index.rate != file.fps and not index.starts_at_0:
+        return None  # rows of another rate than the pictures do not count them
     if not index.start:
         lost = index.end < uses.end and not index.is_cut_off and uses.is_shared
         return None if lost else 0
     if uses.is_shared and uses.first == index.start:
         return index.start
-    if not uses.is_shared and index.rate != file.fps:
-        return None  # rows of another rate than the pictures do not count them
     from_there, from_0 = index.end == uses.end, index.start + index.end == uses.end
     if from_there == from_0:
         return None
@@ -138,7 +138,7 @@ def _shift(file: VideoFile, times: Times | None) -> int | None:
 
 def _unknown_start(file: VideoFile) -> tuple[str, str]:
     index, last = file.index, file.uses.end
-    if not index.start:
+    if index.starts_at_0:
         return "video-frames-lost", (
             f"has {index.end} frames, its episodes take {last}, expected as many; where frames "
             f"were lost cannot be known, so that each of its episodes may be shifted; record them "

@@ -445,3 +445,12 @@ def test_each_row_has_its_own_picture_or_its_episode_is_refused(recording: Recor
         root = write(Path(name) / "in", takes, first=first, dense=dense)
         edit_info(root, fps=fps)
         converted(root, Path(name) / "out", len(takes))
+
+
+def test_a_late_start_that_is_no_whole_frame_at_the_files_own_rate_is_unknown(
+    tmp_path: Path,
+) -> None:
+    """Two pictures, 1/30 and 3/30 s, are taken for 15 a second: the first is half a frame late."""
+    root = write_v21(tmp_path / "in", [Take(4, [0], [1, 3])])
+    edit_info(root, fps=FPS // 3)
+    assert {error.code for error in check(root, FLAGS).errors} == {"video-start-unknown"}

@@ -42,18 +42,19 @@ def write_lerobot(source: Source, folder: Path) -> list[Path]:
     """
     contract = source.contract
     refuse_unrepresentable(contract)
-    save_file = needed("safetensors.torch").save_file
+    save = needed("safetensors.torch").save
     files = folder / FOLDER
     files.mkdir(parents=True)
     stats = _statistics(contract)
     _write(files / CONFIG, _config(contract))
     weights = to_lerobot(load_weights(source.checkpoint), contract)
-    save_file(weights, files / WEIGHTS, metadata={"format": "pt"})
+    # whole in memory: safetensors itself writes files that their owner alone may read
+    (files / WEIGHTS).write_bytes(save(weights, metadata={"format": "pt"}))
     for name, steps in _processors(contract).items():
         for number, step in enumerate(steps):
             if "norm_map" in step["config"]:
                 step["state_file"] = f"{name}_step_{number}_{step['registry_name']}.safetensors"
-                save_file(stats, files / step["state_file"])
+                (files / step["state_file"]).write_bytes(save(stats))
         _write(files / f"{name}.json", {"name": name, "steps": steps})
     return sorted(files.iterdir())
 

@@ -227,4 +227,5 @@ def _share(cut_off_hz: float | None, fps: float | None) -> float:
 
 
 def _wrong(name: str, found: Any, expected: str) -> UsageError:
-    return UsageError(f"limits: {name} is {found!r}, expected {expected}", code="flag-value")
+    shown = " ".join(repr(found).split())
+    return UsageError(f"limits: {name} is {shown}, expected {expected}", code="flag-value")

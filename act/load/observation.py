@@ -147,7 +147,9 @@ def _vector(what: str, given: Any, expected: Vector) -> FloatArray:
     values = _array(given)
     if values.dtype.kind not in "fiu":
         raise UsageError(
-            f"{what}: is {values.dtype}, expected numbers", code="observation-vector-type"
+            f"{what}: is {_kind(given, values)}, expected numbers, in the order of the policy's "
+            f"{what}_names",
+            code="observation-vector-type",
         )
     own = sum(not dim.padding for dim in expected.dims)
     recorded = own + len(expected.cut)
@@ -174,6 +176,10 @@ def _vector(what: str, given: Any, expected: Vector) -> FloatArray:
     return made
 
 
+def _kind(given: Any, values: NDArray[Any]) -> str:
+    return f"a {type(given).__name__}" if values.dtype.kind == "O" else str(values.dtype)
+
+
 def _frames(name: str, given: Any) -> Frame:
     """Frames (H, W, 3) or (B, H, W, 3) uint8, of any kind that is taken."""
     mode = getattr(given, "mode", "RGB")  # of PIL
@@ -192,11 +198,23 @@ def _frames(name: str, given: Any) -> Frame:
             f"images: {name!r} is {values.dtype}, expected uint8, or floats in 0 to 1",
             code="observation-image-type",
         )
+    if not np.isfinite(values).all():
+        raise UsageError(
+            f"images: {name!r} holds a value that is no finite number, expected 0 to 1, or uint8; "
+            f"look at what reads the camera",
+            code="observation-not-finite",
+        )
     low, high = float(values.min()), float(values.max())
-    if not (low >= 0 and high <= 1):  # NaN is neither
+    if low < 0 or high > 1:
+        of_bytes = low >= 0 and high > 2
+        advice = (
+            "if its values are 0 to 255, give image.astype('uint8')"
+            if of_bytes
+            else ("clip it to that")
+        )
         raise UsageError(
             f"images: {name!r} holds floats from {low:g} to {high:g}, expected 0 to 1, or uint8; "
-            f"for values in 0 to 255 give image.astype('uint8')",
+            f"{advice}",
             code="observation-image-range",
         )
     return np.rint(values * 255).astype(np.uint8)

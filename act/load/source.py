@@ -40,7 +40,7 @@ def find_source(
     """
     path = run_path(source, output)
     if path.is_dir():
-        named = read_contract(path, _REMEDY).file
+        named = read_contract(path, _remedy(path)).file
         file = path / named if checkpoint is None else find_checkpoint(path, checkpoint)
     elif checkpoint is None:
         file = path
@@ -62,6 +62,13 @@ def find_source(
             code="contract-other",
         )
     return Source(contract, file, digest)
+
+
+def _remedy(folder: Path) -> str:
+    """Where a folder without a contract gets one from."""
+    if (folder / "model.safetensors").exists():
+        return f"this is a policy of LeRobot: lerobot-to-act import {folder} --run_name NAME"
+    return _REMEDY
 
 
 def run_path(source: str | os.PathLike[str], output: Path = DEFAULT_OUTPUT) -> Path:

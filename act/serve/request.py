@@ -90,6 +90,12 @@ class Keys:
         last_action = given.get(_LAST_ACTION)
         if last_action is not None:
             last_action = _numbers(_LAST_ACTION, last_action)
+            if not is_reset:
+                raise UsageError(
+                    f"observation: {_LAST_ACTION!r} is given without {_RESET!r}, expected both or "
+                    f"none, as an episode begins where the robot stands; add {_RESET!r}: true",
+                    code="observation-key",
+                )
         return Request(state, env_state, images, is_step, is_reset, last_action)
 
     def _images(self, given: dict[str, Any]) -> dict[str, Any]:

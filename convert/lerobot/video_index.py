@@ -46,6 +46,11 @@ class VideoIndex:
         return round(self.start_s * self.rate)
 
     @property
+    def starts_at_0(self) -> bool:
+        """Whether the first frame is shown at 0 s, as far as times are on the grid."""
+        return abs(self.start_s * self.rate) < MAX_OFF_GRID
+
+    @property
     def is_cut_off(self) -> bool:
         """Whether the header lists frames whose data is not there."""
         return self.there < self.listed

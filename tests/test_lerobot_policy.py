@@ -217,6 +217,22 @@ def test_ensembling_is_kept(copy: Path) -> None:
     assert execution.horizon == 5
 
 
+@pytest.mark.parametrize("cameras", [2, 0])
+def test_ensembling_is_written_as_it_was_read(tmp_path: Path, cameras: int) -> None:
+    def edit(content: dict[str, Any]) -> None:
+        content["execution"].update(mode="temporal_ensembling", ensembling_weight=0.1)
+
+    run = write_policy(tmp_path / "run", edit, cameras=cameras, env_state_dim=2)
+    words = [str(run), "--format", "lerobot", "--observations", "1"]
+    folder = export(parse_export(words), run, none)
+    written = json.loads((folder / "pretrained_model/config.json").read_text())
+    assert (written["n_action_steps"], written["temporal_ensemble_coeff"]) == (1, 0.1)
+    found = read_lerobot(folder / "pretrained_model").contract.execution
+    assert found == find_source(run).contract.execution
+    notes = " ".join(json.loads((folder / "manifest.json").read_text())["notes"])
+    assert ("resize" in notes) == bool(cameras)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(PYTHON is None, reason="LEROBOT_PYTHON names no Python that has lerobot")
 @pytest.mark.parametrize("env_state_dim", [0, 2])

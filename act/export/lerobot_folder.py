@@ -38,10 +38,10 @@ _NORM_MAP = {"VISUAL": "MEAN_STD", "STATE": "MEAN_STD", "ACTION": "MEAN_STD", "E
 def write_lerobot(source: Source, folder: Path) -> list[Path]:
     """Write the files of `pretrained_model` into `folder`; returns their paths.
 
-    Raises UsageError for a policy that LeRobot's ACT is not, or without safetensors.
+    source: of a policy that `refuse_unrepresentable` lets pass
+    Raises UsageError without safetensors.
     """
     contract = source.contract
-    refuse_unrepresentable(contract)
     save = needed("safetensors.torch").save
     files = folder / FOLDER
     files.mkdir(parents=True)
@@ -81,14 +81,16 @@ def notes(contract: Contract) -> list[str]:
     for feature, vector in vectors.items():
         if vector is not None and vector.features not in (None, [feature]):
             said.append(f"{feature} is {', '.join(vector.features)} of the dataset, joined.")
-    if len(contract.cameras) and any(camera.key is None for camera in contract.cameras):
+    if any(camera.key is None for camera in contract.cameras):
         said.append("The cameras' features are made of their names: the data had no LeRobot keys.")
-    said.append("LeRobot does not resize images: give it frames of the size in images.")
+    if contract.cameras:
+        said.append("LeRobot does not resize images: give it frames of the size in images.")
     return said
 
 
 def _config(contract: Contract) -> dict[str, Any]:
-    network = contract.network
+    network, execution = contract.network, contract.execution
+    ensembles = execution.mode == "temporal_ensembling"
     return {
         "type": "act",
         "n_obs_steps": 1,
@@ -97,7 +99,7 @@ def _config(contract: Contract) -> dict[str, Any]:
         "device": None,  # LeRobot takes the best that is there
         "use_amp": False,
         "chunk_size": contract.action.chunk_size,
-        "n_action_steps": contract.execution.horizon,
+        "n_action_steps": 1 if ensembles else execution.horizon,  # LeRobot ensembles with no other
         "normalization_mapping": _NORM_MAP,
         "vision_backbone": "resnet18",
         "pretrained_backbone_weights": None,  # else LeRobot downloads what it then replaces
@@ -112,7 +114,7 @@ def _config(contract: Contract) -> dict[str, Any]:
         "use_vae": True,
         "latent_dim": network.latent_dim,
         "n_vae_encoder_layers": network.enc_layers,
-        "temporal_ensemble_coeff": None,
+        "temporal_ensemble_coeff": execution.ensembling_weight if ensembles else None,
     }
 
 

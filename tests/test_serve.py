@@ -556,6 +556,7 @@ def test_the_key_is_in_no_record(command: tuple[Job, int, Path], training: Short
         ([], "flag-missing"),
         (["run", "--prot", "8000"], "flag-unknown"),
         (["run", "--port", "65536"], "flag-value"),
+        (["run", "--checkpoint", ""], "flag-value"),
         (["run", "--map", "front"], "flag-value"),
         (["run", "--margin", "0.1"], "flag-unused"),
     ],
@@ -569,6 +570,13 @@ def test_flags_that_are_given_several_times() -> None:
     run, flags = parse(["./run", "--map", "a/b=top", "--map", "c==d", "--max_change", "0.5"])
     assert (run, flags.map, flags.max_change) == ("./run", (("a/b", "top"), ("c", "=d")), 0.5)
     assert Limits(**flags.limits()) == Limits(max_change=0.5)
+
+
+@pytest.mark.parametrize(("words", "loaded"), [([], None), (["--checkpoint", "last"], "last")])
+def test_the_checkpoint_is_the_contracts_unless_one_is_named(
+    words: list[str], loaded: str | None
+) -> None:
+    assert parse(["./run", *words])[1].loading()["checkpoint"] == loaded
 
 
 def test_what_is_wrong_ends_the_command_with_2_before_anything_is_loaded(

@@ -47,7 +47,7 @@ def _serve(run: str, flags: ServeFlags, access: Access) -> None:
     policy = load_policy(run, limits=Limits(**flags.limits()), **flags.loading())
     logger.info(
         "policy     %s: cameras %s, chunks of %d actions",
-        policy.contract.file if not flags.checkpoint else flags.checkpoint,
+        policy.contract.file if flags.checkpoint == "auto" else flags.checkpoint,
         ", ".join(policy.cameras) or "none",
         policy.chunk_size,
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from act.processes.flags import ComputeFlags
-from job.bounds import above, at_least
+from job.bounds import above, at_least, some_text
 from job.flags import Flags, Pair, flag
 from job.run_flags import OutputFlags
 
@@ -24,7 +24,9 @@ class PolicyFlags(ComputeFlags):
         "Folder below which a run is looked for by its name.", OutputFlags().output, same_run=True
     )
     checkpoint: str = flag(
-        "Which checkpoint: best, last, epoch_1200, average; none = that of policy.json.", ""
+        "Checkpoint: best, last, epoch_1200, …; auto = the one that policy.json names.",
+        "auto",
+        check=some_text,
     )
     allow_cut: bool = flag("A policy without some dims of its dataset is served too.", False)
     mode: str = flag(
@@ -107,7 +109,7 @@ class ServeFlags(NetworkFlags, LimitFlags, PolicyFlags):
     def loading(self) -> dict[str, Any]:
         """What `load_policy` is to be given, but for the limits."""
         return {
-            "checkpoint": self.checkpoint or None,
+            "checkpoint": None if self.checkpoint == "auto" else self.checkpoint,
             "output": self.output,
             "device": self.device,
             "precision": self.precision,

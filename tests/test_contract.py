@@ -153,7 +153,7 @@ BROKEN: dict[str, tuple[dict[str, Any] | str | None, str]] = {
     "missing": (None, "there is none"),
     "no JSON": ("{", "JSON"),
     "a list": ("[]", "object"),
-    "newer": ({"schema_version": "2.0"}, "schema_version"),
+    "newer": ({"schema_version": "3.0"}, "schema_version"),
     "unknown field": ({"color": 1}, "color"),
     "no camera": ({"cameras": []}, "0 cameras, and elsewhere 2"),
     "a dim less": ({"statistics": {"qpos_mean": [0.0]}}, "the state has 3 dims"),

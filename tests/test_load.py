@@ -512,8 +512,9 @@ def test_the_package_has_what_it_names_and_nothing_else() -> None:
         act.load_polcy  # noqa: B018
 
 
-def test_a_contract_of_1_0_is_read(tmp_path: Path) -> None:
-    loaded = load(write_policy(tmp_path, lambda content: content.update(schema_version="1.0")))
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_a_contract_of_before_is_read(tmp_path: Path, version: str) -> None:
+    loaded = load(write_policy(tmp_path, lambda content: content.update(schema_version=version)))
     assert loaded.predict(STATE, frames()).shape == (CHUNK, 3)
 
 

@@ -2,7 +2,7 @@
 generated.
 
 The first number of the version changes when a reader must change: it stays while fields are only
-added.
+added. What is read here is 1.x too: 2.0 allows null, and a mode, where 1.x did not.
 """
 
 from typing import Annotated, Any, Literal, Self
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from job.sections.section import Count, Positive, Section, Sha256, untitled_schema
 from job.sections.whole import Versions
 
-CONTRACT_VERSION = "1.1"
+CONTRACT_VERSION = "2.0"
 
 Digests = Annotated[list[Sha256], Field(min_length=1)]
 Hertz = Annotated[float, Field(gt=0)]
@@ -231,7 +231,7 @@ class Contract(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, title="policy.json")
 
     schema_version: str = Field(
-        pattern=r"^1\.\d+$",
+        pattern=r"^[12]\.\d+$",
         description="Version of this schema; the first number changes when a reader must change.",
     )
     run_name: str | None = Field(description="--run_name; null for upstream's command line.")

@@ -163,8 +163,12 @@ def test_errors_are_in_real_units_and_bounded(run: Path) -> None:
             compared(contract, reference, [actions[0], wrong], "a test", bound=bound)
 
 
-def test_a_program_gives_the_checkpoints_actions(run: Path) -> None:
+def test_a_program_gives_the_checkpoints_actions(
+    run: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "act")
     folder, manifest = exported(run, layout="chw")
+    assert f"{SIZE[0]}x{SIZE[1]} (height x width)" in caplog.text
     assert [one["path"] for one in manifest["artifacts"]] == ["policy.pt2"]
     assert manifest["parity"][0]["largest_in_std"] <= 1e-4
     contract = find_source(run).contract

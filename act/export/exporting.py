@@ -272,7 +272,7 @@ def _report(folder: Path, manifest: Export) -> None:
         )
     for name, turn in (manifest.images.turned if manifest.images else {}).items():
         logger.warning("the frames of camera %s must be %s before the policy sees them", name, turn)
-    if manifest.images and manifest.format == "lerobot":
+    if manifest.images:
         size = manifest.images.height, manifest.images.width
-        logger.info("images     LeRobot must supply %dx%d (height x width): it resizes none", *size)
+        logger.info("images     %dx%d (height x width): the export itself resizes none", *size)
     logger.info("done       %s", folder)

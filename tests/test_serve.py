@@ -112,11 +112,10 @@ def test_other_robots_keys_are_mapped_and_joined(policy: LoadedPolicy) -> None:
     )
     images = frames()
     sent = {
-        "observation/gripper": np.float32(STATE[2]),
+        "observation/gripper": float(STATE[2]),
         "observation": {"joints": STATE[:2], "front": images["top"], "hand": images["wrist"]},
         "observation/depth": np.zeros((4, 4), np.uint16),
     }
-    sent["observation/gripper"] = float(STATE[2])
     with served(policy, map=pairs) as (port, _), RobotClient(port) as robot:
         found = robot.infer(sent)["actions"]
         with pytest.raises(RuntimeError, match="'observation/gripper' is missing"):
@@ -255,7 +254,7 @@ def test_robots_are_answered_in_turn_however_much_one_asks(policy: LoadedPolicy)
             greedy.send(packed(observation(state=np.full(3, 1 + ts, np.float32))))
         assert gate.entered.acquire(timeout=60)
         modest.send(packed(observation(state=np.full(3, 10, np.float32))))
-        wait_for(lambda: waiting(port) == 2)
+        wait_for(lambda: pending(port) == 2)
         gate.open.set()
         assert modest.answer()["actions"].shape == (5, 3)
         for _ in range(4):
@@ -263,9 +262,9 @@ def test_robots_are_answered_in_turn_however_much_one_asks(policy: LoadedPolicy)
     assert gate.states == [1, 10, 2, 3, 4]
 
 
-def waiting(port: int) -> int:
+def pending(port: int) -> int:
     """Requests that wait or are computed."""
-    [found] = re.findall(r"^lerobot_to_act_waiting (\d+)$", get(port, "/metrics")[1], re.M)
+    [found] = re.findall(r"^lerobot_to_act_pending (\d+)$", get(port, "/metrics")[1], re.M)
     return int(found)
 
 
@@ -281,7 +280,7 @@ def test_beyond_its_bounds_the_server_says_that_it_is_busy(policy: LoadedPolicy)
             one.send(packed(observation()))
             assert gate.entered.acquire(timeout=60)
             two.send(packed(observation()))
-            wait_for(lambda: waiting(port) == 2)
+            wait_for(lambda: pending(port) == 2)
             with pytest.raises(RuntimeError, match="busy"):
                 three.infer(observation())
             gate.open.set()
@@ -299,7 +298,7 @@ def test_nothing_is_computed_for_a_robot_that_has_left(policy: LoadedPolicy) -> 
         assert gate.entered.acquire(timeout=60)
         with RobotClient(port) as leaving:
             leaving.send(packed(observation()))
-            wait_for(lambda: waiting(port) == 2)
+            wait_for(lambda: pending(port) == 2)
         gate.open.set()
         robot.answer()
         wait_for(lambda: "client-left" in errors(port))
@@ -320,7 +319,7 @@ def test_the_query_under_way_is_answered_at_the_end_and_waiting_ones_are_told(
         one.send(packed(observation()))
         assert gate.entered.acquire(timeout=60)
         two.send(packed(observation()))
-        wait_for(lambda: waiting(port) == 2)
+        wait_for(lambda: pending(port) == 2)
         ending.reason = "asked to"
         wait_for(lambda: refuses(port))
         gate.open.set()
@@ -369,11 +368,11 @@ def test_the_buckets_of_a_histogram_add_up() -> None:
     metrics = Metrics()
     for seconds in (0.001, 0.005, 0.3, 100.0):
         metrics.answered("chunk", seconds)
-    text = metrics.text(connections=0, waiting=0)
+    text = metrics.text(connections=0, pending=0)
     found = re.findall(r'_bucket\{le="([^"]+)"\} (\d+)', text)
-    assert dict(found) | {"0.005": "2", "0.2": "2", "0.5": "3", "10.0": "3", "+Inf": "4"} == dict(
-        found
-    )
+    counts = {"2": ("0.005", "0.01", "0.02", "0.05", "0.1", "0.2"), "4": ("+Inf",)}
+    counts["3"] = ("0.5", "1.0", "2.0", "5.0", "10.0")
+    assert dict(found) == {bound: count for count, bounds in counts.items() for bound in bounds}
     assert "latency_seconds_sum 100.306000\n" in text
 
 
@@ -390,6 +389,11 @@ def test_a_key_is_asked_for(policy: LoadedPolicy, tmp_path: Path) -> None:
             assert get(port, "/metrics", wrong)[0] == 401
         assert get(port, "/metrics", AUTHORIZED)[0] == 200
         assert get(port, "/healthz") == (200, "OK\n")  # a scheduler has no key
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/healthz", "/"])
+def test_a_page_in_a_browser_gets_nothing(port: int, path: str) -> None:
+    assert get(port, path, {"Origin": "http://127.0.0.1"})[0] == 403
 
 
 def test_a_page_in_a_browser_is_refused(port: int) -> None:
@@ -493,7 +497,7 @@ def is_healthy(port: int) -> bool:
 def test_who_does_not_read_is_cut_off(
     policy: LoadedPolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("act.serve.server._MOST_UNSENT", 2**16)
+    monkeypatch.setattr("act.serve.limited.MOST_UNSENT", 2**16)
     with served(policy) as (port, _):
         with socket.create_connection(("127.0.0.1", port)) as raw:
             raw.sendall(HANDSHAKE + b"\r\n")
@@ -583,6 +587,8 @@ def test_what_is_wrong_ends_the_command_with_2_before_anything_is_loaded(
     training: Short, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = str(training.folder)
+    loaded: list[object] = []
+    monkeypatch.setattr("act.load.torch_backend.load_network", loaded.append)
     assert serve(["nowhere", "--output", str(training.tmp_path)], {}) == 2
     assert serve([folder, "--host", "0.0.0.0"], {}) == 2
     monkeypatch.setattr("act.serve.__main__._NEEDED", ("websockets", "no_such_package"))
@@ -590,3 +596,4 @@ def test_what_is_wrong_ends_the_command_with_2_before_anything_is_loaded(
     lines = capsys.readouterr().err.splitlines()
     assert [line.partition(": ")[0] for line in lines] == 3 * ["error"]
     assert "pip install no_such_package" in lines[-1]
+    assert loaded == []

@@ -25,7 +25,7 @@ class ComputingThread:
         self._inside = 0
 
     @property
-    def waiting(self) -> int:
+    def pending(self) -> int:
         """Requests that wait or are under way."""
         return self._inside
 

@@ -33,7 +33,7 @@ class Metrics:
         """One was answered with an error, or a connection was refused; `code` of job/codes.py."""
         self._errors[code] += 1
 
-    def text(self, *, connections: int, waiting: int) -> str:
+    def text(self, *, connections: int, pending: int) -> str:
         """In Prometheus' text format, version 0.0.4."""
         lines = [
             *_head("requests_total", "counter", "Requests that were answered, by kind."),
@@ -46,8 +46,8 @@ class Metrics:
             f"{_PREFIX}last_request_age_seconds {self._age_s()}",
             *_head("connections", "gauge", "Clients that are connected."),
             f"{_PREFIX}connections {connections}",
-            *_head("waiting", "gauge", "Requests that wait or are computed."),
-            f"{_PREFIX}waiting {waiting}",
+            *_head("pending", "gauge", "Requests that wait, and the one under way."),
+            f"{_PREFIX}pending {pending}",
         ]
         return "\n".join(lines) + "\n"
 

@@ -27,6 +27,7 @@ from act.load.loaded_policy import LoadedPolicy, Session
 from act.serve.access import Access
 from act.serve.computing import ComputingThread
 from act.serve.flags import NetworkFlags
+from act.serve.limited import Limited
 from act.serve.metrics import Metrics
 from act.serve.request import Keys, Request
 from act.serve.wire import pack, unpack
@@ -37,7 +38,6 @@ logger = logging.getLogger("act")
 
 _MB = 2**20
 _FOR_HEALTH = 16  # connections besides those of robots: /healthz, /metrics, and who is refused
-_MOST_UNSENT = 8 * _MB  # bytes for a client that does not read them; an answer has far less
 _OPEN_S, _CLOSE_S = 5.0, 0.7
 _SENDS_S = 0.7  # for answers on their way, when the server ends
 _LOOK_S = 0.1  # between looks for a signal
@@ -136,22 +136,30 @@ class PolicyServer:
 
     def _admitted(self, connection: ServerConnection, request: HttpRequest) -> Response | None:
         """Answer what is no websocket, and refuse who may not ask."""
+        if request.headers.get_all("Origin"):  # a page in a browser reaches loopback as well
+            return self._refused(
+                connection,
+                403,
+                "origin-refused",
+                "requests of web pages, which have an Origin, are not taken, expected none; ask "
+                "from a program that sends no Origin",
+            )
         path = request.path.partition("?")[0]
         if path == "/healthz":
             return connection.respond(http.HTTPStatus.OK, "OK\n")
         if not self._access.allows(request.headers.get_all("Authorization")):
             return self._refused(
-                connection, 401, "api-key-wrong", "the API key is not the server's"
+                connection,
+                401,
+                "api-key-wrong",
+                "the API key is missing or not the server's, expected the header `Authorization: "
+                "Api-Key KEY`; give the client the key that the server was started with",
             )
         if path == "/metrics":
             response = connection.respond(http.HTTPStatus.OK, self._metrics_text(connection.server))
             del response.headers["Content-Type"]
             response.headers["Content-Type"] = "text/plain; version=0.0.4; charset=utf-8"
             return response
-        if request.headers.get_all("Origin"):  # a page in a browser reaches loopback as well
-            return self._refused(
-                connection, 403, "origin-refused", "requests of web pages are not taken"
-            )
         if len(connection.server.connections) >= self._flags.max_connections:
             text = f"busy: {self._flags.max_connections} clients are connected; ask again later"
             return self._refused(connection, 503, "server-busy", text)
@@ -164,7 +172,7 @@ class PolicyServer:
 
     def _metrics_text(self, server: Server) -> str:
         connections = len(server.connections)
-        return self._metrics.text(connections=connections, waiting=self._thread.waiting)
+        return self._metrics.text(connections=connections, pending=self._thread.pending)
 
     async def _connected(self, connection: ServerConnection) -> None:
         robot = Robot(_address(connection), self._policy.session())
@@ -224,7 +232,10 @@ class PolicyServer:
         if self._is_ending:
             raise UsageError("the server ends; ask another one", code="server-ending")
         if connection.state is not State.OPEN:
-            raise UsageError("the client has left", code="client-left")
+            raise UsageError(
+                "the client has left before its answer, expected it to wait; connect again",
+                code="client-left",
+            )
         if request.is_reset:
             robot.session.reset(request.last_action)
         if request.state is None:
@@ -243,7 +254,7 @@ class PolicyServer:
         """Answer the query under way, refuse those that wait, and take leave of who is there."""
         self._is_ending = True
         server.close(close_connections=False)
-        while self._thread.waiting:
+        while self._thread.pending:
             await asyncio.sleep(_LOOK_S / 10)
         until = time.monotonic() + _SENDS_S
         while self._answering and time.monotonic() < until:
@@ -252,35 +263,6 @@ class PolicyServer:
             asyncio.ensure_future(one.close(1001, "the server ends")) for one in server.connections
         ]:
             await asyncio.wait(leaving, timeout=_CLOSE_S)
-
-
-class Limited(ServerConnection):
-    """A connection that takes no more memory than it may: one of so many, and one that reads."""
-
-    def __init__(
-        self, *arguments: Any, others: set[ServerConnection], most: int, **options: Any
-    ) -> None:
-        """others: those that there are, of which there may be `most`"""
-        super().__init__(*arguments, **options)
-        self._others, self._most = others, most
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Cut off who comes beyond what even refusals are kept for."""
-        super().connection_made(transport)
-        self._others.add(self)
-        if len(self._others) > self._most:
-            self.transport.abort()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Make room."""
-        self._others.discard(self)
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        """Cut off who asks, or pings, and does not read what is sent."""
-        super().data_received(data)
-        if self.transport.get_write_buffer_size() > _MOST_UNSENT:
-            self.transport.abort()
 
 
 def one_line(text: str) -> str:

@@ -1,6 +1,5 @@
 """A few episodes of what a run was trained on, read as the run did: to try its policy on them."""
 
-import contextlib
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from convert.flags import RunConversionFlags
 from convert.input_kind import find_episode_folders
 from episodes.folder import choose_files
 from job.command_line import OneLineParser, add_flags, make
+from job.errors import UsageError, first_line
 from job.flags import as_json, flags_of
 from job.output_names import CONVERTED
 from job.whole_files import read_json
@@ -22,7 +22,8 @@ def episodes_of_run(
 
     record: the run's run.json; folders: of its dataset
     scratch: a folder to convert to, where the dataset is not episode files already
-    returns: how they are to be read, and the files; raises DatasetError
+    returns: how they are to be read, and the files
+    Raises DatasetError, and UsageError for a run.json that cannot be understood.
     """
     flags = _flags(record, folders, scratch, frames)
     if of_files := find_episode_folders(flags.input):
@@ -34,14 +35,7 @@ def _flags(
     record: Path, folders: tuple[Path, ...], scratch: Path, frames: int
 ) -> RunConversionFlags:
     """The run's own flags, but for how many episodes, and where they go."""
-    known = {entry.name: entry for entry, _ in flags_of(RunConversionFlags)}
-    values: dict[str, Any] = {}
-    lengths: list[int] = []
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # upstream's run has none
-        run = read_json(record)
-        lengths = run["dataset"]["lengths"]
-        shaping = run["flags"].items()
-        values = {n: v for n, v in shaping if n in known and v != as_json(known[n].default)}
+    values, lengths = _recorded(record)
     totals = enumerate(accumulate(lengths), start=1)
     enough = next((number for number, total in totals if total >= frames), len(lengths))
     values |= {"run_name": "some", "task_name": "some", "output": scratch}
@@ -51,6 +45,24 @@ def _flags(
     reader = OneLineParser("run", "", "")
     add_flags(reader, RunConversionFlags, environ={})
     return make(RunConversionFlags, reader.values(words), {})
+
+
+def _recorded(record: Path) -> tuple[dict[str, Any], list[int]]:
+    """The flags of a run that are not the defaults, and how long its episodes are, in frames."""
+    known = {entry.name: entry for entry, _ in flags_of(RunConversionFlags)}
+    try:
+        run = read_json(record)
+        lengths = [int(length) for length in run["dataset"]["lengths"]]
+        shaping = run["flags"].items()
+    except FileNotFoundError:  # upstream's run has none, and what was imported neither
+        return {}, []
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"{record}: cannot be understood ({type(error).__name__}: {first_line(error)}), "
+            f"expected what the run's job wrote; copy it from the run's folder again",
+            code="run-unreadable",
+        ) from error
+    return {n: v for n, v in shaping if n in known and v != as_json(known[n].default)}, lengths
 
 
 def _words(name: str, value: Any) -> tuple[str, ...]:

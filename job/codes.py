@@ -27,6 +27,7 @@ USAGE: Mapping[str, str] = {
     "image-enlarged": "--image_size is larger than a camera's frames.",
     "shard": "The share of the work cannot be read from --shard or the scheduler.",
     "run-differs": "The run folder holds a run with other flags or of another dataset.",
+    "run-unreadable": "The run.json of a run is broken or not ours.",
     "contract-unreadable": "The policy.json of a run is missing, broken or not ours.",
     "weights-missing": "The file with the backbone's pretrained weights is not there.",
     "weights-damaged": "The file with the ImageNet weights does not have their SHA-256.",

@@ -250,6 +250,19 @@ def test_episodes_are_read_as_the_run_read_them(tmp_path: Path) -> None:
     assert episodes.qpos[0].shape[1] == 16
 
 
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"flags": [], "dataset": {"lengths": []}}'])
+def test_a_record_that_cannot_be_understood_is_no_run_of_defaults(
+    tmp_path: Path, content: str
+) -> None:
+    record = tmp_path / "run.json"
+    write_episodes(tmp_path / "episodes", "raw")
+    folders = (tmp_path / "episodes",)
+    assert len(episodes_of_run(record, folders, tmp_path, 3)[1]) == 1  # there is none
+    record.write_text(content)
+    with raises_code(UsageError, "run-unreadable", "run.json"):
+        episodes_of_run(record, folders, tmp_path, 3)
+
+
 def test_the_runs_own_dataset_is_taken_where_it_is(tmp_path: Path) -> None:
     write_episodes(tmp_path / "episodes", "raw")
     source = find_source(write_policy(tmp_path / "run"))

@@ -5,6 +5,7 @@ Real LeRobot is asked where LEROBOT_PYTHON is a Python that has lerobot 0.4.
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,12 @@ from act.export.command import parse_export, parse_import
 from act.export.exporting import export
 from act.export.importing import import_lerobot
 from act.export.lerobot_import import read_lerobot
+from act.export.lerobot_run import run_lerobot
+from act.export.observations import random_observations
 from act.load.source import find_source
 from act.policies.statistics import load_stats
 from act.policies.weights import load_weights
-from job.errors import UsageError
+from job.errors import OutputError, UsageError
 from tests.support.errors import raises_code
 from tests.support.loading import DIMS, SIZE, STATE, frames, padded, write_policy
 
@@ -247,6 +250,40 @@ def test_real_lerobot_gives_the_same_actions(tmp_path: Path, env_state_dim: int)
     assert parity["observations"] == 100
     assert parity["largest_in_std"] <= 1e-4
     imported(left / "pretrained_model", tmp_path, lerobot_python=PYTHON)
+
+
+def test_a_lerobot_gets_each_observation_of_the_datasets_own_dims(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in of LeRobot's Python gives back what it gets, by a path that is relative too."""
+    code = f"""#!{sys.executable}
+import sys, numpy as np
+from pathlib import Path
+assert Path(sys.argv[2]).is_dir(), sys.argv
+files = [np.load(path) for path in sorted(Path(sys.argv[3]).iterdir())]
+assert {{one["observation.images.wrist"].shape for one in files}} == {{(3, 32, 48)}}
+np.savez(sys.argv[4], actions=[one["observation.state"] for one in files], version="of a test")
+"""
+    python = tmp_path / "python"
+    python.write_text(code)
+    python.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    contract = find_source(run).contract
+    observations = random_observations(contract, 3)
+    found, ran_in = run_lerobot(python, Path(), contract, observations, Path("scratch"))
+    expected = [one.state[0, : len(DIMS)] for one in observations.make()]
+    np.testing.assert_array_equal(found, expected)
+    assert ran_in == "lerobot of a test"
+    assert [path.name for path in tmp_path.iterdir()] == ["python"]
+
+
+def test_a_disk_that_does_not_take_the_observations_is_one_line(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    contract = find_source(run).contract
+    observations = random_observations(contract, 1)
+    scratch = tmp_path / "file/scratch"
+    with raises_code(OutputError, "output-unwritable", "scratch"):
+        run_lerobot(Path(sys.executable), tmp_path, contract, observations, scratch)
 
 
 def test_a_python_without_lerobot_is_one_line(folder: Path, run: Path, tmp_path: Path) -> None:

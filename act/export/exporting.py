@@ -124,7 +124,8 @@ def _write_lerobot(
     actions = actions_of(contract, observations, backend)
     parity = [compared(contract, reference, actions, "the folder, read back by this project")]
     if flags.lerobot_python is not None:
-        actions, ran_in = run_lerobot(flags.lerobot_python, folder, contract, observations)
+        place = scratch / "lerobot_run"
+        actions, ran_in = run_lerobot(flags.lerobot_python, folder, contract, observations, place)
         parity.append(compared(contract, reference, actions, ran_in))
     return _Made(files, parity)
 

@@ -84,7 +84,8 @@ def _compare(python: Path, folder: Path, source: Source) -> None:
     observations = random_observations(contract, _OBSERVATIONS)
     cpu = TorchBackend(source, ComputeOptions(device="cpu", precision="fp32", compile="off"))
     ours = reference_actions(contract, observations, cpu, "the imported checkpoint, on the CPU")
-    theirs, ran_in = run_lerobot(python, folder, contract, observations)
+    scratch = source.checkpoint.with_name(".lerobot_run.partial")
+    theirs, ran_in = run_lerobot(python, folder, contract, observations, scratch)
     parity = compared(contract, ours, theirs, ran_in)
     logger.info(
         "parity     %s: at most %.3g, on average %.3g (dataset's units), %.2g of a dim's "

@@ -1,15 +1,16 @@
 """What LeRobot's own ACT predicts: run by a Python that has lerobot, and nothing of this project.
 
-    python lerobot_check.py pretrained_model OBSERVATIONS.npz ACTIONS.npz
+    python lerobot_check.py pretrained_model OBSERVATIONS ACTIONS.npz
 
-OBSERVATIONS.npz has arrays by feature, each with the observations on its first axis: vectors in the
-dataset's units, images (N, 3, H, W) uint8. ACTIONS.npz gets `actions` (N, K, A) in the dataset's
-units, and the version of lerobot. Each action was predicted from one observation, through the
+OBSERVATIONS is a folder with a file for each observation, N in the order of their names, which has
+arrays by feature: vectors in the dataset's units, images (3, H, W) uint8. ACTIONS.npz gets
+`actions` (N, K, A) in the dataset's units, and the version of lerobot. Each action was predicted from one observation, through the
 folder's processors, by `select_action`'s own `predict_action_chunk`.
 """
 
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,11 +24,10 @@ def main(folder: str, observations: str, actions: str) -> None:
     policy.to("cpu").eval()
     on_cpu = {"preprocessor_overrides": {"device_processor": {"device": "cpu"}}}
     before, after = make_pre_post_processors(policy.config, pretrained_path=folder, **on_cpu)
-    with np.load(observations) as file:
-        given = {name: torch.from_numpy(file[name]) for name in file.files}
     found = []
-    for observation in zip(*given.values(), strict=True):
-        one = dict(zip(given, observation, strict=True))
+    for path in sorted(Path(observations).iterdir()):
+        with np.load(path) as file:
+            one = {name: torch.from_numpy(file[name]) for name in file.files}
         one = {n: v / 255 if v.dtype == torch.uint8 else v for n, v in one.items()}
         with torch.no_grad():
             chunk = policy.predict_action_chunk(before(one))

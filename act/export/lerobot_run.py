@@ -1,8 +1,9 @@
 """What an exported LeRobot folder predicts: read back by this project, or run by LeRobot itself."""
 
+import shutil
 import subprocess
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ from numpy.typing import NDArray
 
 from act.export.graph import own_width
 from act.export.lerobot_layout import ENV_STATE, STATE, camera_key
-from act.export.observations import Observations
+from act.export.observations import Observation, Observations
 from act.load.backend import Backend
 from act.load.own_dims import OwnDims
 from episodes.arrays import FloatArray
 from job.errors import UsageError, first_line
 from job.sections.contract import Contract
+from job.whole_files import output_errors
 
 _CHECK = Path(__file__).with_name("lerobot_check.py")  # imports lerobot: not to be imported here
 
@@ -36,21 +38,37 @@ def with_own_dims(backend: Backend, contract: Contract) -> OwnDims:
 
 
 def run_lerobot(
-    python: Path, folder: Path, contract: Contract, observations: Observations
+    python: Path, folder: Path, contract: Contract, observations: Observations, scratch: Path
 ) -> tuple[list[FloatArray], str]:
     """The actions that LeRobot's own code predicts, each (K, A), and which version that was.
 
     python: a Python that has lerobot
     contract: of the checkpoint that was exported, whose dims the observations have
-    Raises UsageError where it cannot be run, or fails.
+    scratch: a folder that is made for the observations, which need much room, and removed
+    Raises UsageError where it cannot be run, or fails, OutputError for the disk.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        given, predicted = Path(scratch, "observations.npz"), Path(scratch, "actions.npz")
-        np.savez(given, **_arrays(contract, observations))  # type: ignore[arg-type]
-        words = [str(python), str(_CHECK), str(folder), str(given), str(predicted)]
+    with _folder(scratch):
+        given, predicted = scratch.absolute() / "observations", scratch.absolute() / "actions.npz"
+        given.mkdir()
+        for number, one in enumerate(observations.make()):
+            arrays = _arrays(contract, one)
+            np.savez(given / f"{number:06}.npz", **arrays)  # type: ignore[arg-type]
+        words = [str(python), str(_CHECK), str(folder.absolute()), str(given), str(predicted)]
         _run(words, python)
         with np.load(predicted) as file:
             return list(file["actions"]), f"lerobot {file['version']}"
+
+
+@contextmanager
+def _folder(path: Path) -> Iterator[None]:
+    """A folder that is there inside; errors of the disk become OutputError."""
+    with output_errors(path):
+        shutil.rmtree(path, ignore_errors=True)  # what a kill has left
+        path.mkdir()
+        try:
+            yield
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _run(words: list[str], python: Path) -> None:
@@ -67,14 +85,12 @@ def _run(words: list[str], python: Path) -> None:
         )
 
 
-def _arrays(contract: Contract, observations: Observations) -> dict[str, NDArray[Any]]:
-    """By LeRobot's features: vectors of the dataset's own dims, images (N, 3, H, W) uint8."""
-    every = list(observations.make())
-    found = {STATE: np.concatenate([one.state for one in every])[:, : own_width(contract.state)]}
-    for place, camera in enumerate(contract.cameras):
-        images = [one.images[:, place] for one in every if one.images is not None]
-        found[camera_key(camera)] = np.concatenate(images).transpose(0, 3, 1, 2).copy()
-    if contract.env_state is not None:
-        seen = [one.env_state for one in every if one.env_state is not None]
-        found[ENV_STATE] = np.concatenate(seen)[:, : own_width(contract.env_state)]
+def _arrays(contract: Contract, one: Observation) -> dict[str, NDArray[Any]]:
+    """By LeRobot's features: vectors of the dataset's own dims, images (3, H, W) uint8."""
+    found: dict[str, NDArray[Any]] = {STATE: one.state[0, : own_width(contract.state)]}
+    if one.images is not None:
+        for camera, image in zip(contract.cameras, one.images[0], strict=True):
+            found[camera_key(camera)] = image.transpose(2, 0, 1)
+    if contract.env_state is not None and one.env_state is not None:
+        found[ENV_STATE] = one.env_state[0, : own_width(contract.env_state)]
     return found

@@ -93,6 +93,23 @@ def camera_keys(contract: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def refuse_unknown(contract: Mapping[str, Any]) -> None:
+    """Raise RuntimeError for a policy that this loop cannot feed, or whose actions it cannot name.
+
+    What upstream or LeRobot trained has no names of dims, and may have no rate.
+    """
+    if contract["env_state"] is not None:
+        raise RuntimeError("the policy observes an environment state, expected state and images")
+    if contract["fps"] is None:
+        raise RuntimeError("the policy.json has no fps, expected the rate of the ticks; write it")
+    for what in ("state", "action"):
+        if None in names_of(contract, what):
+            raise RuntimeError(
+                f"the policy.json does not name every dim of the {what}, expected the robot's "
+                f"names; write them"
+            )
+
+
 def run(robot: Any, policy: Policy, seconds: float, send: bool) -> int:
     """The control loop; returns how many ticks came late."""
     contract = policy.contract
@@ -113,9 +130,8 @@ def run(robot: Any, policy: Policy, seconds: float, send: bool) -> int:
             print(f"tick {tick}: would move by", {k: round(v, 4) for k, v in shown.items()})
         due += period
         late += time.monotonic() > due
-        due = max(
-            due, time.monotonic()
-        )  # a late tick moves the following ones, and is not caught up
+        # a late tick moves the following ones, and is not caught up
+        due = max(due, time.monotonic())
         time.sleep(max(0.0, due - time.monotonic()))
     return late
 
@@ -143,6 +159,7 @@ def main(words: Sequence[str]) -> int:
     robot = getattr(importlib.import_module(module), function)()
     try:
         with remote(asked) if asked.server else local(asked) as policy:
+            refuse_unknown(policy.contract)
             robot.connect()
             try:
                 late = run(robot, policy, asked.seconds, asked.send)

@@ -11,7 +11,7 @@ import pytest
 
 from act import Limits, load_policy
 from act.load.loaded_policy import LoadedPolicy
-from tests.support.loading import DIMS, FPS, camera, frames, write_policy
+from tests.support.loading import DIMS, FPS, Edit, camera, frames, write_policy
 from tests.support.paths import ROOT
 from tests.support.serving import served
 
@@ -105,6 +105,36 @@ def test_a_server_gives_the_same_actions(main: Main, robot: ReplayedRobot, polic
     with served(load_policy(policy)) as (port, _):
         assert main(["--server", f"127.0.0.1:{port}", *WORDS, "--send"]) == 0
     assert robot.sent == list(expected(load_policy(policy)))
+
+
+def unnamed(vector: str) -> Edit:
+    return lambda content: content[vector]["dims"][1].update(name=None)
+
+
+@pytest.mark.parametrize(
+    ("edit", "shapes", "reason"),
+    [
+        (unnamed("state"), {}, "every dim of the state"),
+        (unnamed("action"), {}, "every dim of the action"),
+        (lambda content: content.update(fps=None), {}, "no fps"),
+        (lambda _: None, {"env_state_dim": 2}, "environment state"),
+    ],
+)
+def test_a_policy_that_the_loop_cannot_run_moves_nothing(
+    main: Main,
+    robot: ReplayedRobot,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    edit: Edit,
+    shapes: dict[str, int],
+    reason: str,
+) -> None:
+    policy = write_policy(tmp_path / "run", edit, **shapes)
+    assert main([str(policy), *WORDS, "--send"]) == 1
+    assert robot.calls == []
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("stopped: ")
+    assert reason in line
 
 
 def test_an_observation_that_is_refused_stops_the_robot(

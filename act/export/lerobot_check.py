@@ -4,8 +4,9 @@
 
 OBSERVATIONS is a folder with a file for each observation, N in the order of their names, which has
 arrays by feature: vectors in the dataset's units, images (3, H, W) uint8. ACTIONS.npz gets
-`actions` (N, K, A) in the dataset's units, and the version of lerobot. Each action was predicted from one observation, through the
-folder's processors, by `select_action`'s own `predict_action_chunk`.
+`actions` (N, K, A) in the dataset's units, and the version of lerobot. Each action was predicted
+from one observation, through the folder's processors, by `select_action`'s own
+`predict_action_chunk`.
 """
 
 import sys

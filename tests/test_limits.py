@@ -132,6 +132,16 @@ def test_a_limit_is_logged_when_it_begins_to_act(contract: Contract, said: Any) 
     assert len(said()) == 5
 
 
+def test_what_the_policy_wants_is_logged_as_it_gave_it(contract: Contract, said: Any) -> None:
+    limits = limiter(
+        contract, action_range={"elbow": (-1, 1)}, max_change={"elbow": 0.5}, low_pass_hz=2.0
+    )
+    limits.reset(last_action=array(0, 0, 0))
+    limits.step(array(0, 8, 0))
+    assert len(said()) == 2
+    assert all("wants elbow at 8," in line for line in said())
+
+
 def test_a_low_pass_acts_always_and_is_logged_once(folder: Path, said: Any) -> None:
     load_policy(folder, device="cpu", limits=Limits(low_pass_hz=2.5))
     assert [line for line in said() if "2.5 Hz" in line] == said()

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from act.load.own_dims import Layout, own
+from act.load.own_dims import Layout, own_dims
 from act.load.source import Source
 from act.load.torch_backend import load_network
 from act.network.backbone import Backbone, FrozenNorm
@@ -70,7 +70,7 @@ class Graph(nn.Module):
 
 def own_width(vector: Vector) -> int:
     """How many dims are the dataset's; those that were added are the last."""
-    return int(own(vector).sum())
+    return len(own_dims(vector))
 
 
 def _fold_norms(model: nn.Module) -> None:
@@ -149,6 +149,6 @@ def _vector(name: str, vector: Vector, batch: int) -> TensorSection:
         name=name,
         dtype="float32",
         shape=[batch or "batch", own_width(vector)],
-        dims=[dim.name for dim in vector.dims if not dim.padding],
+        dims=[dim.name for dim in own_dims(vector)],
         meaning=f"As recorded, {_UNIT}; nothing is normalised.",
     )

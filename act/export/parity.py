@@ -9,6 +9,7 @@ import numpy as np
 
 from act.export.observations import Observations
 from act.load.backend import Backend
+from act.load.own_dims import own, own_dims
 from episodes.arrays import FloatArray
 from job import signals
 from job.errors import UsageError
@@ -38,11 +39,10 @@ def actions_of(
     contract: Contract, observations: Observations, backend: Backend
 ) -> list[FloatArray]:
     """What a backend of the policy's dims predicts: each (K, A) of the dataset's own dims."""
-    own = [not dim.padding for dim in contract.action.dims]
     found = []
     for one in observations.make():
         signals.check()
-        found.append(one.actions_of(backend)[0][:, own])
+        found.append(one.actions_of(backend)[0][:, own(contract.action)])
     return found
 
 
@@ -61,7 +61,7 @@ def compared(
     """
     error = np.abs(np.stack(actions).astype(np.float64) - np.stack(reference.actions))
     error = error.reshape(-1, error.shape[-1])
-    named = [dim for dim in contract.action.dims if not dim.padding]
+    named = own_dims(contract.action)
     stds = contract.statistics.action_std[: len(named)]
     largest, mean = error.max(axis=0), error.mean(axis=0)
     in_std = largest / stds

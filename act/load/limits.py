@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from act.load.observation import names_of
+from act.load.own_dims import own_dims
 from episodes.arrays import FloatArray
 from job.command_line import nearest
 from job.errors import UsageError
@@ -52,11 +53,11 @@ class Limiter:
 
     def __init__(self, limits: Limits, contract: Contract) -> None:
         """Raises UsageError for limits that the contract does not go with."""
-        self._dims = [dim for dim in contract.action.dims if not dim.padding]
+        self._dims = own_dims(contract.action)
         self._names = names_of(contract.action)
         self._low, self._high = self._range(limits)
-        self._most = self._changes(limits.max_change)
-        self._share = _share(limits.low_pass_hz, contract.fps)
+        self._max_change = self._changes(limits.max_change)
+        self._smoothing = _smoothing(limits.low_pass_hz, contract.fps)
         self._acting: dict[str, frozenset[int]] = {}
         self._last: FloatArray | None = None
 
@@ -71,25 +72,30 @@ class Limiter:
 
     def clipped(self, actions: FloatArray) -> FloatArray:
         """Actions (…, A) within the range, which is all that says something of a whole chunk."""
-        found = np.clip(actions, self._low, self._high).astype(np.float32)
-        self._log("range", (found != actions).reshape(-1, len(self._dims)).any(axis=0), actions)
-        return found
+        return self._clipped(actions, actions)
 
     def step(self, action: FloatArray) -> FloatArray:
         """What is executed in place of an action (A,) of this tick.
 
         The change comes last: a robot that stands outside of the range does not jump into it.
         """
-        last = self._last
-        if last is not None and self._share < 1:
-            action = (last + self._share * (action - last)).astype(np.float32)
-        action = self.clipped(action)
+        last, wanted = self._last, action
+        if last is not None and self._smoothing < 1:
+            action = (last + self._smoothing * (action - last)).astype(np.float32)
+        action = self._clipped(action, wanted)
         if last is not None:
-            near = np.clip(action, last - self._most, last + self._most).astype(np.float32)
-            self._log("change per tick", near != action, action)
+            low, high = last - self._max_change, last + self._max_change
+            near = np.clip(action, low, high).astype(np.float32)
+            self._log("change per tick", near != action, wanted)
             action = near
         self._last = action
         return action.copy()
+
+    def _clipped(self, actions: FloatArray, wanted: FloatArray) -> FloatArray:
+        """Actions (…, A) within the range; wanted: what the policy gave for them."""
+        found = np.clip(actions, self._low, self._high).astype(np.float32)
+        self._log("range", (found != actions).reshape(-1, len(self._dims)).any(axis=0), wanted)
+        return found
 
     def _range(self, limits: Limits) -> tuple[FloatArray, FloatArray]:
         wide = np.full(len(self._dims), np.inf, np.float32)
@@ -118,20 +124,20 @@ class Limiter:
         return low, high
 
     def _changes(self, given: Any) -> FloatArray:
-        most = np.full(len(self._dims), np.inf, np.float32)
+        max_change = np.full(len(self._dims), np.inf, np.float32)
         if given is None:
-            return most
+            return max_change
         by_dim = given if isinstance(given, Mapping) else None
         where = [self._dim("max_change", name) for name in by_dim or ()]
         try:
             values = np.array(list(by_dim.values()) if by_dim else given, np.float32)
-            most[where if by_dim else slice(None)] = values
+            max_change[where if by_dim else slice(None)] = values
         except (TypeError, ValueError):
-            what = f"one number, {len(most)}, one for each dim, or one by the name of a dim"
+            what = f"one number, {len(max_change)}, one for each dim, or one by the name of a dim"
             raise _wrong("max_change", given, what) from None
-        if not (most > 0).all():
+        if not (max_change > 0).all():
             raise _wrong("max_change", given, "numbers above 0, in the dataset's unit per tick")
-        return most
+        return max_change
 
     def _dim(self, what: str, name: str | int) -> int:
         """The number of a dim by its name or number."""
@@ -152,7 +158,7 @@ class Limiter:
         for dim in sorted(acting - self._acting.get(limit, frozenset())):
             bound = f"{self._low[dim]:.4g} to {self._high[dim]:.4g}"
             if limit != "range":
-                bound = f"{self._most[dim]:.4g} per tick"
+                bound = f"{self._max_change[dim]:.4g} per tick"
             values = np.unique(wanted.reshape(-1, len(self._dims))[:, dim])
             shown = " to ".join(f"{one:.4g}" for one in dict.fromkeys(values[[0, -1]].tolist()))
             name = self._names[dim] if self._names else f"dim {dim}"
@@ -170,7 +176,7 @@ class StaleGuard:
         """ticks: see `Limits`; None: off. Raises UsageError."""
         if ticks is not None and ticks < 2:
             raise _wrong("stale_ticks", ticks, "2 or more")
-        self._most = ticks
+        self._max_ticks = ticks
         self.reset()
 
     def reset(self) -> None:
@@ -183,7 +189,7 @@ class StaleGuard:
 
         parts: the arrays of this tick by what to call them
         """
-        if self._most is None:
+        if self._max_ticks is None:
             return
         for name, now in parts.items():
             before = self._seen.get(name)
@@ -191,11 +197,11 @@ class StaleGuard:
             self._ticks[name] = self._ticks.get(name, 1) + 1 if same else 1
             if not same:
                 self._seen[name] = now.copy()  # the caller may use its memory again
-        stale = [name for name, ticks in self._ticks.items() if ticks >= self._most]
+        stale = [name for name, ticks in self._ticks.items() if ticks >= self._max_ticks]
         if stale:
             raise UsageError(
                 f"{', '.join(stale)}: the same for {self._ticks[stale[0]]} ticks in a row, "
-                f"expected fewer than {self._most} (stale_ticks); stop the robot, and look at "
+                f"expected fewer than {self._max_ticks} (stale_ticks); stop the robot, and look at "
                 f"what reads it",
                 code="observation-stale",
             )
@@ -211,7 +217,7 @@ def _bounds(name: str | int, given: Any) -> Bounds:
     return low, high
 
 
-def _share(cut_off_hz: float | None, fps: float | None) -> float:
+def _smoothing(cut_off_hz: float | None, fps: float | None) -> float:
     """How much of the way to the wanted action is gone at each tick: 1 without a low-pass."""
     if cut_off_hz is None:
         return 1.0

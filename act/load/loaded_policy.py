@@ -14,6 +14,7 @@ from act.load.backend import Backend
 from act.load.execution import Execution, OpenLoop, TemporalEnsembling
 from act.load.limits import Limiter, Limits, StaleGuard
 from act.load.observation import Observation, Observer, names_of
+from act.load.own_dims import own
 from episodes.arrays import FloatArray
 from job.errors import UsageError
 from job.sections.contract import Contract
@@ -47,7 +48,7 @@ class LoadedPolicy:
         self.backend = backend
         self._executed, self._limits = executed, limits
         self._observer = Observer(contract)
-        self._own = np.array([not dim.padding for dim in contract.action.dims])
+        self._own = own(contract.action)
         self._range = Limiter(limits, contract)  # of `predict`; it has no memory of actions
         self._session = self.session()
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from act.load.own_dims import own_dims
 from episodes.arrays import FloatArray, Frame
 from episodes.resize import resize_area
 from job.command_line import nearest
@@ -137,7 +138,7 @@ def turned(camera: Camera, frame: Frame) -> Frame:
 
 def names_of(vector: Vector) -> tuple[str, ...] | None:
     """The names of the dims that the dataset has; None where it does not give them."""
-    names = [dim.name for dim in vector.dims if not dim.padding]
+    names = [dim.name for dim in own_dims(vector)]
     known = [name for name in names if name is not None]
     return tuple(known) if len(known) == len(names) else None
 
@@ -151,7 +152,7 @@ def _vector(what: str, given: Any, expected: Vector) -> FloatArray:
             f"{what}_names",
             code="observation-vector-type",
         )
-    own = sum(not dim.padding for dim in expected.dims)
+    own = len(own_dims(expected))
     recorded = own + len(expected.cut)
     if values.ndim not in (1, 2) or values.shape[-1] not in (own, recorded):
         names = names_of(expected)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from episodes.arrays import FloatArray, Frame
-from job.sections.contract import Contract, Vector
+from job.sections.contract import Contract, Dim, Vector
 
 Layout = Literal["hwc", "chw"]  # of an image: channel last or first
 Run = Callable[[Sequence[NDArray[Any]]], FloatArray]
@@ -49,6 +49,11 @@ class OwnDims:
             parts.append(self._run([np.ascontiguousarray(one[rows]) for one in inputs]))
         found: FloatArray = np.concatenate(parts)[:count]
         return found
+
+
+def own_dims(vector: Vector) -> list[Dim]:
+    """The dims that are the dataset's, in order."""
+    return [dim for dim, is_own in zip(vector.dims, own(vector), strict=True) if is_own]
 
 
 def own(vector: Vector) -> NDArray[np.bool_]:

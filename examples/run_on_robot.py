@@ -1,7 +1,8 @@
 """Run a policy on a LeRobot robot: `python run_on_robot.py RUN --robot MODULE:FUNCTION`.
 
-Nothing moves until `--send` is given: without it the actions are printed beside where the robot
-stands. FUNCTION gives the robot, not yet connected; for an SO-101, in a file `my_robot.py`:
+It needs this project in the robot's environment (`pip install .`). Nothing moves until `--send` is
+given: without it the actions are printed beside where the robot stands. FUNCTION gives the robot,
+not yet connected; for an SO-101, in a file `my_robot.py`:
 
     from lerobot.cameras.opencv import OpenCVCameraConfig
     from lerobot.robots.so101_follower import SO101Follower, SO101FollowerConfig
@@ -13,7 +14,8 @@ stands. FUNCTION gives the robot, not yet connected; for an SO-101, in a file `m
 Any object will do that has `connect()`, `get_observation()`, `send_action(action)` and
 `disconnect()`, with the dims of state and action by the names that the dataset has, and frames by
 the names of the cameras. `--server HOST:PORT` asks a policy server in place of a RUN on this
-machine; the limits are the server's then.
+machine; the limits are the server's then, given to `serve`. The first action is compared with where
+the robot stands, so that a limit on changes holds for it as well.
 """
 
 import argparse
@@ -31,12 +33,14 @@ import numpy as np
 from act import Limits, UsageError, load_policy
 
 Step = Callable[[np.ndarray, Mapping[str, np.ndarray]], np.ndarray]
+Reset = Callable[[np.ndarray | None], object]
 
 
 class Policy(NamedTuple):
     """What the loop needs of a policy, whether it is here or behind a server."""
 
     step: Step
+    reset: Reset  # with where the robot stands, if that is known
     contract: Mapping[str, Any]  # policy.json
 
 
@@ -44,16 +48,20 @@ class Policy(NamedTuple):
 def local(asked: argparse.Namespace) -> Iterator[Policy]:
     """The policy of a run on this machine."""
     limits = Limits(
-        action_range="data", margin=asked.margin, max_change=asked.max_change, stale_ticks=50
+        action_range="data",
+        margin=asked.margin,
+        max_change=asked.max_change,
+        stale_ticks=asked.stale_ticks,
     )
     policy = load_policy(asked.run, limits=limits)
     policy.warm_up()
-    yield Policy(policy.step, policy.contract.model_dump())
+    yield Policy(policy.step, policy.reset, policy.contract.model_dump())
 
 
 @contextmanager
 def remote(asked: argparse.Namespace) -> Iterator[Policy]:
     """A policy behind `serve`; its key is taken from ACT_API_KEY."""
+    from websockets.exceptions import ConnectionClosed
     from websockets.sync.client import connect
 
     from act.serve.wire import pack, unpack
@@ -65,7 +73,10 @@ def remote(asked: argparse.Namespace) -> Iterator[Policy]:
     ) as connection:
 
         def answer() -> Any:
-            frame = connection.recv()
+            try:
+                frame = connection.recv()
+            except ConnectionClosed as closed:
+                raise RuntimeError(f"the server has closed the connection ({closed})") from closed
             if isinstance(frame, str):  # the server's sentence; no action was given
                 raise RuntimeError(frame)
             return unpack(frame)
@@ -74,10 +85,12 @@ def remote(asked: argparse.Namespace) -> Iterator[Policy]:
             connection.send(pack({"state": state, "images": dict(images), "step": True}))
             return answer()["actions"][0]
 
-        contract = answer()["contract"]
-        connection.send(pack({"reset": True}))
-        answer()
-        yield Policy(step, contract)
+        def reset(last_action: np.ndarray | None) -> None:
+            stands = {} if last_action is None else {"last_action": last_action}
+            connection.send(pack({"reset": True} | stands))
+            answer()
+
+        yield Policy(step, reset, answer()["contract"])
 
 
 def names_of(contract: Mapping[str, Any], what: str) -> list[str]:
@@ -116,6 +129,11 @@ def run(robot: Any, policy: Policy, seconds: float, send: bool) -> int:
     state_names, action_names = names_of(contract, "state"), names_of(contract, "action")
     cameras = camera_keys(contract)
     period = 1 / contract["fps"]
+    seen = robot.get_observation()
+    if missing := [name for name in (*state_names, *cameras.values()) if name not in seen]:
+        raise RuntimeError(f"the robot observes {sorted(seen)}, expected {missing} too")
+    stands = np.array([seen.get(name, np.nan) for name in action_names], np.float32)
+    policy.reset(stands if np.isfinite(stands).all() else None)
     late, due = 0, time.monotonic()
     for tick in range(round(seconds / period)):
         seen = robot.get_observation()
@@ -149,7 +167,13 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--send", action="store_true", help="move the robot")
     parser.add_argument("--margin", type=float, default=0.0, help="see Limits")
     parser.add_argument("--max_change", type=float, help="per tick, in the dataset's unit")
-    return parser.parse_args(words)
+    parser.add_argument("--stale_ticks", type=int, help="ticks without a change that are refused")
+    asked = parser.parse_args(words)
+    if asked.server and (asked.margin or asked.max_change or asked.stale_ticks):
+        parser.error("with --server limits are the server's: give them to serve")
+    if ":" not in asked.robot:
+        parser.error(f"--robot is {asked.robot!r}, expected MODULE:FUNCTION")
+    return asked
 
 
 def main(words: Sequence[str]) -> int:
@@ -165,7 +189,7 @@ def main(words: Sequence[str]) -> int:
                 late = run(robot, policy, asked.seconds, asked.send)
             finally:
                 robot.disconnect()
-    except (UsageError, RuntimeError) as error:
+    except (UsageError, RuntimeError, ConnectionError) as error:
         print(f"stopped: {error}", file=sys.stderr)
         return 1
     print(f"{late} ticks came late")

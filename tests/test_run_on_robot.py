@@ -1,6 +1,8 @@
 """The example for LeRobot's robots, with one that replays a recorded episode."""
 
+import itertools
 import runpy
+import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -71,7 +73,8 @@ def policy(tmp_path: Path) -> Path:
 
 def expected(policy: LoadedPolicy) -> Iterator[dict[str, float]]:
     """The actions that the same observations give without the example."""
-    for ts in range(TICKS):
+    policy.reset(last_action=[observation(0)[name] for name in DIMS])
+    for ts in range(1, 1 + TICKS):
         seen = observation(ts)
         state = np.array([seen[name] for name in DIMS], np.float32)
         images = {name: seen[key] for name, key in zip(policy.cameras, CAMERA_KEYS, strict=True)}
@@ -87,7 +90,7 @@ def test_nothing_moves_until_it_is_asked_for(
 ) -> None:
     assert main([str(policy), *WORDS]) == 0
     assert robot.calls == ["connect", "disconnect"]
-    assert robot.asked == TICKS
+    assert robot.asked == 1 + TICKS
     assert robot.sent == []
     assert "would move by {'shoulder'" in capsys.readouterr().out
 
@@ -98,13 +101,56 @@ def test_the_robot_gets_the_policys_actions_within_limits(
     assert main([str(policy), *WORDS, "--send", "--max_change", "0.01"]) == 0
     limits = Limits(action_range="data", margin=0.0, max_change=0.01)
     assert robot.sent == list(expected(load_policy(policy, limits=limits)))
-    assert max(abs(robot.sent[1][name] - robot.sent[0][name]) for name in DIMS) <= 0.0101
+    stood = observation(0)
+    for before, after in itertools.pairwise([stood, *robot.sent]):
+        assert max(abs(after[name] - before[name]) for name in DIMS) <= 0.0101
 
 
 def test_a_server_gives_the_same_actions(main: Main, robot: ReplayedRobot, policy: Path) -> None:
     with served(load_policy(policy)) as (port, _):
         assert main(["--server", f"127.0.0.1:{port}", *WORDS, "--send"]) == 0
     assert robot.sent == list(expected(load_policy(policy)))
+
+
+def test_a_server_limits_the_first_action_too(
+    main: Main, robot: ReplayedRobot, policy: Path
+) -> None:
+    limited = load_policy(policy, limits=Limits(max_change=0.01))
+    with served(limited) as (port, _):
+        assert main(["--server", f"127.0.0.1:{port}", *WORDS, "--send"]) == 0
+    assert robot.sent == list(expected(load_policy(policy, limits=Limits(max_change=0.01))))
+
+
+def test_a_robot_without_a_camera_of_the_policy_moves_nothing(
+    main: Main,
+    robot: ReplayedRobot,
+    policy: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = {key: value for key, value in observation(0).items() if key != "wrist"}
+    monkeypatch.setattr(robot, "get_observation", lambda: seen)
+    assert main([str(policy), *WORDS, "--send"]) == 1
+    assert robot.sent == []
+    assert robot.calls == ["connect", "disconnect"]
+    assert "expected ['wrist'] too" in capsys.readouterr().err
+
+
+def test_a_server_that_is_not_there_is_one_line(
+    main: Main, robot: ReplayedRobot, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    assert main(["--server", f"127.0.0.1:{port}", *WORDS]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert robot.calls == []
+
+
+@pytest.mark.parametrize("words", [["--server", "a:1", "--max_change", "1"], ["a", "--robot", "b"]])
+def test_what_the_example_cannot_obey_is_refused(main: Main, words: list[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([*WORDS, *words])
 
 
 def unnamed(vector: str) -> Edit:
@@ -126,7 +172,7 @@ def test_a_policy_that_the_loop_cannot_run_moves_nothing(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     edit: Edit,
-    shapes: dict[str, int],
+    shapes: dict[str, Any],
     reason: str,
 ) -> None:
     policy = write_policy(tmp_path / "run", edit, **shapes)

@@ -131,7 +131,7 @@ def _command(argv: list[str]) -> int:
 def _export(flags: "ExportCommand") -> None:
     from act.export.exporting import export
 
-    export(flags, flags.source, partial(recorded_episodes, flags))
+    export(flags, flags.run, partial(recorded_episodes, flags))
 
 
 def recorded_episodes(

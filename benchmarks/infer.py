@@ -74,7 +74,7 @@ def main() -> None:
             folder = _write_policy(Path(made, "bench"), cameras, asked)
             milliseconds = _measured(_ways(folder, cameras, asked, closing), cameras, asked)
         rows.append({"cameras": cameras, "milliseconds": milliseconds})
-        _say(cameras, milliseconds)
+        _print(cameras, milliseconds)
         asked.json.write_text(json.dumps({"device": found.model_dump(), "rows": rows}, indent=2))
     print(f"\nall figures of every round: {asked.json}")
 
@@ -233,14 +233,17 @@ def _measured(
     return found
 
 
-def _say(cameras: int, milliseconds: Mapping[str, list[float]]) -> None:
+def _print(cameras: int, milliseconds: Mapping[str, list[float]]) -> None:
     print(f"\n{cameras} camera{'s' if cameras > 1 else ''}")
-    eager: Any = milliseconds.get("eager")
+    eager = milliseconds.get("eager")
     for name, values in milliseconds.items():
-        ratio = statistics.median(b / a for a, b in zip(eager, values, strict=True)) if eager else 1
+        beside = ""
+        if eager:
+            ratio = statistics.median(b / a for a, b in zip(eager, values, strict=True))
+            beside = f"   {ratio:5.2f} x eager"
         print(
             f"  {name:10} median {statistics.median(values):8.1f} ms   "
-            f"99th percentile {np.percentile(values, 99):8.1f} ms   {ratio:5.2f} x eager"
+            f"99th percentile {np.percentile(values, 99):8.1f} ms{beside}"
         )
 
 

@@ -40,7 +40,7 @@ USAGE: Mapping[str, str] = {
     "contract-other": "The policy.json beside a checkpoint is not that of its run.",
     "policy-dims-cut": "The policy has not all dims of the dataset, and allow_cut is not given.",
     # exports and imports
-    "package-missing": "A package of the extra `export` is not installed.",
+    "package-missing": "A package of an optional extra is not installed.",
     "export-input": "The dataset to compare on is not of the policy's cameras or dims.",
     "export-inexact": "An export's actions differ from the checkpoint's beyond the bound.",
     "export-unrepresentable": "The format that was asked for cannot be this policy.",
@@ -77,7 +77,6 @@ USAGE: Mapping[str, str] = {
     "observation-stale": "Pixels or state did not change for as many ticks as were allowed.",
     "action-not-finite": "The policy predicts NaN or infinity.",
     # a policy that is served; a client is told of some, others end the command
-    "extra-missing": "A package of an optional extra is not installed.",
     "port-unavailable": "The address or port of the server cannot be listened on.",
     "map-key": "--map gives a key to what the policy does not take, or twice.",
     "api-key-missing": "Other machines could ask, and no key is given.",

@@ -3,7 +3,7 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -18,7 +18,8 @@ from act.export.observations import random_observations, recorded_observations
 from act.export.parity import Reference, actions_of, compared, reference_actions
 from act.export.torch_program import program_backend
 from act.load.loading import ComputeOptions
-from act.load.source import find_source
+from act.load.packages import needed
+from act.load.source import find_source, is_name
 from act.load.torch_backend import TorchBackend
 from convert.of_run import episodes_of_run
 from episodes.episode_set import open_episodes
@@ -295,8 +296,16 @@ def test_what_cannot_be_asked_for(words: list[str], code: str) -> None:
 
 
 def test_a_name_and_a_path_are_told_apart() -> None:
-    assert parse_export(["cube", "--format", "onnx"]).source == "cube"
-    assert parse_export(["./cube", "--format", "onnx"]).source == Path("cube")
+    assert parse_export(["./cube", "--format", "onnx"]).run == "./cube"
+    assert is_name("cube")
+    assert not any(is_name(one) for one in ("./cube", "cube/", Path("cube")))
+
+
+def test_a_package_that_is_not_there_is_one_line_with_its_extra() -> None:
+    extras: tuple[Literal["export"], Literal["serve"]] = ("export", "serve")
+    for extra in extras:
+        with raises_code(UsageError, "package-missing", rf"\[{extra}\]; pip install no_such_one,"):
+            needed("no_such_one.part", extra)
 
 
 def test_what_lerobots_act_cannot_be_is_refused(tmp_path: Path) -> None:

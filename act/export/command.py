@@ -16,12 +16,7 @@ from job.machine import limit_threads
 class ExportCommand(ExportFlags):
     """The command line of `export`."""
 
-    run: str = ""
-
-    @property
-    def source(self) -> str | Path:
-        """A run's name, or a path."""
-        return Path(self.run) if "/" in self.run else self.run
+    run: str = ""  # its name, or a path
 
 
 @dataclass(frozen=True, kw_only=True)

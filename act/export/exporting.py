@@ -21,7 +21,6 @@ from act.export.lerobot_import import read_lerobot
 from act.export.lerobot_layout import lerobots
 from act.export.lerobot_run import run_lerobot, with_own_dims
 from act.export.observations import Observations, random_observations, recorded_observations
-from act.export.packages import needed
 from act.export.parity import Reference, actions_of, compared, reference_actions
 from act.export.torch_program import (
     PACKAGE,
@@ -34,6 +33,7 @@ from act.export.torch_program import (
 from act.load.loading import ComputeOptions
 from act.load.onnx_backend import ONNX_FILE, OnnxBackend
 from act.load.own_dims import Layout
+from act.load.packages import needed
 from act.load.source import Source, find_source
 from act.load.torch_backend import TorchBackend
 from act.policies.contract_file import CONTRACT

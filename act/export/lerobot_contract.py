@@ -178,10 +178,10 @@ def _execution(config: Mapping[str, Any]) -> Execution:
 def _statistics(stats: Mapping[str, Tensor]) -> Stats:
     """As this project divides: LeRobot adds an epsilon where it normalises, not on the way back."""
     found: dict[str, Any] = {}
-    for ours, theirs, eps in (("qpos", STATE, EPS), ("env_state", ENV_STATE, EPS)):
+    for ours, theirs in (("qpos", STATE), ("env_state", ENV_STATE)):
         if f"{theirs}.mean" in stats:
             found[f"{ours}_mean"] = stats[f"{theirs}.mean"].tolist()
-            found[f"{ours}_std"] = (stats[f"{theirs}.std"] + eps).tolist()
+            found[f"{ours}_std"] = (stats[f"{theirs}.std"] + EPS).tolist()
     found["action_mean"] = stats[f"{ACTION}.mean"].tolist()
     found["action_std"] = stats[f"{ACTION}.std"].tolist()
     return Stats(**found)

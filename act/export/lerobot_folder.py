@@ -24,7 +24,7 @@ from act.export.lerobot_layout import (
     computed_layers,
     to_lerobot,
 )
-from act.export.packages import needed
+from act.load.packages import needed
 from act.load.source import Source
 from act.policies.policy import IMAGENET_MEAN, IMAGENET_STD
 from act.policies.weights import load_weights

@@ -22,7 +22,7 @@ from act.export.lerobot_layout import (
     WEIGHTS,
     to_ours,
 )
-from act.export.packages import needed
+from act.load.packages import needed
 from act.load.torch_backend import network_of
 from act.network.position import sequence_position
 from act.policies.act import LATENT_DIM

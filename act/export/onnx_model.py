@@ -1,18 +1,14 @@
 """The graph as an ONNX file, in fp32, fp16 or int8, with the contract in its metadata."""
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from act.export.graph import inputs_of
-from act.export.packages import needed
 from act.load.onnx_backend import CONTRACT_KEY, LAYOUT_KEY
 from act.load.own_dims import Layout
+from act.load.packages import needed, quiet
 from job.sections.contract import Contract
 
 _TOP = "lerobot_to_act"
@@ -42,7 +38,7 @@ def write_onnx(
         )
         assert made is not None, "no file was given"
         made.save(str(path))
-    _describe(path, path, contract, layout)
+    _describe(path, contract, layout)
 
 
 def write_fp16(fp32: Path, path: Path, contract: Contract, layout: Layout) -> None:
@@ -54,7 +50,7 @@ def write_fp16(fp32: Path, path: Path, contract: Contract, layout: Layout) -> No
         sorted_model = needed("onnxruntime.transformers.onnx_model").OnnxModel(converted)
         sorted_model.topological_sort()  # the converter puts its casts at the end
         onnx.save(sorted_model.model, path)
-    _describe(path, path, contract, layout)
+    _describe(path, contract, layout)
 
 
 def write_int8(fp32: Path, path: Path, contract: Contract, layout: Layout) -> None:
@@ -71,13 +67,13 @@ def write_int8(fp32: Path, path: Path, contract: Contract, layout: Layout) -> No
             weight_type=quantization.QuantType.QInt8,
             per_channel=True,
         )
-    _describe(path, path, contract, layout)
+    _describe(path, contract, layout)
 
 
-def _describe(source: Path, path: Path, contract: Contract, layout: Layout) -> None:
+def _describe(path: Path, contract: Contract, layout: Layout) -> None:
     """Put into the metadata what a reader needs."""
     onnx = needed("onnx")
-    model: Any = onnx.load(source)
+    model: Any = onnx.load(path)
     del model.metadata_props[:]
     model.producer_name = _TOP
     model.doc_string = "Policy of lerobot-to-act; its contract is in the metadata."
@@ -85,16 +81,3 @@ def _describe(source: Path, path: Path, contract: Contract, layout: Layout) -> N
     onnx.helper.set_model_props(model, said)
     onnx.checker.check_model(model)
     onnx.save(model, path)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the exporters' own warnings and logs away: they are about their internals."""
-    level = logging.root.manager.disable
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)
-        try:
-            yield
-        finally:
-            logging.disable(level)

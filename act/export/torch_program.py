@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from act.export.graph import Graph, example_inputs
-from act.export.onnx_model import quiet
 from act.load.own_dims import Layout, OwnDims
+from act.load.packages import quiet
 from episodes.arrays import FloatArray
 from job.errors import UsageError, first_line
 from job.sections.contract import Contract

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from act.load.own_dims import OwnDims
+from act.load.packages import needed
+from act.load.source import is_name
 from episodes.arrays import FloatArray
 from job.errors import UsageError, first_line
 from job.machine import cores_each
@@ -27,8 +28,7 @@ def find_onnx(source: str | os.PathLike[str]) -> Path | None:
     if path.suffix == ".onnx" and path.is_file():
         return path
     found = path / ONNX_FILE
-    is_name = isinstance(source, str) and os.sep not in source  # of a run
-    return found if found.is_file() and not is_name else None
+    return found if found.is_file() and not is_name(source) else None
 
 
 class OnnxBackend(OwnDims):
@@ -36,7 +36,7 @@ class OnnxBackend(OwnDims):
 
     def __init__(self, file: Path) -> None:
         """Raises UsageError for a file that no `export` wrote, or without onnxruntime."""
-        runtime = _onnxruntime()
+        runtime = needed("onnxruntime")
         _check_digest(file)
         options = runtime.SessionOptions()
         options.intra_op_num_threads = cores_each()
@@ -62,17 +62,6 @@ class OnnxBackend(OwnDims):
         feed = dict(zip(self._names, inputs, strict=True))
         found: FloatArray = self._session.run(None, feed)[0]
         return found
-
-
-def _onnxruntime() -> Any:
-    try:
-        return import_module("onnxruntime")
-    except ImportError as error:
-        raise UsageError(
-            f"onnxruntime cannot be imported ({first_line(error)}), expected it for a policy in an "
-            f"ONNX file; pip install onnxruntime",
-            code="package-missing",
-        ) from error
 
 
 def _check_digest(file: Path) -> None:

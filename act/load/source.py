@@ -71,17 +71,22 @@ def _remedy(folder: Path) -> str:
     return _REMEDY
 
 
+def is_name(source: str | os.PathLike[str]) -> bool:
+    """Whether a source is a run's name, not a path: a text without `/`."""
+    return isinstance(source, str) and os.sep not in source
+
+
 def run_path(source: str | os.PathLike[str], output: Path = DEFAULT_OUTPUT) -> Path:
     """The path that a source means; raises UsageError where nothing is there.
 
-    A text without `/` is the name of a run below `output`; the commands on runs have the same rule.
+    output: where runs are looked for by name
     """
-    is_name = isinstance(source, str) and os.sep not in source
-    path = Path(output, CHECKPOINTS, source) if is_name else Path(source)
-    if path.is_dir() or (path.suffix == ".ckpt" and not is_name):
+    named = is_name(source)
+    path = Path(output, CHECKPOINTS, source) if named else Path(source)
+    if path.is_dir() or (path.suffix == ".ckpt" and not named):
         return path
-    hint = f"; for what lies here write ./{source}" if is_name and Path(source).exists() else ""
-    runs = [one.name for one in path.parent.glob("*") if one.is_dir()] if is_name else []
+    hint = f"; for what lies here write ./{source}" if named and Path(source).exists() else ""
+    runs = [one.name for one in path.parent.glob("*") if one.is_dir()] if named else []
     near = nearest(str(source), runs, "run")
     raise UsageError(
         f"{path}: there is no such folder, expected that of a run, with its {CONTRACT}{near}{hint}",

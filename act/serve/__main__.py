@@ -5,9 +5,9 @@ import logging
 import os
 import sys
 from collections.abc import MutableMapping, Sequence
-from importlib.util import find_spec
 from typing import NoReturn
 
+from act.load.packages import needed
 from act.serve.access import Access, access_of
 from act.serve.flags import ServeFlags
 from job import signals
@@ -29,7 +29,8 @@ def main(argv: Sequence[str], environ: MutableMapping[str, str] = os.environ) ->
     try:
         run, flags = parse(argv)
         access = access_of(flags, environ)
-        _check_extra()
+        for package in _NEEDED:
+            needed(package, "serve")
         limit_threads()
         logger.info("%s: serve %s", shown_version(), run)
         _serve(run, flags, access)
@@ -60,16 +61,6 @@ def _leave() -> NoReturn:
     signals.end_by_itself()
     close_terminal()
     os._exit(EXIT_DONE)
-
-
-def _check_extra() -> None:
-    missing = [name for name in _NEEDED if find_spec(name) is None]
-    if missing:
-        raise UsageError(
-            f"serve: {' and '.join(missing)} cannot be imported, expected the packages of the "
-            f"extra [serve]; pip install {' '.join(missing)}",
-            code="extra-missing",
-        )
 
 
 def parse(argv: Sequence[str]) -> tuple[str, ServeFlags]:

@@ -1,0 +1,37 @@
+"""Packages that only some commands need: the extras `export` and `serve` of this project."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any, Literal
+
+from job.errors import UsageError, first_line
+
+
+def needed(module: str, extra: Literal["export", "serve"] = "export") -> Any:
+    """A module of an extra; raises UsageError where it is not installed."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise UsageError(
+            f"{package} cannot be imported ({first_line(error)}), expected the packages of the "
+            f"extra [{extra}]; pip install {package}, or pip install '.[{extra}]' where this "
+            f"project's code is",
+            code="package-missing",
+        ) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the exporters' own warnings and logs away: they are about their internals."""
+    level = logging.root.manager.disable
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(level)

@@ -7,6 +7,7 @@ asks every way once, so that a machine whose speed drifts gives fair ratios. Mil
 and 99th percentile over the rounds:
 eager     `act.load_policy(...).predict`
 compiled  the same with compile="on"
+bf16      the same with precision="bf16", for processors that have its instructions
 onnx      `act.load_policy` of the ONNX file that `export` writes, by onnxruntime on the CPU
 server    `serve` on this machine's loopback, the whole round trip; `server overhead` is what of it
           was not the policy's (a small network shows it: --hidden_dim 32 --dim_feedforward 32)
@@ -142,6 +143,10 @@ def _compiled(folder: Path, asked: argparse.Namespace, _: contextlib.ExitStack) 
     return load_policy(folder, device=asked.device, compile="on").predict
 
 
+def _bf16(folder: Path, asked: argparse.Namespace, _: contextlib.ExitStack) -> Query:
+    return load_policy(folder, device=asked.device, precision="bf16").predict
+
+
 def _onnx(folder: Path, asked: argparse.Namespace, _: contextlib.ExitStack) -> Query:
     made = export(ExportFlags(format="onnx", observations=1, batch=1), folder, lambda *_: None)
     return load_policy(made).predict
@@ -205,6 +210,7 @@ def _plain(folder: Path, asked: argparse.Namespace, _: contextlib.ExitStack) -> 
 _WAYS: dict[str, Callable[[Path, argparse.Namespace, contextlib.ExitStack], Query]] = {
     "eager": _eager,
     "compiled": _compiled,
+    "bf16": _bf16,
     "onnx": _onnx,
     "server": _server,
     "plain": _plain,

@@ -70,6 +70,15 @@ def test_equal_predictions_are_executed_as_they_are() -> None:
     np.testing.assert_allclose(found, np.full((9, 1), 0.3), rtol=1e-7)
 
 
+@pytest.mark.parametrize("weight", [-8, -1e308, 1e308])
+def test_no_weight_makes_an_action_that_is_no_number(weight: float) -> None:
+    """With -8 the newest of 100 predictions weighs e^792 of the oldest, which is no float64."""
+    execution = TemporalEnsembling(weight)
+    for value in range(100):
+        action = execution.step(lambda value=value: np.full((100, 1), value, np.float32))
+        assert action[0] == pytest.approx(value if weight < 0 else 0, rel=1e-3)
+
+
 def upstreams(policy: LoadedPolicy, ticks: int, weight: float) -> list[FloatArray]:
     """Upstream's table of all predictions, for actions that are never all zeros."""
     table = np.zeros((ticks, ticks + CHUNK, 3))

@@ -195,6 +195,25 @@ def test_limits_need_what_the_contract_does_not_always_know(tmp_path: Path) -> N
             load_policy(folder, device="cpu", limits=limits)
 
 
+@pytest.mark.parametrize(
+    "bounds", [{"minimum": math.nan}, {"maximum": math.inf}, {"minimum": 4.0, "maximum": 3.0}]
+)
+def test_a_contract_whose_range_is_none_is_refused(tmp_path: Path, bounds: Any) -> None:
+    folder = write_policy(tmp_path, lambda content: content["action"]["dims"][1].update(bounds))
+    with raises_code(UsageError, "contract-unreadable", r"action\.dims\.1") as refused:
+        load_policy(folder, device="cpu", limits=Limits(action_range="data"))
+    assert "\n" not in str(refused.value)
+
+
+def test_what_leaves_is_finite_whatever_the_limits_make_of_it(folder: Path) -> None:
+    """A low-pass over what is further apart than float32 goes."""
+    loaded = load_policy(folder, device="cpu", limits=Limits(low_pass_hz=1.0))
+    loaded.reset(last_action=[3e38, 0, 0])
+    loaded.backend.infer = lambda *_: np.full((1, 5, 3), -3e38, np.float32)  # type: ignore[method-assign]
+    with np.errstate(over="ignore"), raises_code(UsageError, "action-not-finite", "shoulder"):
+        loaded.step(STATE, frames())
+
+
 def test_pixels_or_a_state_that_stand_still_are_refused(folder: Path) -> None:
     loaded = load_policy(folder, device="cpu", limits=Limits(stale_ticks=3))
 

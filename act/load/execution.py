@@ -69,6 +69,9 @@ class TemporalEnsembling:
             self._chunks.popleft()
         newest = len(self._chunks) - 1
         predicted = np.stack([one[newest - i] for i, one in enumerate(self._chunks)])
-        weights = np.exp(-self._weight * np.arange(len(predicted)))
+        # counted from the largest, which is 1: with a weight below 0 exp would overflow
+        largest = 0 if self._weight >= 0 else newest
+        with np.errstate(over="ignore", under="ignore"):
+            weights = np.exp(-self._weight * (np.arange(len(predicted)) - largest))
         mean: FloatArray = (weights @ predicted / weights.sum()).astype(np.float32)
         return mean

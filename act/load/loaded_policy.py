@@ -4,7 +4,7 @@ B batch   K chunk   A action dims   Q state dims   E environment state dims
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -102,6 +102,7 @@ class LoadedPolicy:
         """
         seen = self._observer.observation(state, images, env_state)
         chunk = self._range.clipped(self._chunk(seen))
+        _check_finite(chunk, self.action_names, "the limits made")
         return chunk if seen.is_batch else chunk[0]
 
     def warm_up(self) -> None:
@@ -139,20 +140,14 @@ class LoadedPolicy:
             limits=Limiter(self._limits, self.contract),
             guard=StaleGuard(self._limits.stale_ticks),
             dropped=int(self._executed.align_first_action),
+            names=self.action_names,
         )
 
     def _chunk(self, seen: Observation) -> FloatArray:
         """(B, K, A) in the dataset's dims, finite."""
         images = self._observer.images(seen)
         actions = self.backend.infer(seen.state, images, seen.env_state)[..., self._own]
-        if not np.isfinite(actions).all():
-            bad = sorted({int(where[-1]) for where in np.argwhere(~np.isfinite(actions))})
-            shown = [self.action_names[dim] if self.action_names else dim for dim in bad]
-            raise UsageError(
-                f"the policy predicts what is no finite number for {shown}; stop the robot; is "
-                f"the checkpoint of a run that diverged?",
-                code="action-not-finite",
-            )
+        _check_finite(actions, self.action_names, "the policy predicts")
         return actions
 
     def _execution(self) -> Execution:
@@ -203,11 +198,13 @@ class Session:
         limits: Limiter,
         guard: StaleGuard,
         dropped: int,
+        names: Sequence[str] | None,
     ) -> None:
-        """predicted: the chunk (1, K, A); dropped: actions at its start that are not executed"""
+        """predicted: the chunk (1, K, A); dropped: actions at its start that are not executed;
+        names: of the dims of an action"""
         self._observer, self._predicted = observer, predicted
         self._execution, self._limits, self._guard = execution, limits, guard
-        self._dropped = dropped
+        self._dropped, self._names = dropped, names
         self._stepping = threading.Lock()
 
     def step(self, state: Any, images: Images | None = None, env_state: Any = None) -> FloatArray:
@@ -223,7 +220,9 @@ class Session:
             frames = {f"the camera {name!r}": frame for name, frame in cameras}
             self._guard.look({"the state": seen.state} | frames)
             action = self._execution.step(lambda: self._predicted(seen)[0, self._dropped :])
-            return self._limits.step(action)
+            action = self._limits.step(action)
+            _check_finite(action, self._names, "ensembling and the limits made")
+            return action
 
     def reset(self, last_action: Any = None) -> None:
         """As `LoadedPolicy.reset`."""
@@ -231,6 +230,18 @@ class Session:
             self._execution.reset()
             self._guard.reset()
             self._limits.reset(last_action)
+
+
+def _check_finite(actions: FloatArray, names: Sequence[str] | None, made: str) -> None:
+    """Refuse actions (…, A) with NaN or infinity; made: who made them."""
+    if np.isfinite(actions).all():
+        return
+    bad = sorted({int(where[-1]) for where in np.argwhere(~np.isfinite(actions))})
+    raise UsageError(
+        f"{made} what is no finite number for {[names[dim] if names else dim for dim in bad]}, "
+        f"expected finite ones; stop the robot; is the checkpoint of a run that diverged?",
+        code="action-not-finite",
+    )
 
 
 def _unused(name: str, because: str) -> UsageError:

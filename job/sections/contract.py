@@ -18,7 +18,13 @@ Digests = Annotated[list[Sha256], Field(min_length=1)]
 Hertz = Annotated[float, Field(gt=0)]
 
 
-class Dim(Section):
+class _Part(Section):
+    """A part of the contract, whose numbers are finite."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class Dim(_Part):
     """A dim of the state or of an action."""
 
     name: str | None = Field(description="Name; null where the input does not give it.")
@@ -35,8 +41,14 @@ class Dim(Section):
         "not known."
     )
 
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError(f"the minimum {self.minimum:g} is above the maximum {self.maximum:g}")
+        return self
 
-class Vector(Section):
+
+class Vector(_Part):
     """The dims of a vector of the policy, in the dataset's units."""
 
     features: list[str] | None = Field(
@@ -70,7 +82,7 @@ class Action(Vector):
 Rotation = Literal[0, 90, 180, 270]  # degrees
 
 
-class Camera(Section):
+class Camera(_Part):
     """A camera of the policy."""
 
     name: str = Field(description="Name in the policy.")
@@ -104,7 +116,7 @@ class Camera(Section):
     )
 
 
-class Images(Section):
+class Images(_Part):
     """How images are given to the policy."""
 
     channels: Literal["RGB"] = Field(description="Order of the colour channels.")
@@ -130,7 +142,7 @@ class Images(Section):
     )
 
 
-class Architecture(Section):
+class Architecture(_Part):
     """The sizes that the network is built from; null where it has no such size."""
 
     qpos_dim: Positive = Field(description="State dims, padding included.")
@@ -164,7 +176,7 @@ class Architecture(Section):
     )
 
 
-class Execution(Section):
+class Execution(_Part):
     """How the actions are meant to be executed, unless a try on the robot shows better."""
 
     mode: Literal["open_loop", "temporal_ensembling"] = Field(
@@ -184,7 +196,7 @@ class Execution(Section):
     )
 
 
-class Stats(Section):
+class Stats(_Part):
     """What qpos and actions are normalised with; also in dataset_stats.pkl and .json."""
 
     action_mean: list[float] = Field(description="Mean per action dimension.")
@@ -206,7 +218,7 @@ class Stats(Section):
     )
 
 
-class Recording(Section):
+class Recording(_Part):
     """What the policy was trained on."""
 
     format: Literal["lerobot", "aloha_hdf5"] = Field(
@@ -228,7 +240,9 @@ class Contract(BaseModel):
     one is added; no other run touches it. For checkpoints that upstream wrote, `contract` makes one
     with null for all that upstream does not say."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, title="policy.json")
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, title="policy.json"
+    )
 
     schema_version: str = Field(
         pattern=r"^[12]\.\d+$",

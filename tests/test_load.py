@@ -17,7 +17,7 @@ from act.load.source import find_source
 from act.load.torch_backend import TorchBackend
 from act.policies.flags import PolicyFlags
 from act.policies.statistics import load_stats
-from act.policies.weights import load_weights, save_weights
+from act.policies.weights import Weights, load_weights, save_weights
 from act.training.data import open_data
 from act.training.setup import make_policy
 from episodes.arrays import FloatArray, Frame
@@ -404,14 +404,54 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("edit", "match"),
+    [
+        (camera(1, name="top"), "names that differ"),
+        *(
+            (lambda content, file=file: content.update(file=file), "file: ")
+            for file in (
+                "../p1/policy_best.ckpt",
+                "/policy_best.ckpt",
+                "..",
+                "",
+                "a\\b.ckpt",
+                "a\nb.ckpt",
+            )
+        ),
+    ],
+)
+def test_a_contract_that_points_elsewhere_or_at_two_cameras_is_refused(
+    tmp_path: Path, edit: Any, match: str
+) -> None:
+    write_policy(tmp_path, edit)
+    with raises_code(UsageError, "contract-unreadable", match) as refused:
+        load(tmp_path)
+    assert "\n" not in str(refused.value)
+
+
+def save_listed(folder: Path, weights: Weights) -> None:
+    """Replace the weights of a folder, and list them."""
+    save_weights(folder / "policy_best.ckpt", weights)
+    content = json.loads((folder / "policy.json").read_text())
+    content["checkpoints"]["policy_best.ckpt"].append(sha256(folder / "policy_best.ckpt"))
+    (folder / "policy.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.int32])
+def test_weights_of_another_type_are_refused(tmp_path: Path, dtype: torch.dtype) -> None:
+    weights = load_weights(write_policy(tmp_path) / "policy_best.ckpt")
+    name = "model.action_head.bias"
+    save_listed(tmp_path, weights | {name: weights[name].to(dtype)})
+    with raises_code(UsageError, "weights-mismatch", f"{name} is {str(dtype)[6:]}"):
+        load(tmp_path)
+
+
 def test_nan_never_leaves(tmp_path: Path) -> None:
     write_policy(tmp_path)
     weights = load_weights(tmp_path / "policy_best.ckpt")
     weights["model.action_head.bias"][1] = torch.nan
-    save_weights(tmp_path / "policy_best.ckpt", weights)
-    content = json.loads((tmp_path / "policy.json").read_text())
-    content["checkpoints"]["policy_best.ckpt"].append(sha256(tmp_path / "policy_best.ckpt"))
-    (tmp_path / "policy.json").write_text(json.dumps(content))
+    save_listed(tmp_path, weights)
     loaded = load(tmp_path)
     for ask in (loaded.predict, loaded.step):
         with raises_code(UsageError, "action-not-finite", "elbow"):

@@ -106,6 +106,9 @@ def test_what_upstream_did_not_write_is_refused(folder: Path, tmp_path: Path) ->
         write_contract(parse(words(folder)))
     save_stats(folder, stats)
     weights = load_weights(folder / "policy_best.ckpt")
+    save_weights(folder / "policy_best.ckpt", {name: one.half() for name, one in weights.items()})
+    with raises_code(UsageError, "weights-mismatch", "is float16, expected float32"):
+        write_contract(parse(words(folder)))
     del weights["model.latent_out_proj.weight"]
     save_weights(folder / "policy_best.ckpt", weights)
     with raises_code(UsageError, "weights-mismatch", "latent_out_proj"):

@@ -6,6 +6,7 @@ All dims are the policy's, padding included, and all values are in the dataset's
 """
 
 import threading
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from act.policies.act_flags import NUM_HEADS
 from act.policies.flags import PolicyFlags
 from act.policies.policy import Policy
 from act.policies.registry import POLICIES, Shapes, build_policy
-from act.policies.weights import load_weights
+from act.policies.weights import Weights, load_weights
 from act.processes.compilation import check_compiler
 from act.processes.device import choose_device
 from act.processes.flags import MachineFlags
@@ -79,6 +80,7 @@ def load_network(source: Source) -> Policy:
     """
     policy = network_of(source.contract)
     weights = load_weights(source.checkpoint)
+    _check_dtypes(source.checkpoint, weights, policy)
     try:
         policy.load_state_dict(weights, assign=True)
     except RuntimeError as error:
@@ -92,6 +94,22 @@ def load_network(source: Source) -> Policy:
     # as training lays them out in memory, which decides in what order sums are rounded
     policy.model.to(memory_format=torch.channels_last)
     return policy.eval().requires_grad_(False)
+
+
+def _check_dtypes(file: Path, weights: Weights, policy: Policy) -> None:
+    """Refuse weights of another type than training's: the sums of a mixed network cannot be made.
+
+    Which are missing, or too many, torch says.
+    """
+    for name, expected in policy.state_dict().items():
+        found = weights.get(name, expected).dtype
+        if found != expected.dtype:
+            right, wrong = (str(one).removeprefix("torch.") for one in (expected.dtype, found))
+            raise UsageError(
+                f"{file}: {name} is {wrong}, expected {right}, as training writes it; give the "
+                f"checkpoint as it was before it was converted",
+                code="weights-mismatch",
+            )
 
 
 def network_of(contract: Contract) -> Policy:

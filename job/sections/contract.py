@@ -7,7 +7,7 @@ added. What is read here is 1.x too: 2.0 allows null, and a mode, where 1.x did 
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from job.sections.section import Count, Positive, Section, Sha256, untitled_schema
 from job.sections.whole import Versions
@@ -290,6 +290,13 @@ class Contract(BaseModel):
         "of these: any digest that is listed is valid."
     )
 
+    @field_validator("file")
+    @classmethod
+    def _lies_beside(cls, file: str) -> str:
+        if not file.isprintable() or file in ("", ".", "..") or "/" in file or "\\" in file:
+            raise ValueError(f"{file!r} is no name of a file beside this one")
+        return file
+
     @model_validator(mode="after")
     def _widths_agree(self) -> Self:
         stats, network = self.statistics, self.network
@@ -303,6 +310,9 @@ class Contract(BaseModel):
             others = {width, *(one and len(one) for one in lists)} - {dims}
             if others:
                 raise ValueError(f"the {what} has {dims} dims, and elsewhere {others}")
+        names = [camera.name for camera in self.cameras]
+        if len({*names}) < len(names):
+            raise ValueError(f"the cameras are {names}, expected names that differ")
         if len(self.cameras) != network.num_cameras:
             raise ValueError(f"{len(self.cameras)} cameras, and elsewhere {network.num_cameras}")
         if self.action.chunk_size != network.chunk_size:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from act import Limits, LoadedPolicy, UsageError, load_policy
 from act.load.limits import Limiter, StaleGuard
@@ -72,9 +73,20 @@ def test_the_first_action_is_compared_with_where_the_robot_stands(folder: Path) 
     np.testing.assert_allclose(loaded.step(STATE, frames()), stands - 0.1, rtol=1e-5)
     loaded.reset()
     np.testing.assert_allclose(loaded.step(STATE, frames()), stands - 1, rtol=1e-5)
-    for wrong in ([0, 0], [0, 0, math.nan]):
-        with raises_code(UsageError, "flag-value", "last_action"):
-            loaded.reset(last_action=wrong)
+    wrong = [[0, 0], [0, 0, math.nan], [0, 0, 1e300], "abc", ["a", "b", "c"], [[1], [1, 2]]]
+    for one in (*wrong, ["x" * 9999] * 3, np.ma.masked_equal([0, 1, 2], 1)):
+        with raises_code(UsageError, "flag-value", "last_action") as refused:
+            loaded.reset(last_action=one)
+        assert "\n" not in str(refused.value)
+        assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float32, torch.int64])
+def test_where_the_robot_stands_may_be_a_tensor(contract: Contract, kind: torch.dtype) -> None:
+    limits = limiter(contract, max_change=0.5)
+    stands = torch.tensor([4, 0, 0], dtype=kind, requires_grad=kind.is_floating_point)
+    limits.reset(last_action=stands)
+    np.testing.assert_array_equal(limits.step(array(0, 0, 0)), array(3.5, 0, 0))
 
 
 def test_the_low_pass_is_of_first_order(contract: Contract) -> None:

@@ -276,6 +276,17 @@ def shown(**changes: Any) -> dict[str, Any]:
     return frames() | changes
 
 
+def endless() -> list[Any]:
+    """A list that holds itself."""
+    made: list[Any] = []
+    made.append(made)
+    return made
+
+
+def sparse(values: Any) -> torch.Tensor:
+    return torch.from_numpy(values).to_sparse()
+
+
 ZEROS = np.zeros((*SIZE, 3), np.uint8)
 BAD: dict[str, tuple[Any, Any, str, str]] = {
     "no images": (STATE, None, "observation-camera-missing", "'top'"),
@@ -326,6 +337,24 @@ BAD: dict[str, tuple[Any, Any, str, str]] = {
     "text": (["a", "b", "c"], frames(), "observation-vector-type", "state"),
     "no state": (None, frames(), "observation-vector-type", "a NoneType"),
     "a ragged state": ([[1, 2, 3], [1, 2]], frames(), "observation-vector-type", "a list"),
+    "a list within itself": (endless(), frames(), "observation-vector-type", "a list"),
+    "a mask": (np.ma.masked_less(STATE, 0), frames(), "observation-vector-type", "MaskedArray"),
+    "a sparse state": (sparse(STATE), frames(), "observation-vector-type", "a Tensor"),
+    "a sparse image": (STATE, shown(top=sparse(ZEROS)), "observation-image-type", "a Tensor"),
+    "a masked image": (
+        STATE,
+        shown(top=np.ma.masked_equal(ZEROS, 0)),
+        "observation-image-type",
+        "MaskedArray",
+    ),
+    "masked images": (
+        STATE,
+        shown(top=[np.ma.masked_equal(ZEROS, 0)] * 2),
+        "observation-image-type",
+        "a list",
+    ),
+    "a memoryview": (STATE, shown(top=memoryview(ZEROS)), "observation-image-type", "memoryview"),
+    "an image within itself": (STATE, shown(top=endless()), "observation-image-type", "a list"),
     "NaN": ([0, np.nan, 0], frames(), "observation-not-finite", r"dim 1 \(elbow\) is nan"),
     "beyond float32": ([0, 0, 1e300], frames(), "observation-not-finite", "gripper"),
     "a batch of states": (STATE[None], frames(), "observation-batch", "the parts"),

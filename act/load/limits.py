@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from act.load.observation import names_of
+from act.load.observation import array_of, names_of
 from act.load.own_dims import own_dims
 from episodes.arrays import FloatArray
 from job.command_line import nearest
@@ -19,6 +19,8 @@ from job.errors import UsageError
 from job.sections.contract import Contract
 
 logger = logging.getLogger("act")
+
+_LONGEST = 200  # characters of a value in a message
 
 Bounds = tuple[float, float]  # lowest and highest
 
@@ -62,13 +64,22 @@ class Limiter:
         self._last: FloatArray | None = None
 
     def reset(self, last_action: Any = None) -> None:
-        """Forget the last action, or take another for it: where the robot stands, (A,)."""
-        self._acting, self._last = {}, None
-        if last_action is not None:
-            last = np.array(last_action, np.float32)
-            if last.shape != self._low.shape or not np.isfinite(last).all():
-                raise _wrong("last_action", last_action, f"{len(self._low)} finite numbers")
-            self._last = last
+        """Forget the last action, or take another for it: where the robot stands, (A,).
+
+        Nothing is forgotten where that is refused.
+        """
+        self._last = None if last_action is None else self._where(last_action)
+        self._acting = {}
+
+    def _where(self, given: Any) -> FloatArray:
+        """Where the robot stands, of any kind that a state may be; raises UsageError."""
+        values = array_of(given)
+        if values.dtype.kind in "fiu" and values.shape == self._low.shape:
+            with np.errstate(over="ignore"):
+                where = np.array(values, np.float32)
+            if np.isfinite(where).all():
+                return where
+        raise _wrong("last_action", given, f"{len(self._low)} finite numbers")
 
     def clipped(self, actions: FloatArray) -> FloatArray:
         """Actions (…, A) within the range, which is all that says something of a whole chunk."""
@@ -234,4 +245,5 @@ def _smoothing(cut_off_hz: float | None, fps: float | None) -> float:
 
 def _wrong(name: str, found: Any, expected: str) -> UsageError:
     shown = " ".join(repr(found).split())
+    shown = shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}…"
     return UsageError(f"limits: {name} is {shown}, expected {expected}", code="flag-value")

@@ -227,9 +227,9 @@ class Session:
     def reset(self, last_action: Any = None) -> None:
         """As `LoadedPolicy.reset`."""
         with self._stepping:
+            self._limits.reset(last_action)  # the one that may refuse comes first
             self._execution.reset()
             self._guard.reset()
-            self._limits.reset(last_action)
 
 
 def _check_finite(actions: FloatArray, names: Sequence[str] | None, made: str) -> None:

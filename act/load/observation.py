@@ -19,6 +19,7 @@ from job.sections.contract import Camera, Contract, Vector
 
 Size = tuple[int, int]  # height and width in pixels
 _CHANNELS = 3
+NO_ARRAY: NDArray[Any] = np.empty(0, object)
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def names_of(vector: Vector) -> tuple[str, ...] | None:
 
 def _vector(what: str, given: Any, expected: Vector) -> FloatArray:
     """A vector (Q,) or (B, Q) of the policy, from one of the dataset's width."""
-    values = _array(given)
+    values = array_of(given)
     if values.dtype.kind not in "fiu":
         raise UsageError(
             f"{what}: is {_kind(given, values)}, expected numbers, in the order of the policy's "
@@ -190,7 +191,13 @@ def _frames(name: str, given: Any) -> Frame:
             f"image.convert('RGB')",
             code="observation-image-channels",
         )
-    values = _array(given)
+    values = array_of(given)
+    if values is NO_ARRAY:
+        raise UsageError(
+            f"images: {name!r} is a {type(given).__name__} that makes no array, expected NumPy "
+            f"(without a mask), torch (not sparse) or PIL, or a sequence of those of one size",
+            code="observation-image-type",
+        )
     _check_layout(name, values)
     if values.dtype == np.uint8:
         return values
@@ -260,8 +267,22 @@ def _check_size(camera: Camera, found: Size) -> None:
         )
 
 
+def array_of(given: Any) -> NDArray[Any]:
+    """An array of what NumPy, torch, PIL or a sequence of these gives; NO_ARRAY for what is none.
+
+    A masked array is none: its mask would be lost.
+    """
+    try:
+        return _array(given)
+    except (
+        Exception
+    ):  # of whatever a foreign object raises: sparse tensors, lists within themselves
+        return NO_ARRAY
+
+
 def _array(given: Any) -> NDArray[Any]:
-    """An array of what NumPy, torch, PIL or a sequence of these gives."""
+    if isinstance(given, np.ma.MaskedArray):
+        return NO_ARRAY
     if hasattr(given, "detach"):
         given = given.detach().cpu()
         if str(given.dtype) == "torch.bfloat16":  # which NumPy does not know
@@ -269,7 +290,7 @@ def _array(given: Any) -> NDArray[Any]:
         return np.asarray(given)
     if isinstance(given, Sequence) and not isinstance(given, str | bytes):
         parts = [_array(one) for one in given]
-        if parts and len({part.shape for part in parts}) > 1:
-            return np.empty(0, object)
+        if any(part is NO_ARRAY for part in parts) or len({part.shape for part in parts}) > 1:
+            return NO_ARRAY
         return np.stack(parts) if parts else np.empty(0)
     return np.asarray(given)

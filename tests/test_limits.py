@@ -159,12 +159,22 @@ def test_a_low_pass_acts_always_and_is_logged_once(folder: Path, said: Any) -> N
     assert [line for line in said() if "2.5 Hz" in line] == said()
 
 
+def test_none_limits_nothing_and_what_is_no_limits_is_refused(folder: Path) -> None:
+    chunk = load_policy(folder, device="cpu", limits=None).predict(STATE, frames())
+    np.testing.assert_array_equal(chunk, load_policy(folder, device="cpu").predict(STATE, frames()))
+    wrong: Any = {"max_change": 0.1}
+    with raises_code(UsageError, "flag-value", "act.Limits"):
+        load_policy(folder, device="cpu", limits=wrong)
+    with raises_code(UsageError, "flag-value", "2 or more"):
+        StaleGuard(1)
+
+
 WRONG: dict[str, tuple[Any, str, str]] = {
     "action_range": ("all", "flag-value", "'all'"),
     "margin": (-1, "flag-value", "margin"),
     "max_change": (0, "flag-value", "per tick"),
     "low_pass_hz": (FPS, "flag-value", "at most 5 Hz"),
-    "stale_ticks": (1, "flag-value", "2 or more"),
+    "stale_ticks": ("x", "flag-value", "2 or more"),
 }
 
 
@@ -187,6 +197,13 @@ def test_a_limit_that_cannot_be_is_refused(folder: Path, name: str) -> None:
         ({"max_change": {"elbow": "fast"}}, "one by the name of a dim"),
         ({"max_change": {"elbow": 0}}, "above 0"),
         ({"max_change": math.nan}, "above 0"),
+        ({"max_change": ["0.5"] * 3}, "3, one for each dim"),
+        ({"max_change": {}}, "3, one for each dim"),
+        ({"action_range": array(0, 1)}, "by dim"),
+        ({"action_range": {"elbow": (0, 10**400)}}, r"\(lowest, highest\)"),
+        ({"action_range": "data", "margin": "x"}, "0 or more"),
+        ({"low_pass_hz": "x"}, "half the fps"),
+        ({"low_pass_hz": [1.0]}, "half the fps"),
     ],
 )
 def test_a_limit_of_a_dim_that_is_not_there_is_refused(

@@ -501,6 +501,20 @@ def test_a_wrong_option_is_refused(folder: Path, options: dict[str, Any], code: 
         load_policy(folder, **({"device": "cpu"} | options))
 
 
+@pytest.mark.parametrize("source", [None, 3, "x" * 5000, "a/" * 5000, "a\0b", Path("x" * 300)])
+def test_what_is_no_path_is_refused(source: Any) -> None:
+    with raises_code(UsageError, "policy-missing") as refused:
+        load_policy(source)
+    assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize("name", ["**", "*", "[", "x" * 300, "a\0b", "", 3])
+def test_a_checkpoints_name_is_no_pattern(folder: Path, name: Any) -> None:
+    with raises_code(UsageError, "checkpoint-missing"):
+        load(folder, checkpoint=name)
+
+
 def test_bf16_is_the_training_networks_too(training: Short) -> None:
     found = load(training.folder, precision="bf16").predict(STATE, frames())
     assert found.dtype == np.float32

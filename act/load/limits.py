@@ -113,7 +113,7 @@ class Limiter:
         low, high, given = -wide, wide.copy(), limits.action_range
         if given is None:
             return low, high
-        if given != "data":
+        if not (isinstance(given, str) and given == "data"):
             if not isinstance(given, Mapping):
                 raise _wrong("action_range", given, "'data', or (lowest, highest) by dim")
             for name, bounds in given.items():
@@ -121,7 +121,7 @@ class Limiter:
                     _bounds(name, bounds)
                 )
             return low, high
-        if not (math.isfinite(limits.margin) and limits.margin >= 0):
+        if not (is_number(limits.margin) and limits.margin >= 0):
             raise _wrong("margin", limits.margin, "0 or more")
         for number, dim in enumerate(self._dims):
             if dim.minimum is None or dim.maximum is None:
@@ -141,7 +141,9 @@ class Limiter:
         by_dim = given if isinstance(given, Mapping) else None
         where = [self._dim("max_change", name) for name in by_dim or ()]
         try:
-            values = np.array(list(by_dim.values()) if by_dim else given, np.float32)
+            values = array_of(list(by_dim.values()) if by_dim else given)
+            if values.dtype.kind not in "fiu":
+                raise TypeError
             max_change[where if by_dim else slice(None)] = values
         except (TypeError, ValueError):
             what = f"one number, {len(max_change)}, one for each dim, or one by the name of a dim"
@@ -185,7 +187,7 @@ class StaleGuard:
 
     def __init__(self, ticks: int | None) -> None:
         """ticks: see `Limits`; None: off. Raises UsageError."""
-        if ticks is not None and ticks < 2:
+        if ticks is not None and not (is_number(ticks) and ticks >= 2):
             raise _wrong("stale_ticks", ticks, "2 or more")
         self._max_ticks = ticks
         self.reset()
@@ -221,7 +223,7 @@ class StaleGuard:
 def _bounds(name: str | int, given: Any) -> Bounds:
     try:
         low, high = (float(value) for value in given)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         low, high = math.nan, math.nan
     if not low < high:
         raise _wrong(f"action_range of {name!r}", given, "(lowest, highest)")
@@ -238,9 +240,16 @@ def _smoothing(cut_off_hz: float | None, fps: float | None) -> float:
             "it out",
             code="limits-unknown",
         )
-    if not 0 < cut_off_hz <= fps / 2:
+    if not (is_number(cut_off_hz) and 0 < cut_off_hz <= fps / 2):
         raise _wrong("low_pass_hz", cut_off_hz, f"above 0 and at most {fps / 2:g} Hz, half the fps")
     return 1 - math.exp(-2 * math.pi * cut_off_hz / fps)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number, not a text or an array of one."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        return False
+    return bool(np.isreal(value) and abs(value) < math.inf)
 
 
 def _wrong(name: str, found: Any, expected: str) -> UsageError:

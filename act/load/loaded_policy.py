@@ -12,7 +12,7 @@ import numpy as np
 
 from act.load.backend import Backend
 from act.load.execution import Execution, OpenLoop, TemporalEnsembling
-from act.load.limits import Limiter, Limits, StaleGuard
+from act.load.limits import Limiter, Limits, StaleGuard, is_number
 from act.load.observation import Observation, Observer, names_of
 from act.load.own_dims import own
 from episodes.arrays import FloatArray
@@ -20,6 +20,7 @@ from job.errors import UsageError
 from job.sections.contract import Contract
 
 Images = Mapping[str, Any]
+_MODES = ("open_loop", "temporal_ensembling")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +153,17 @@ class LoadedPolicy:
 
     def _execution(self) -> Execution:
         given, advice = self._executed, self.contract.execution
-        mode = given.mode or advice.mode
+        mode = advice.mode if given.mode is None else given.mode
+        if not (isinstance(mode, str) and mode in _MODES):
+            raise UsageError(
+                f"mode is {mode!r}, expected 'open_loop' or 'temporal_ensembling'",
+                code="flag-value",
+            )
+        if not isinstance(given.align_first_action, bool | np.bool_):
+            raise UsageError(
+                f"align_first_action is {given.align_first_action!r}, expected True or False",
+                code="flag-value",
+            )
         left = self.chunk_size - int(given.align_first_action)
         if given.align_first_action and (self.contract.action.first_offset == 0 or not left):
             raise UsageError(
@@ -170,16 +181,11 @@ class LoadedPolicy:
                     code="flag-value",
                 )
             return OpenLoop(int(horizon))
-        if mode != "temporal_ensembling":
-            raise UsageError(
-                f"mode is {mode!r}, expected 'open_loop' or 'temporal_ensembling'",
-                code="flag-value",
-            )
         if given.horizon is not None:
             raise _unused("horizon", "mode='temporal_ensembling'")
         weight = given.ensembling_weight
         weight = advice.ensembling_weight if weight is None else weight
-        if not np.isfinite(weight):
+        if not is_number(weight):
             raise UsageError(
                 f"ensembling_weight is {weight!r}, expected a finite number", code="flag-value"
             )

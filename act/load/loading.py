@@ -9,7 +9,7 @@ from act.load.backend import Backend
 from act.load.limits import OFF, Limits
 from act.load.loaded_policy import ExecutionOptions, LoadedPolicy
 from act.load.onnx_backend import OnnxBackend, find_onnx
-from act.load.source import DEFAULT_OUTPUT, Source, find_source
+from act.load.source import DEFAULT_OUTPUT, Source, check_path, find_source
 from act.processes.flags import MachineFlags
 from job.errors import UsageError
 from job.sections.contract import Contract
@@ -38,7 +38,7 @@ def load_policy(  # noqa: PLR0913  what a robot may want otherwise
     horizon: int | None = None,
     ensembling_weight: float | None = None,
     align_first_action: bool = False,
-    limits: Limits = OFF,
+    limits: Limits | None = OFF,
     allow_cut: bool = False,
 ) -> LoadedPolicy:
     """Load a trained policy, ready for a robot.
@@ -53,11 +53,19 @@ def load_policy(  # noqa: PLR0913  what a robot may want otherwise
         (actions of a chunk that are executed) and `ensembling_weight` are the contract's
     align_first_action: drop the first action of each chunk where training predicted from the time
         step before the observation (sim false); upstream executes it
-    limits: what an action and an observation may be; nothing is limited by default
+    limits: what an action and an observation may be; nothing is limited by default, or by None
     allow_cut: load a policy that was trained without some dims of the dataset: those the robot
         must be told by somebody else
     Raises UsageError in one line, with its code.
     """
+    limits = OFF if limits is None else limits
+    if not isinstance(limits, Limits):
+        raise UsageError(
+            f"limits is a {type(limits).__name__}, expected act.Limits(…), or None",
+            code="flag-value",
+        )
+    check_path("source", source)
+    check_path("output", output)
     executed = ExecutionOptions(
         mode=mode,
         horizon=horizon,

@@ -1,17 +1,20 @@
 """Which checkpoint is meant: by a run's name, its folder, or the file itself."""
 
+import glob
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from act.policies.contract_file import CONTRACT, WEIGHTS, read_contract
 from job.command_line import nearest
-from job.errors import UsageError
+from job.errors import UsageError, first_line
 from job.output_names import CHECKPOINTS
 from job.run_flags import OutputFlags
 from job.sections.contract import Contract
 from job.whole_files import sha256
 
+_LONGEST = 100  # characters of a path in a message
 DEFAULT_OUTPUT = OutputFlags().output
 _REMEDY = (
     "copy it from the run's folder again, or make one for what upstream wrote: "
@@ -38,6 +41,9 @@ def find_source(
     output: where runs are looked for by name
     Raises UsageError.
     """
+    if checkpoint is not None:
+        named = f"policy_{checkpoint}.ckpt" if isinstance(checkpoint, str) else checkpoint
+        check_path("checkpoint", named, "checkpoint-missing")
     path = run_path(source, output)
     if path.is_dir():
         named = read_contract(path, _remedy(path)).file
@@ -71,6 +77,24 @@ def _remedy(folder: Path) -> str:
     return _REMEDY
 
 
+def check_path(what: str, given: Any, code: str = "policy-missing") -> None:
+    """Refuse what is no path, or one that no file can have; raises UsageError.
+
+    what: which argument it is
+    """
+    try:
+        Path(given).lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return  # others say what was expected there
+    except (OSError, ValueError, TypeError) as error:
+        shown = repr(given) if len(repr(given)) <= _LONGEST else f"{repr(given)[:_LONGEST]}…"
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise UsageError(
+            f"{what}: {shown} cannot be used ({reason}), expected a path, or a name",
+            code=code,
+        ) from error
+
+
 def is_name(source: str | os.PathLike[str]) -> bool:
     """Whether a source is a run's name, not a path: a text without `/`."""
     return isinstance(source, str) and os.sep not in source
@@ -97,7 +121,11 @@ def run_path(source: str | os.PathLike[str], output: Path = DEFAULT_OUTPUT) -> P
 def find_checkpoint(folder: Path, name: str) -> Path:
     """The file of a run's checkpoint by its name: best, last, epoch_1200, …; raises UsageError."""
     exact = folder / f"policy_{name}.ckpt"
-    found = [exact] if exact.exists() else sorted(folder.glob(f"policy_{name}_seed_*.ckpt"))
+    found = (
+        [exact]
+        if exact.exists()
+        else sorted(folder.glob(f"policy_{glob.escape(name)}_seed_*.ckpt"))
+    )
     if len(found) != 1:
         raise _missing(folder, f"policy_{name}.ckpt", [path.name for path in found])
     return found[0]

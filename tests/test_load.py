@@ -353,7 +353,12 @@ BAD: dict[str, tuple[Any, Any, str, str]] = {
         "observation-image-type",
         "a list",
     ),
-    "a memoryview": (STATE, shown(top=memoryview(ZEROS)), "observation-image-type", "memoryview"),
+    "a memoryview": (
+        STATE,
+        shown(top=memoryview(ZEROS.data)),
+        "observation-image-type",
+        "memoryview",
+    ),
     "an image within itself": (STATE, shown(top=endless()), "observation-image-type", "a list"),
     "NaN": ([0, np.nan, 0], frames(), "observation-not-finite", r"dim 1 \(elbow\) is nan"),
     "beyond float32": ([0, 0, 1e300], frames(), "observation-not-finite", "gripper"),

@@ -132,6 +132,9 @@ def test_other_robots_keys_are_mapped_and_joined(policy: LoadedPolicy) -> None:
         (("a", "env_state"),),
         (("a", "top"), ("a", "wrist")),
         (("a", "top"), ("b", "images/top")),
+        (("state", "-"),),
+        (("images/top", "-"),),
+        (("state", "top"),),
     ],
 )
 def test_a_map_that_does_not_go_with_the_policy(pairs: tuple[tuple[str, str], ...]) -> None:
@@ -441,6 +444,18 @@ def test_a_port_that_is_taken(policy: LoadedPolicy) -> None:
     with served(policy) as (port, _), raises_code(UsageError, "port-unavailable", str(port)):
         flags = ServeFlags(port=port)
         asyncio.run(PolicyServer(policy, flags, access_of(flags, {})).run(reason=lambda: None))
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64])
+def test_a_host_that_is_no_name(policy: LoadedPolicy, host: str) -> None:
+    flags = ServeFlags(host=host, port=0, insecure=True)
+    with raises_code(UsageError, "port-unavailable", re.escape(host)) as refused:
+        asyncio.run(PolicyServer(policy, flags, access_of(flags, {})).run(reason=lambda: None))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_key_that_another_one_stands_for_may_be_left_out() -> None:
+    assert "a" in Keys(CAMERAS, False, (("a", "state"), ("state", "-"))).expected
 
 
 def test_warm_up_comes_before_the_port_opens(policy: LoadedPolicy) -> None:

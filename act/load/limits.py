@@ -247,9 +247,8 @@ def _smoothing(cut_off_hz: float | None, fps: float | None) -> float:
 
 def is_number(value: Any) -> bool:
     """Whether a value is a finite number, not a text or an array of one."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        return False
-    return bool(np.isreal(value) and abs(value) < math.inf)
+    is_real = isinstance(value, int | float | np.integer | np.floating)
+    return is_real and not isinstance(value, bool) and abs(float(value)) < math.inf
 
 
 def _wrong(name: str, found: Any, expected: str) -> UsageError:

@@ -61,6 +61,13 @@ class Keys:
         for key in own:
             if key not in taken:
                 self._of.setdefault(key, key)
+        for key in own:
+            if key not in self._of.values():
+                raise UsageError(
+                    f"--map gives {self._of[key]!r} for {key}, and no key is {key}, which the "
+                    f"policy observes, expected one; add --map KEY={key.removeprefix(_IMAGES)}",
+                    code="map-key",
+                )
 
     @property
     def expected(self) -> list[str]:

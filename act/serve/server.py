@@ -126,11 +126,11 @@ class PolicyServer:
                 server_header=None,
                 logger=_library_log(),
             )
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter where it is no host's name
+            reason = getattr(error, "strerror", None) or first_line(error)
             raise UsageError(
                 f"--host {flags.host} --port {flags.port}: cannot be listened on "
-                f"({error.strerror or first_line(error)}), expected an address of this machine and "
-                f"a port that is free",
+                f"({reason}), expected an address of this machine and a port that is free",
                 code="port-unavailable",
             ) from error
 

@@ -202,6 +202,7 @@ def test_a_limit_that_cannot_be_is_refused(folder: Path, name: str) -> None:
         ({"action_range": array(0, 1)}, "by dim"),
         ({"action_range": {"elbow": (0, 10**400)}}, r"\(lowest, highest\)"),
         ({"action_range": "data", "margin": "x"}, "0 or more"),
+        ({"action_range": "data", "margin": 10**400}, "0 or more"),
         ({"low_pass_hz": "x"}, "half the fps"),
         ({"low_pass_hz": [1.0]}, "half the fps"),
     ],

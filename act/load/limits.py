@@ -247,8 +247,12 @@ def _smoothing(cut_off_hz: float | None, fps: float | None) -> float:
 
 def is_number(value: Any) -> bool:
     """Whether a value is a finite number, not a text or an array of one."""
-    is_real = isinstance(value, int | float | np.integer | np.floating)
-    return is_real and not isinstance(value, bool) and abs(float(value)) < math.inf
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int beyond float64
+        return False
 
 
 def _wrong(name: str, found: Any, expected: str) -> UsageError:

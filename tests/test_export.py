@@ -16,6 +16,7 @@ from act.export.graph import Graph
 from act.export.lerobot_folder import refuse_unrepresentable
 from act.export.observations import random_observations, recorded_observations
 from act.export.parity import Reference, actions_of, compared, reference_actions
+from act.export.publishing import publish
 from act.export.torch_program import program_backend
 from act.load.loading import ComputeOptions
 from act.load.packages import needed
@@ -24,6 +25,7 @@ from act.load.torch_backend import TorchBackend
 from convert.of_run import episodes_of_run
 from episodes.episode_set import open_episodes
 from job.errors import UsageError
+from job.sections.export import Export
 from job.whole_files import sha256
 from lerobot_to_act import recorded_episodes
 from tests.support.episodes import write_episodes
@@ -314,3 +316,45 @@ def test_what_lerobots_act_cannot_be_is_refused(tmp_path: Path) -> None:
     for change in changes:
         with raises_code(UsageError, "export-unrepresentable"):
             refuse_unrepresentable(contract.model_copy(update=change))
+
+
+def test_only_files_of_an_export_are_replaced_or_removed(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("export"))
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "data").write_text("mine")
+    (copy / "export").mkdir()
+    place = copy / "export/torch_export"
+    place.symlink_to(precious)
+    with raises_code(UsageError, "output-foreign", "link"):
+        exported(copy)
+    assert (precious / "data").read_text() == "mine"
+    place.unlink()
+    place.mkdir()
+    (place / "policy.pt2").write_text("mine")
+    with raises_code(UsageError, "output-foreign", "policy.pt2"):
+        exported(copy)
+    assert (place / "policy.pt2").read_text() == "mine"
+
+
+def test_publishing_removes_what_the_former_export_left(tmp_path: Path) -> None:
+    folder, scratch = tmp_path / "onnx", tmp_path / "scratch"
+    manifest = Export.model_construct()
+    for name in ("first", "second"):
+        scratch.mkdir(exist_ok=True)
+        (scratch / name).write_text(name)
+        publish(folder, scratch, [scratch / name], manifest)
+        (folder / "notes.md").write_text("mine")
+        listed = [{"path": name}, {"path": "../outside"}]
+        (folder / "manifest.json").write_text(json.dumps({"artifacts": listed}))
+        (tmp_path / "outside").write_text("mine")
+    assert {path.name for path in folder.iterdir()} == {"second", "notes.md", "manifest.json"}
+    assert (tmp_path / "outside").read_text() == "mine"
+    # a kill has left the names in the place of the manifest
+    (folder / "manifest.json").rename(folder / ".publishing.json")
+    (scratch / "second").write_text("new")
+    publish(folder, scratch, [scratch / "second"], manifest)
+    assert (folder / "second").read_text() == "new"
+    (folder / "manifest.json").write_text("{")
+    with raises_code(UsageError, "output-foreign", "manifest.json"):
+        publish(folder, scratch, [scratch / "second"], manifest)

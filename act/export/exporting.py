@@ -22,6 +22,7 @@ from act.export.lerobot_layout import lerobots
 from act.export.lerobot_run import run_lerobot, with_own_dims
 from act.export.observations import Observations, random_observations, recorded_observations
 from act.export.parity import Reference, actions_of, compared, reference_actions
+from act.export.publishing import publish, refuse_link
 from act.export.torch_program import (
     PACKAGE,
     PROGRAM,
@@ -41,12 +42,11 @@ from episodes.episode_set import Episodes
 from job import signals
 from job.lock import only_job
 from job.manifest import now, versions
-from job.output_names import MANIFEST
 from job.sections.contract import Camera, Contract
 from job.sections.export import EXPORT_VERSION, Export, ImageSupply, NumberFormat, Origin, Parity
 from job.sections.whole import Artifact
 from job.version import commit
-from job.whole_files import output_errors, sha256, whole_path, write_json
+from job.whole_files import output_errors, sha256
 
 logger = logging.getLogger("act")
 
@@ -78,6 +78,7 @@ def export(flags: ExportFlags, run: str | Path, read_episodes: ReadEpisodes) -> 
     if flags.format == "lerobot":
         refuse_unrepresentable(source.contract)
     folder = source.checkpoint.parent / EXPORTS / flags.format
+    refuse_link(folder)
     scratch = folder.with_name(f".{flags.format}.partial")
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -96,7 +97,7 @@ def export(flags: ExportFlags, run: str | Path, read_episodes: ReadEpisodes) -> 
             made = _WRITERS[flags.format](flags, source, reference, scratch)
             signals.check()
             manifest = _manifest(flags, source, scratch, made)
-            _publish(folder, scratch, made.files, manifest)
+            publish(folder, scratch, made.files, manifest)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     _report(folder, manifest)
@@ -186,21 +187,6 @@ def _number_format(flags: ExportFlags) -> NumberFormat:
 
 
 _WRITERS = {"lerobot": _write_lerobot, "onnx": _write_onnx, "torch_export": _write_program}
-
-
-def _publish(folder: Path, scratch: Path, files: Sequence[Path], manifest: Export) -> None:
-    """Put the files under their names, the manifest last."""
-    with output_errors(folder):
-        (folder / MANIFEST).unlink(missing_ok=True)
-        kept = {folder / path.relative_to(scratch) for path in files}
-        for path in sorted(folder.rglob("*"), reverse=True):
-            if path not in kept and not path.is_dir():
-                path.unlink()  # of an export with other flags
-    for path in files:
-        place = folder / path.relative_to(scratch)
-        with whole_path(place) as partial:
-            path.rename(partial)
-    write_json(folder / MANIFEST, manifest.model_dump(mode="json"))
 
 
 def _manifest(flags: ExportFlags, source: Source, scratch: Path, made: _Made) -> Export:

@@ -161,6 +161,69 @@ def test_what_cannot_be_ours_is_refused_by_name(copy: Path, code: str) -> None:
     assert "\n" not in str(refused.value)
 
 
+REFUSED_TOO: tuple[tuple[Change, str], ...] = (
+    (lambda c: c["normalization_mapping"].pop("STATE"), "import-normalisation"),
+    (config(normalization_mapping=[1]), "import-normalisation"),
+    (config(n_action_steps=None), "import-unreadable"),
+    (config(n_action_steps=0), "import-unreadable"),
+    (config(n_action_steps=6), "import-unreadable"),
+    (config(temporal_ensemble_coeff=float("nan")), "import-unreadable"),
+    (config(temporal_ensemble_coeff=[]), "import-unreadable"),
+    (config(dim_model=10**30), "import-unreadable"),
+    (config(n_encoder_layers=300000, n_vae_encoder_layers=300000), "import-weights"),
+    (config(chunk_size=10**9), "import-weights"),
+    (lambda c: c["input_features"]["observation.state"].update(shape=[10**9]), "import-weights"),
+    (lambda c: c["input_features"]["observation.state"].update(shape=[3.5]), "import-features"),
+    (lambda c: c["input_features"]["observation.state"].update(type="ENV"), "import-features"),
+)
+
+
+@pytest.mark.parametrize(("change", "code"), REFUSED_TOO)
+def test_a_configuration_that_is_not_that_of_the_weights_is_one_line(
+    copy: Path, change: Change, code: str
+) -> None:
+    rewrite(copy / "config.json", change)
+    with raises_code(UsageError, code):
+        read_lerobot(copy)
+
+
+def normaliser(**fields: Any) -> Change:
+    return lambda content: content["steps"][3]["config"].update(fields)
+
+
+RELATIVE = {"registry_name": "relative_actions_processor", "config": {}}
+PROCESSORS: tuple[tuple[Change, str, str], ...] = (
+    (lambda c: c["steps"].append(RELATIVE), "import-normalisation", "relative_actions"),
+    (lambda c: c["steps"][3]["config"]["norm_map"].pop("VISUAL"), "import-normalisation", "VISUAL"),
+    (normaliser(features={}), "import-normalisation", "features"),
+    (normaliser(normalize_observation_keys=[]), "import-normalisation", "observation_keys"),
+    (normaliser(eps=0.1), "import-normalisation", "eps"),
+    (
+        lambda c: c["steps"][2]["config"].update(float_dtype="float16"),
+        "import-normalisation",
+        "float",
+    ),
+    (lambda c: c["steps"][3].update(state_file=None), "import-unreadable", "state_file"),
+    (lambda c: c["steps"].append(c["steps"][3]), "import-unreadable", "twice"),
+)
+
+
+@pytest.mark.parametrize(("change", "code", "named"), PROCESSORS)
+def test_a_processor_that_changes_actions_is_refused_by_name(
+    copy: Path, change: Change, code: str, named: str
+) -> None:
+    rewrite(copy / "policy_preprocessor.json", change)
+    with raises_code(UsageError, code, named):
+        read_lerobot(copy)
+
+
+def test_what_is_no_regular_file_is_not_waited_for(copy: Path) -> None:
+    (copy / "model.safetensors").unlink()
+    os.mkfifo(copy / "model.safetensors")
+    with raises_code(UsageError, "import-unreadable", "regular"):
+        read_lerobot(copy)
+
+
 def test_statistics_that_cannot_be_ours_are_refused(copy: Path) -> None:
     path = copy / "policy_preprocessor_step_3_normalizer_processor.safetensors"
     stats = load_file(path)

@@ -16,12 +16,14 @@ from act.export.lerobot_layout import (
     ACTION,
     CONFIG,
     ENV_STATE,
-    POSTPROCESSOR,
     PREPROCESSOR,
     STATE,
     WEIGHTS,
     to_ours,
 )
+from act.export.lerobot_processors import refuse_other_modes, statistics_files
+from act.export.lerobot_sizes import check_numbers, check_sizes, is_size
+from act.export.refusals import not_ours
 from act.load.packages import needed
 from act.load.torch_backend import network_of
 from act.network.position import sequence_position
@@ -32,7 +34,7 @@ from act.policies.weights import Weights
 from job.command_line import nearest
 from job.errors import UsageError, first_line
 from job.sections.contract import Contract
-from job.whole_files import read_json
+from job.whole_files import read_json, regular
 
 # What LeRobot's ACT may be and this project's is not: field, what it must be, the error's code.
 _FIXED: tuple[tuple[str, Any, str], ...] = (
@@ -47,7 +49,12 @@ _FIXED: tuple[tuple[str, Any, str], ...] = (
     ("use_peft", False, "import-peft"),
 )
 # LeRobot's own values where a folder of an older version lacks the field
-_DEFAULTS: dict[str, Any] = {"n_obs_steps": 1, "use_peft": False, "use_vae": True}
+_DEFAULTS: dict[str, Any] = {
+    "n_obs_steps": 1,
+    "use_peft": False,
+    "use_vae": True,
+    "normalization_mapping": dict.fromkeys(("VISUAL", "STATE", "ACTION"), "MEAN_STD"),
+}
 
 
 @dataclass(frozen=True)
@@ -65,8 +72,12 @@ def read_lerobot(folder: Path, run_name: str | None = None, fps: float | None = 
     """
     config = _config(folder)
     _refuse_other(folder, config)
-    tensors = _tensors(folder / WEIGHTS)
+    check_numbers(folder, config)
     features = _features(folder, config)
+    where, modes = "normalization_mapping", config["normalization_mapping"]
+    refuse_other_modes(folder, where, modes, _kinds(features).values())
+    tensors = _tensors(folder / WEIGHTS)
+    check_sizes(folder, config, features, tensors)
     stats = _statistics(folder, config, tensors, features)
     contract = contract_of(folder, config, features, stats, run_name=run_name, fps=fps)
     return Imported(contract, _weights(folder, tensors, contract))
@@ -90,15 +101,11 @@ def _config(folder: Path) -> dict[str, Any]:
 def _refuse_other(folder: Path, config: Mapping[str, Any]) -> None:
     for field, expected, code in _FIXED:
         if config.get(field, expected) != expected:
-            raise _not_ours(folder, f"{field} is {config[field]!r}, expected {expected!r}", code)
+            raise not_ours(folder, f"{field} is {config[field]!r}, expected {expected!r}", code)
     layers = config.get("n_encoder_layers"), config.get("n_vae_encoder_layers")
     if config["use_vae"] and layers[0] != layers[1]:
         what = f"n_vae_encoder_layers is {layers[1]!r}, expected {layers[0]!r} as n_encoder_layers"
-        raise _not_ours(folder, what, "import-vae-layers")
-    for kind, mode in (config.get("normalization_mapping") or {}).items():
-        if mode != "MEAN_STD":
-            what = f"normalization_mapping of {kind} is {mode!r}, expected 'MEAN_STD'"
-            raise _not_ours(folder, what, "import-normalisation")
+        raise not_ours(folder, what, "import-vae-layers")
 
 
 def _features(folder: Path, config: Mapping[str, Any]) -> Features:
@@ -115,29 +122,35 @@ def _features(folder: Path, config: Mapping[str, Any]) -> Features:
             raise ValueError(f"found {sorted(shapes)} of {sorted(shapes.values())}")
         if any(shapes[name][0] != 3 or len(shapes[name]) != 3 for name in cameras):
             raise ValueError("an image is not (3, height, width)")
+        if not all(is_size(size) for shape in shapes.values() for size in shape):
+            raise ValueError(f"found shapes {str(sorted(shapes.items()))[:200]}")
+        expected = {STATE: "STATE", ACTION: "ACTION", ENV_STATE: "ENV"}
+        wrong = [name for name, kind in expected.items() if kinds.get(name, kind) != kind]
+        if wrong:
+            raise ValueError(f"the type of {wrong[0]} is {kinds[wrong[0]]!r}")
         (env_state,) = shapes.get(ENV_STATE, (None,))
         size = (int(shapes[cameras[0]][1]), int(shapes[cameras[0]][2])) if cameras else None
         return Features(int(state), int(action), env_state, cameras, size)
-    except (TypeError, KeyError, ValueError, IndexError) as error:
+    except (TypeError, KeyError, ValueError, IndexError, AttributeError) as error:
         what = (
             f"its features are not ours ({type(error).__name__}: {first_line(error)}), expected "
             f"{STATE}, {ACTION}, images of one size, and {ENV_STATE} at most"
         )
-        raise _not_ours(folder, what, "import-features") from error
+        raise not_ours(folder, what, "import-features") from error
 
 
 def _statistics(
     folder: Path, config: Mapping[str, Any], tensors: Weights, features: Features
 ) -> dict[str, Tensor]:
     """By LeRobot's name, such as `action.mean`; those that were used, nothing else."""
-    found = _processor_statistics(folder) or _older_statistics(tensors, features)
+    found = _processor_statistics(folder, features) or _older_statistics(tensors, features)
     needed_ones = [f"{STATE}.mean", f"{STATE}.std", f"{ACTION}.mean", f"{ACTION}.std"]
     if features.env_state is not None:
         needed_ones += [f"{ENV_STATE}.mean", f"{ENV_STATE}.std"]
     missing = [name for name in needed_ones if name not in found]
     if missing:
         what = f"the statistics lack {missing[0]}, expected mean and standard deviation of all"
-        raise _not_ours(folder, what, "import-statistics")
+        raise not_ours(folder, what, "import-statistics")
     _refuse_other_colours(folder, features, found)
     return found
 
@@ -149,37 +162,27 @@ def _refuse_other_colours(folder: Path, features: Features, stats: Mapping[str, 
             if given is not None and torch.allclose(given.flatten(), expected, atol=1e-5):
                 continue
             shown = None if given is None else [round(v, 4) for v in given.flatten().tolist()]
-            raise _not_ours(
+            raise not_ours(
                 folder,
                 f"the {what} of {camera} is {shown}, expected ImageNet's {list(values)}",
                 "import-image-statistics",
             )
 
 
-def _processor_statistics(folder: Path) -> dict[str, Tensor]:
+def _processor_statistics(folder: Path, features: Features) -> dict[str, Tensor]:
     """What the processors' files hold; nothing where the folder has no processors."""
     found: dict[str, Tensor] = {}
-    for name, kind in ((PREPROCESSOR, "normalizer_processor"), (POSTPROCESSOR, "unnormalizer_")):
-        path = folder / f"{name}.json"
-        if not path.exists():
-            return {}
-        try:
-            steps = [s for s in read_json(path)["steps"] if s["registry_name"].startswith(kind)]
-            [file] = [step["state_file"] for step in steps]
-            modes = {mode for step in steps for mode in step["config"]["norm_map"].values()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UsageError(
-                f"{path}: cannot be understood ({first_line(error)}), expected one {kind}step with "
-                f"its statistics, as LeRobot writes them; save the policy with lerobot 0.4 again",
-                code="import-unreadable",
-            ) from error
-        if modes - {"MEAN_STD"}:
-            what = f"{path.name} normalises by {sorted(modes)}, expected MEAN_STD alone"
-            raise _not_ours(folder, what, "import-normalisation")
+    for name, path in (statistics_files(folder, _kinds(features)) or {}).items():
         into = name == PREPROCESSOR  # LeRobot puts all statistics into both
-        every = _tensors(folder / Path(file).name).items()
+        every = _tensors(path).items()
         found |= {n: one for n, one in every if n.startswith(f"{ACTION}.") != into}
     return found
+
+
+def _kinds(features: Features) -> dict[str, str]:
+    """The types of the features, in LeRobot's names."""
+    kinds = {STATE: "STATE", ACTION: "ACTION"} | dict.fromkeys(features.cameras, "VISUAL")
+    return kinds | ({} if features.env_state is None else {ENV_STATE: "ENV"})
 
 
 def _older_statistics(tensors: Weights, features: Features) -> dict[str, Tensor]:
@@ -214,14 +217,14 @@ def _weights(folder: Path, tensors: Weights, contract: Contract) -> Weights:
         if one is None or one.shape != tensor.shape:
             shape = None if one is None else tuple(one.shape)
             what = f"the weight {name} is {shape}, expected {tuple(tensor.shape)}"
-            raise _not_ours(folder, what + nearest(name, list(given), "weight"), "import-weights")
+            raise not_ours(folder, what + nearest(name, list(given), "weight"), "import-weights")
         found[name] = one.float().contiguous()
     known = ("normalize_inputs.", "normalize_targets.", "unnormalize_outputs.", "model.backbone.fc")
     unknown = [name for name in given if name not in expected and not name.startswith(known)]
     unknown = [name for name in unknown if not name.endswith("num_batches_tracked")]
     if unknown:
         what = f"the weight {unknown[0]} is not known, expected those of LeRobot's ACT alone"
-        raise _not_ours(folder, what, "import-weights")
+        raise not_ours(folder, what, "import-weights")
     return found
 
 
@@ -234,6 +237,8 @@ def _constant(name: str, tensor: Tensor) -> Tensor:
 def _tensors(path: Path) -> Weights:
     load_file = needed("safetensors.torch").load_file
     try:
+        with open(path, "rb", opener=regular):  # it would wait at a pipe for ever
+            pass
         found: Weights = load_file(path)
     except Exception as error:  # safetensors' own are of many classes
         raise UsageError(
@@ -242,11 +247,3 @@ def _tensors(path: Path) -> Weights:
             code="import-unreadable",
         ) from error
     return found
-
-
-def _not_ours(folder: Path, what: str, code: str) -> UsageError:
-    return UsageError(
-        f"{folder}: {what}, as this project's network has nothing else; run this policy with "
-        f"LeRobot",
-        code=code,
-    )

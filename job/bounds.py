@@ -30,6 +30,11 @@ def above(low: float) -> Check:
     return lambda value: usual_number(value) or (None if value > low else f"above {low}")
 
 
+def between(low: int, high: int) -> Check:
+    """A number of `low` to `high`, both included."""
+    return lambda value: None if low <= value <= high else f"{low} to {high}"
+
+
 def fraction(value: float) -> str | None:
     """A part of a whole that is not all of it."""
     return None if 0 <= value < 1 else "0 or more and below 1"

@@ -290,6 +290,8 @@ def test_the_runs_own_dataset_is_taken_where_it_is(tmp_path: Path) -> None:
         (["a", "--format", "onnx", "--max_error", "1"], "flag-unused"),
         (["a", "--format", "onnx", "--lerobot_python", "/python"], "flag-unused"),
         (["a", "--format", "onnx", "--opset", "11"], "flag-value"),
+        (["a", "--format", "onnx", "--opset", "99"], "flag-value"),
+        (["a", "--format", "onnx", "--batch", "1000000"], "flag-value"),
     ],
 )
 def test_what_cannot_be_asked_for(words: list[str], code: str) -> None:

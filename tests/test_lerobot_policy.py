@@ -100,6 +100,28 @@ def test_a_folder_read_back_is_the_same_policy(run: Path, folder: Path, tmp_path
         imported(folder, tmp_path)
 
 
+def test_an_import_that_failed_or_was_killed_is_in_no_later_ones_way(
+    folder: Path, tmp_path: Path
+) -> None:
+    for python in ("/bin/false", "/bin/true"):
+        with raises_code(UsageError, "lerobot-failed"):
+            imported(folder, tmp_path, lerobot_python=python)
+    run = imported(folder, tmp_path)
+    assert {path.name for path in run.iterdir()} == {
+        "files.jsonl",
+        "policy.json",
+        "policy_best.ckpt",
+        "dataset_stats.json",
+        "dataset_stats.pkl",
+    }
+    scratch = run / ".import.partial"  # as a kill leaves it, between the first name and the last
+    scratch.mkdir()
+    (run / "policy.json").rename(scratch / "policy.json")
+    imported(folder, tmp_path)
+    assert load_policy(run, device="cpu").chunk_size == 5
+    assert not scratch.exists()
+
+
 def test_several_layers_that_count_stay(tmp_path: Path) -> None:
     def edit(content: dict[str, Any]) -> None:
         content["network"]["decoder_output"] = "last"
@@ -351,7 +373,7 @@ def test_a_disk_that_does_not_take_the_observations_is_one_line(run: Path, tmp_p
 
 def test_a_python_without_lerobot_is_one_line(folder: Path, run: Path, tmp_path: Path) -> None:
     before = (folder.parent / "manifest.json").read_bytes()
-    for python in ("/nowhere/python", "/bin/false"):
+    for python in ("/nowhere/python", "/bin/false", "/bin/true"):
         words = [str(run), "--format", "lerobot", "--observations", "1"]
         with raises_code(UsageError, "lerobot-failed"):
             export(parse_export([*words, "--lerobot_python", python]), run, none)

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from job.bounds import above, at_least, some_text
+from job.bounds import above, at_least, between, some_text
 from job.errors import UsageError
 from job.flags import Flags, flag, required
 from job.run_flags import OutputFlags, RunFlags
 
 FORMATS = ("lerobot", "onnx", "torch_export")
+_MOST_BATCH = 256  # the first convolution of so many images of 480x640 alone gives 5 GB
 _GRAPHS = ("format", "onnx", "torch_export")
 
 
@@ -44,7 +45,7 @@ class ExportFlags(LeRobotFlags, OutputFlags):
     batch: int = flag(
         "Number of observations in a query; 0 = any number.",
         0,
-        check=at_least(0),
+        check=between(0, _MOST_BATCH),
         only_with=_GRAPHS,
     )
     opset: int = flag("Opset of ONNX.", 18, check=at_least(18), only_with=("format", "onnx"))

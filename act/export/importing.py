@@ -1,6 +1,7 @@
 """`import`: a LeRobot ACT folder becomes the folder of a run."""
 
 import logging
+import shutil
 from pathlib import Path
 
 import torch
@@ -13,20 +14,23 @@ from act.export.parity import compared, reference_actions
 from act.load.loading import ComputeOptions
 from act.load.source import Source
 from act.load.torch_backend import TorchBackend
-from act.policies.contract_file import ContractFile
+from act.policies.contract_file import CONTRACT, ContractFile
 from act.policies.statistics import save_stats
-from act.policies.upstream_contract import BEST
+from act.policies.upstream_contract import BEST, STATS
 from act.policies.weights import save_weights
 from episodes.arrays import FloatArray
+from job import file_system
 from job.errors import UsageError
 from job.lock import only_job
 from job.output_names import CHECKPOINTS
 from job.sections.contract import Contract
-from job.whole_files import output_errors, recorded_sha256
+from job.whole_files import RECORD, output_errors, recorded_sha256
 
 logger = logging.getLogger("act")
 
 _OBSERVATIONS = 100
+_SCRATCH = ".import.partial"  # in the run's folder, until the policy is whole
+_FILES = (RECORD, STATS, "dataset_stats.json", BEST)  # and the contract, which comes last
 
 
 def import_lerobot(flags: ImportFlags, folder: Path) -> Path:
@@ -39,17 +43,20 @@ def import_lerobot(flags: ImportFlags, folder: Path) -> Path:
     with output_errors(run):
         run.mkdir(parents=True, exist_ok=True)
     with only_job(run):
-        there = sorted(path.name for path in run.glob("[!.]*"))
-        if there:
-            raise UsageError(
-                f"{run}: holds {there[0]}, expected an empty folder, as another run's policy would "
-                f"be lost; choose another {flags.option('run_name')}",
-                code="output-foreign",
-            )
-        source = write_checkpoint(imported, run)
+        scratch = run / _SCRATCH
+        _refuse_foreign(run, flags)
+        with output_errors(scratch):
+            shutil.rmtree(scratch, ignore_errors=True)  # what a kill has left
+            scratch.mkdir()
+        try:
+            source = write_checkpoint(imported, scratch)
+            if flags.lerobot_python is not None:
+                _compare(flags.lerobot_python, folder, source)
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+        _publish(scratch, run)
     logger.info("imported   %s", run)
-    if flags.lerobot_python is not None:
-        _compare(flags.lerobot_python, folder, source)
     contract = imported.contract
     if contract.network.decoder_output == "last":
         logger.warning(
@@ -60,6 +67,30 @@ def import_lerobot(flags: ImportFlags, folder: Path) -> Path:
     if contract.fps is None:
         logger.warning("the rate of the control ticks is not known; give it with --fps")
     return run
+
+
+def _refuse_foreign(run: Path, flags: ImportFlags) -> None:
+    """Raise UsageError where the folder holds more than an import that was killed has left."""
+    left = (run / _SCRATCH / CONTRACT).exists() and not (run / CONTRACT).exists()
+    own = _FILES if left else ()
+    there = sorted(path.name for path in run.glob("[!.]*") if path.name not in own)
+    if there:
+        raise UsageError(
+            f"{run}: holds {there[0]}, expected an empty folder, as another run's policy would "
+            f"be lost; choose another {flags.option('run_name')}",
+            code="output-foreign",
+        )
+
+
+def _publish(scratch: Path, run: Path) -> None:
+    """Give the files their names, the contract last: until then the folder is no run's."""
+    with output_errors(run):
+        for name in _FILES:
+            (scratch / name).replace(run / name)
+        file_system.sync_folder(run)
+        (scratch / CONTRACT).replace(run / CONTRACT)
+        file_system.sync_folder(run)
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def write_checkpoint(imported: Imported, folder: Path) -> Source:

@@ -18,7 +18,7 @@ from act.load.own_dims import OwnDims
 from episodes.arrays import FloatArray
 from job.errors import UsageError, first_line
 from job.sections.contract import Contract
-from job.whole_files import output_errors
+from job.whole_files import output_errors, regular
 
 _CHECK = Path(__file__).with_name("lerobot_check.py")  # imports lerobot: not to be imported here
 
@@ -55,8 +55,7 @@ def run_lerobot(
             np.savez(given / f"{number:06}.npz", **arrays)  # type: ignore[arg-type]
         words = [str(python), str(_CHECK), str(folder.absolute()), str(given), str(predicted)]
         _run(words, python)
-        with np.load(predicted) as file:
-            return list(file["actions"]), f"lerobot {file['version']}"
+        return _predicted(predicted, python)
 
 
 @contextmanager
@@ -78,11 +77,23 @@ def _run(words: list[str], python: Path) -> None:
     except OSError as error:
         failure = [first_line(error)]
     if failure is not None:
-        raise UsageError(
-            f"--lerobot_python {python}: cannot run the policy ({''.join(failure)[:300]}), "
-            f"expected a Python that has lerobot 0.4; leave it out to compare without it",
-            code="lerobot-failed",
-        )
+        raise _failed(python, "".join(failure)[:300])
+
+
+def _predicted(path: Path, python: Path) -> tuple[list[FloatArray], str]:
+    try:
+        with open(path, "rb", opener=regular) as opened, np.load(opened) as file:
+            return list(file["actions"]), f"lerobot {file['version']}"
+    except Exception as error:  # whatever was left there
+        raise _failed(python, f"it left no actions: {first_line(error)[:200]}") from error
+
+
+def _failed(python: Path, reason: str) -> UsageError:
+    return UsageError(
+        f"--lerobot_python {python}: cannot run the policy ({reason}), "
+        f"expected a Python that has lerobot 0.4; leave it out to compare without it",
+        code="lerobot-failed",
+    )
 
 
 def _arrays(contract: Contract, one: Observation) -> dict[str, NDArray[Any]]:

@@ -3,7 +3,9 @@
 T time steps   Q qpos dims   A action dims   E environment state dims
 """
 
+import io
 import pickle
+import pickletools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,7 @@ import torch
 
 from episodes.arrays import FloatArray
 from job.errors import DatasetError, UsageError, first_line
-from job.whole_files import whole_file, write_json
+from job.whole_files import read_bytes, whole_file, write_json
 
 if TYPE_CHECKING:
     from episodes.episode_set import Episodes
@@ -65,8 +67,9 @@ def load_stats(path: Path) -> dict[str, FloatArray]:
     Only what rebuilds numpy arrays is known to the reader. Raises UsageError.
     """
     try:
-        with path.open("rb") as file:
-            stats = _StatsUnpickler(file).load()
+        content = read_bytes(path)
+        _check_opcodes(content)
+        stats = _StatsUnpickler(io.BytesIO(content)).load()
     except Exception as error:  # whatever a reader of foreign bytes may stumble over
         raise UsageError(
             f"{path}: cannot be read ({first_line(error)}), expected numpy arrays by name, as "
@@ -81,6 +84,18 @@ def load_stats(path: Path) -> dict[str, FloatArray]:
             code="weights-unreadable",
         )
     return stats
+
+
+def _check_opcodes(content: bytes) -> None:
+    """Raise UnpicklingError for opcodes that no statistics need, and for those that take memory.
+
+    A few bytes can ask for a table of a billion entries.
+    """
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name not in _OPCODES:
+            raise pickle.UnpicklingError(f"{opcode.name} is not part of arrays of numbers by name")
+        if opcode.name in _PUTS and not 0 <= argument < len(content):
+            raise pickle.UnpicklingError(f"{opcode.name} {argument} in {len(content)} bytes")
 
 
 class _StatsUnpickler(pickle.Unpickler):
@@ -115,6 +130,17 @@ def _content(*parts: Any) -> bytearray:
             return bytearray()
     raise pickle.UnpicklingError("a bytearray of something else than bytes")
 
+
+_PUTS = {"PUT", "BINPUT", "LONG_BINPUT"}
+_NEEDED = (  # what builds arrays, names and numbers in protocols 0 to 5
+    "PROTO FRAME STOP MARK MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD "
+    "NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 FLOAT BINFLOAT "
+    "STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 "
+    "BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 "
+    "DICT EMPTY_DICT SETITEM SETITEMS LIST EMPTY_LIST APPEND APPENDS "
+    "TUPLE EMPTY_TUPLE TUPLE1 TUPLE2 TUPLE3"
+)
+_OPCODES = _PUTS | set(_NEEDED.split())
 
 # What pickles of arrays name, by protocol, and what stands in for it here.
 _REBUILDS: dict[tuple[str, str], Any] = {

@@ -69,7 +69,8 @@ def write_contract(flags: ContractFlags) -> None:
     from job.whole_files import write_json
 
     path = flags.folder / CONTRACT
-    if path.exists() and read_contract(flags.folder).dataset is not None:
+    remedy = "remove it, and this command writes it anew"
+    if path.exists() and read_contract(flags.folder, remedy).dataset is not None:
         raise UsageError(
             f"{path}: is there already, and training wrote it, expected none, or one of upstream's "
             f"checkpoints; load_policy takes the folder as it is",

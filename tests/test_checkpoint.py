@@ -1,5 +1,6 @@
 """What is saved, when, and that nothing loaded is executed."""
 
+import os
 import pickle
 from pathlib import Path
 
@@ -143,9 +144,23 @@ def test_statistics_are_read_without_running_anything(tmp_path: Path) -> None:
 
 def test_bytes_that_a_pickle_only_claims_take_no_memory(tmp_path: Path) -> None:
     path = tmp_path / "dataset_stats.pkl"
-    path.write_bytes(b"cbuiltins\nbytearray\n(I1000000000000\ntR.")  # a terabyte
-    with raises_code(UsageError, "weights-unreadable", "dataset_stats.pkl"):
-        load_stats(path)
+    table = b"\x80\x04Nr" + (500_000_000).to_bytes(4, "little") + b"."
+    for content, reason in (
+        (b"cbuiltins\nbytearray\n(I1000000000000\ntR.", "bytearray"),  # a terabyte
+        (table, "LONG_BINPUT"),
+        (table.replace(b"r", b"q").replace(b"N", b"N0N"), "POP"),
+    ):
+        path.write_bytes(content)
+        with raises_code(UsageError, "weights-unreadable", reason):
+            load_stats(path)
+
+
+def test_a_pipe_in_the_place_of_weights_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "policy_last.ckpt"
+    os.mkfifo(path)
+    for load in (load_weights, load_stats):
+        with raises_code(UsageError, "weights-unreadable", "regular"):
+            load(path)
 
 
 @pytest.mark.parametrize("name", ["code", "list", "number", "names", "objects"])

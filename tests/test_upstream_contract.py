@@ -1,6 +1,8 @@
 """The command `contract`: checkpoints that upstream wrote are loaded as our own."""
 
 import json
+import os
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -114,6 +116,41 @@ def test_what_upstream_did_not_write_is_refused(folder: Path, tmp_path: Path) ->
     with raises_code(UsageError, "weights-mismatch", "latent_out_proj"):
         write_contract(parse(words(folder)))
     assert not (folder / "policy.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("qpos_std", np.ones(2, np.float32)),
+        ("qpos_mean", np.array([1, np.nan, 1], np.float32)),
+        ("action_std", np.zeros(3, np.float32)),
+        ("action_mean", np.array(["a", "b", "c"])),
+        ("action_mean", np.ones(3, np.complex64)),
+    ],
+)
+def test_statistics_that_are_no_numbers_for_each_dim_are_one_line(
+    folder: Path, name: str, wrong: Any
+) -> None:
+    save_stats_of(folder, load_stats(folder / "dataset_stats.pkl") | {name: wrong})
+    with raises_code(UsageError, "weights-unreadable", name):
+        write_contract(parse(words(folder)))
+    assert not (folder / "policy.json").exists()
+
+
+def save_stats_of(folder: Path, stats: dict[str, Any]) -> None:
+    (folder / "dataset_stats.pkl").write_bytes(pickle.dumps(stats, protocol=4))
+
+
+def test_a_broken_contract_is_to_be_removed(folder: Path) -> None:
+    (folder / "policy.json").write_text("{")
+    with raises_code(UsageError, "contract-unreadable", "remove it, and"):
+        write_contract(parse(words(folder)))
+    (folder / "policy.json").unlink()
+    os.mkfifo(folder / "policy_x.ckpt")
+    with raises_code(UsageError, "weights-unreadable", "policy_x.ckpt"):
+        write_contract(parse(words(folder)))
+    (folder / "policy_x.ckpt").unlink()
+    write_contract(parse(words(folder)))
 
 
 @pytest.mark.parametrize(

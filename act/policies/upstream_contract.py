@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from torch import Tensor
 
 from act.policies.act_flags import NUM_HEADS
@@ -78,8 +79,19 @@ def upstream_contract(folder: Path, recorded: Recorded) -> Contract:
         dataset=None,
         versions=None,
         commit=None,
-        checkpoints={path.name: [sha256(path)] for path in sorted(folder.glob(WEIGHTS))},
+        checkpoints={path.name: [_digest(path)] for path in sorted(folder.glob(WEIGHTS))},
     )
+
+
+def _digest(path: Path) -> str:
+    try:
+        return sha256(path)
+    except OSError as error:
+        raise UsageError(
+            f"{path}: cannot be read ({error.strerror}), expected a checkpoint that upstream "
+            f"wrote; move it away",
+            code="weights-unreadable",
+        ) from error
 
 
 def _stats(path: Path) -> dict[str, FloatArray]:
@@ -92,7 +104,30 @@ def _stats(path: Path) -> dict[str, FloatArray]:
             f"each dim; it is not what upstream's training wrote",
             code="weights-unreadable",
         )
+    for name in _NEEDED:
+        _check_values(path, name, stats[name])
+    for of in ("action", "qpos"):
+        mean, std = (len(stats[f"{of}_{what}"]) for what in ("mean", "std"))
+        if mean != std:
+            raise _other_statistics(path, f"{of}_std has {std} numbers", f"{mean} as {of}_mean")
     return {name: stats[name] for name in _NEEDED}
+
+
+def _check_values(path: Path, name: str, values: FloatArray) -> None:
+    if values.dtype.kind not in "fiu":
+        raise _other_statistics(path, f"{name} is of type {values.dtype}", "real numbers")
+    if not len(values) or not np.isfinite(values).all():
+        raise _other_statistics(path, f"{name} is {values.tolist()[:20]}", "finite numbers")
+    if name.endswith("_std") and not (values > 0).all():
+        raise _other_statistics(path, f"{name} is {values.tolist()[:20]}", "numbers above 0")
+
+
+def _other_statistics(path: Path, found: str, expected: str) -> UsageError:
+    return UsageError(
+        f"{path}: {found}, expected {expected}; it is not what upstream's training wrote: take "
+        f"the one that lay beside these checkpoints",
+        code="weights-unreadable",
+    )
 
 
 def _architecture(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from act.policies.backbone_file import backbone_digest, backbone_file
 from job.errors import UsageError, first_line
-from job.whole_files import Note, whole_file
+from job.whole_files import Note, regular, whole_file
 
 Weights = dict[str, Tensor]
 
@@ -80,7 +80,8 @@ def load_weights(path: Path) -> Weights:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what it warns of, it then refuses
-            weights = torch.load(path, map_location="cpu", weights_only=True)
+            with open(path, "rb", opener=regular) as file:
+                weights = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a reader of foreign bytes may stumble over
         raise UsageError(
             f"{path}: not a readable state dict ({first_line(error)}); expected tensors by name, "

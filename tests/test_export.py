@@ -19,6 +19,7 @@ from act.export.parity import Reference, actions_of, compared, reference_actions
 from act.export.publishing import publish
 from act.export.torch_program import program_backend
 from act.load.loading import ComputeOptions
+from act.load.onnx_backend import CONTRACT_KEY, LAYOUT_KEY, OnnxBackend
 from act.load.packages import needed
 from act.load.source import find_source, is_name
 from act.load.torch_backend import TorchBackend
@@ -107,6 +108,23 @@ def test_an_onnx_file_that_was_changed_is_refused(
         load_policy(file)
     with raises_code(UsageError, "flag-unused", "cuda"):
         load_policy(onnx[0], device="cuda")
+
+
+@pytest.mark.parametrize("changed", ["chunk_size", "layout", "no layout"])
+def test_an_onnx_file_whose_metadata_are_anothers_is_refused(
+    onnx: tuple[Path, dict[str, Any]], tmp_path: Path, changed: str
+) -> None:
+    package = needed("onnx")
+    model = package.load(onnx[0] / "policy.onnx")
+    said = {one.key: one.value for one in model.metadata_props}
+    if changed == "chunk_size":
+        said[CONTRACT_KEY] = said[CONTRACT_KEY].replace('"chunk_size":5', '"chunk_size":4')
+    else:
+        said[LAYOUT_KEY] = "chw" if changed == "layout" else "diagonal"
+    package.helper.set_model_props(model, said)
+    package.save(model, tmp_path / "policy.onnx")
+    with raises_code(UsageError, "weights-unreadable", "by its metadata"):
+        OnnxBackend(tmp_path / "policy.onnx")
 
 
 def test_the_page_runs(onnx: tuple[Path, dict[str, Any]]) -> None:

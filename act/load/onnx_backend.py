@@ -3,12 +3,12 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from act.load.own_dims import OwnDims
+from act.load.own_dims import Layout, OwnDims, own
 from act.load.packages import needed
 from act.load.source import is_name
 from episodes.arrays import FloatArray
@@ -54,6 +54,7 @@ class OnnxBackend(OwnDims):
         except Exception as error:  # onnxruntime's own are of many classes
             raise _foreign(file, first_line(error)) from error
         self._names = [one.name for one in self._session.get_inputs()]
+        _check_shapes(file, self._session, self.contract, layout)
         batch = self._session.get_inputs()[0].shape[0]
         fixed = batch if isinstance(batch, int) else None
         super().__init__(self._infer, self.contract, layout, fixed)
@@ -62,6 +63,28 @@ class OnnxBackend(OwnDims):
         feed = dict(zip(self._names, inputs, strict=True))
         found: FloatArray = self._session.run(None, feed)[0]
         return found
+
+
+def _check_shapes(file: Path, session: Any, contract: Contract, layout: str) -> None:
+    """Refuse a file whose tensors are not those that its metadata describe."""
+    widths = [int(own(one).sum()) for one in (contract.state, contract.action)]
+    inputs: list[list[int]] = [[widths[0]]]
+    for camera in contract.cameras:
+        size = [camera.height, camera.width]
+        inputs.append([3, *size] if layout == "chw" else [*size, 3])
+    if contract.env_state is not None:
+        inputs.append([int(own(contract.env_state).sum())])
+    described = {
+        "layout": (layout in get_args(Layout), True),
+        "inputs": ([list(one.shape[1:]) for one in session.get_inputs()], inputs),
+        "outputs": (
+            [list(one.shape[1:]) for one in session.get_outputs()],
+            [[contract.action.chunk_size, widths[1]]],
+        ),
+    }
+    for what, (found, expected) in described.items():
+        if found != expected:
+            raise _foreign(file, f"its {what} are {found}, and by its metadata {expected}")
 
 
 def _check_digest(file: Path) -> None:

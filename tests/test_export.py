@@ -15,9 +15,10 @@ from act.export.exporting import ReadEpisodes, export
 from act.export.graph import Graph
 from act.export.lerobot_folder import refuse_unrepresentable
 from act.export.observations import random_observations, recorded_observations
+from act.export.onnx_model import write_onnx
 from act.export.parity import Reference, actions_of, compared, reference_actions
 from act.export.publishing import publish
-from act.export.torch_program import program_backend
+from act.export.torch_program import program_backend, program_of
 from act.load.loading import ComputeOptions
 from act.load.onnx_backend import CONTRACT_KEY, LAYOUT_KEY, OnnxBackend
 from act.load.packages import needed
@@ -125,6 +126,13 @@ def test_an_onnx_file_whose_metadata_are_anothers_is_refused(
     package.save(model, tmp_path / "policy.onnx")
     with raises_code(UsageError, "weights-unreadable", "by its metadata"):
         OnnxBackend(tmp_path / "policy.onnx")
+
+
+def test_an_opset_that_the_exporter_does_not_know_is_one_line(run: Path, tmp_path: Path) -> None:
+    source = find_source(run)
+    program = program_of(Graph(source, "hwc"), source.contract, "hwc", 0)
+    with raises_code(UsageError, "export-unrepresentable", "--opset 99"):
+        write_onnx(program, tmp_path / "a.onnx", source.contract, layout="hwc", opset=99)
 
 
 def test_the_page_runs(onnx: tuple[Path, dict[str, Any]]) -> None:

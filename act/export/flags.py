@@ -48,7 +48,7 @@ class ExportFlags(LeRobotFlags, OutputFlags):
         check=between(0, _MOST_BATCH),
         only_with=_GRAPHS,
     )
-    opset: int = flag("Opset of ONNX.", 18, check=at_least(18), only_with=("format", "onnx"))
+    opset: int = flag("Opset of ONNX.", 18, check=between(18, 25), only_with=("format", "onnx"))
     number_format: str = flag(
         "Numbers that are computed in; int8 is dynamic, of matrix products alone.",
         "fp32",

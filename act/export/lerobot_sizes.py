@@ -62,8 +62,8 @@ def check_sizes(
             what = f"the weight {name} is {found}, expected {shape} by {CONFIG}"
             raise not_ours(folder, what, "import-weights")
     for kind in ("encoder", "decoder"):
-        name = re.compile(rf"model\.{kind}\.layers\.(\d+)\.")
-        layers = len({one[1] for one in map(name.match, weights) if one})
+        layer = re.compile(rf"model\.{kind}\.layers\.(\d+)\.")
+        layers = len({one[1] for one in map(layer.match, weights) if one})
         if layers != config[f"n_{kind}_layers"]:
             what = f"the weights have {layers} layers of the {kind}"
             expected_layers = f"{config[f'n_{kind}_layers']} by {CONFIG}"

@@ -9,6 +9,7 @@ from act.export.graph import inputs_of
 from act.load.onnx_backend import CONTRACT_KEY, LAYOUT_KEY
 from act.load.own_dims import Layout
 from act.load.packages import needed, quiet
+from job.errors import JobError, UsageError, first_line
 from job.sections.contract import Contract
 
 _TOP = "lerobot_to_act"
@@ -26,6 +27,20 @@ def write_onnx(
     for package in ("onnx", "onnxscript"):
         needed(package)
     names = [one.name for one in inputs_of(contract, layout, 0)]
+    try:
+        _write(program, path, names, opset)
+        _describe(path, contract, layout)
+    except (JobError, OSError):
+        raise
+    except Exception as error:  # whatever an exporter may stumble over
+        raise UsageError(
+            f"--opset {opset}: the policy cannot be written in it ({first_line(error)[:300]}), "
+            f"expected one that these versions of torch and onnx know; leave the flag out",
+            code="export-unrepresentable",
+        ) from error
+
+
+def _write(program: torch.export.ExportedProgram, path: Path, names: list[str], opset: int) -> None:
     with quiet():
         made = torch.onnx.export(
             program,
@@ -38,7 +53,6 @@ def write_onnx(
         )
         assert made is not None, "no file was given"
         made.save(str(path))
-    _describe(path, contract, layout)
 
 
 def write_fp16(fp32: Path, path: Path, contract: Contract, layout: Layout) -> None:

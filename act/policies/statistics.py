@@ -94,7 +94,7 @@ def _check_opcodes(content: bytes) -> None:
     for opcode, argument, _ in pickletools.genops(content):
         if opcode.name not in _OPCODES:
             raise pickle.UnpicklingError(f"{opcode.name} is not part of arrays of numbers by name")
-        if opcode.name in _PUTS and not 0 <= argument < len(content):
+        if opcode.name in _PUTS and not 0 <= int(argument or 0) < len(content):
             raise pickle.UnpicklingError(f"{opcode.name} {argument} in {len(content)} bytes")
 
 

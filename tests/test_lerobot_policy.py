@@ -214,7 +214,13 @@ def normaliser(**fields: Any) -> Change:
 
 
 RELATIVE = {"registry_name": "relative_actions_processor", "config": {}}
+SWAPPED = {"observation.images.top": "observation.images.wrist"}
 PROCESSORS: tuple[tuple[Change, str, str], ...] = (
+    (
+        lambda c: c["steps"][0]["config"].update(rename_map=SWAPPED),
+        "import-normalisation",
+        "rename_map",
+    ),
     (lambda c: c["steps"].append(RELATIVE), "import-normalisation", "relative_actions"),
     (lambda c: c["steps"][3]["config"]["norm_map"].pop("VISUAL"), "import-normalisation", "VISUAL"),
     (normaliser(features={}), "import-normalisation", "features"),

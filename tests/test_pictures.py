@@ -355,7 +355,7 @@ def test_b_frames_without_times_are_refused_by_both(tmp_path: Path, first: int, 
         convert_here(replace(FLAGS, input=(root,)), tmp_path / "out")
 
 
-def test_video_order_is_mended_by_new_times(tmp_path: Path) -> None:
+def test_new_timestamps_repair_a_video_whose_frames_are_out_of_order(tmp_path: Path) -> None:
     """Each frame as it is decoded with the next time, as the message says."""
     root = write_v30(tmp_path / "in", [Take(24), Take(48)])
     with_b_frames(root / VIDEO_V3, 24)

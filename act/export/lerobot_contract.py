@@ -16,8 +16,7 @@ from act.export.lerobot_layout import ACTION, CONFIG, ENV_STATE, EPS, IMAGES, ST
 from act.policies.act import LATENT_DIM
 from act.policies.act_flags import NUM_HEADS
 from act.policies.contract import images_section, upstreams_execution
-from act.policies.upstream_contract import BEST
-from episodes.orientation import AS_STORED
+from act.policies.upstream_contract import BEST, foreign_camera
 from job.errors import UsageError
 from job.manifest import versions
 from job.sections.contract import (
@@ -123,23 +122,8 @@ def _values(stats: Mapping[str, Tensor], name: str, width: int) -> list[float | 
 def _cameras(features: Features) -> list[Camera]:
     if features.image_size is None:
         return []
-    height, width = features.image_size
-    return [
-        Camera(
-            name=key.removeprefix(IMAGES),
-            key=key,
-            height=height,
-            width=width,
-            recorded_height=None,
-            recorded_width=None,
-            orientation=str(AS_STORED),
-            mirrored=False,
-            rotated=0,
-            storage=None,
-            jpeg_quality=None,
-        )
-        for key in features.cameras
-    ]
+    size = features.image_size
+    return [foreign_camera(key.removeprefix(IMAGES), key, size) for key in features.cameras]
 
 
 def _architecture(config: Mapping[str, Any], features: Features) -> Architecture:

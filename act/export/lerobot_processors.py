@@ -14,7 +14,8 @@ from job.whole_files import read_json
 
 _NORMALISERS = {PREPROCESSOR: "normalizer_processor", POSTPROCESSOR: "unnormalizer_processor"}
 # Those of LeRobot's ACT that change no number besides; names, batches and devices are the caller's.
-_HARMLESS = ("rename_observations_processor", "to_batch_processor", "device_processor")
+_RENAMES = "rename_observations_processor"
+_HARMLESS = (_RENAMES, "to_batch_processor", "device_processor")
 _PRECISIONS = (None, "float32")
 
 
@@ -36,6 +37,7 @@ def _state_file(folder: Path, name: str, kinds: Mapping[str, str]) -> str:
         count = len(read_json(path)["steps"])
         config, file = steps[kind]["config"], steps[kind]["state_file"]
         device = steps.get("device_processor", {}).get("config", {})
+        renamed = dict(steps.get(_RENAMES, {}).get("config", {}).get("rename_map") or {})
         if count != len(steps):
             raise ValueError("a step is there twice")
         if not isinstance(file, str) or Path(file).name in ("", ".."):
@@ -61,6 +63,8 @@ def _state_file(folder: Path, name: str, kinds: Mapping[str, str]) -> str:
         ("float_dtype", precision, precision in _PRECISIONS, "float32"),
     ]
     if name == PREPROCESSOR:
+        # the names of a robot are the caller's matter, unless one of them means another feature
+        expected.append(("rename_map", renamed, inputs.keys().isdisjoint(renamed), "other names"))
         fine = all(seen.get(n) == one for n, one in inputs.items())
         expected.append(("features", seen, fine, inputs))
         fine = keys is None or (isinstance(keys, list) and set(inputs) <= set(map(str, keys)))

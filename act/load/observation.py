@@ -206,13 +206,13 @@ def _frames(name: str, given: Any) -> Frame:
             f"images: {name!r} is {values.dtype}, expected uint8, or floats in 0 to 1",
             code="observation-image-type",
         )
-    if not np.isfinite(values).all():
+    low, high = float(values.min()), float(values.max())
+    if not (np.isfinite(low) and np.isfinite(high)):  # NaN is the least and the greatest
         raise UsageError(
             f"images: {name!r} holds a value that is no finite number, expected 0 to 1, or uint8; "
             f"look at what reads the camera",
             code="observation-not-finite",
         )
-    low, high = float(values.min()), float(values.max())
     if low < 0 or high > 1:
         of_bytes = low >= 0 and high > 2
         advice = (

@@ -22,22 +22,23 @@ class OwnDims:
 
     def __init__(self, run: Run, contract: Contract, layout: Layout, batch: int | None) -> None:
         """run: the graph; batch: how many observations it takes at once, None = any number"""
-        self._run, self._contract, self._batch = run, contract, batch
+        self._run, self._batch = run, batch
+        self._state, self._action = own(contract.state), own(contract.action)
+        self._env_state = own(contract.env_state) if contract.env_state else None
         self._axes = (0, 3, 1, 2) if layout == "chw" else (0, 1, 2, 3)
 
     def infer(
         self, state: FloatArray, images: Frame | None, env_state: FloatArray | None
     ) -> FloatArray:
         """As `Backend` has it."""
-        contract = self._contract
-        inputs: list[NDArray[Any]] = [state[:, own(contract.state)]]
+        inputs: list[NDArray[Any]] = [state[:, self._state]]
         if images is not None:
             inputs += [one.transpose(self._axes) for one in images.swapaxes(0, 1)]
-        if env_state is not None and contract.env_state is not None:
-            inputs.append(env_state[:, own(contract.env_state)])
+        if env_state is not None and self._env_state is not None:
+            inputs.append(env_state[:, self._env_state])
         found = self._in_batches(inputs)
-        actions = np.zeros((*found.shape[:-1], len(contract.action.dims)), np.float32)
-        actions[..., own(contract.action)] = found
+        actions = np.zeros((*found.shape[:-1], len(self._action)), np.float32)
+        actions[..., self._action] = found
         return actions
 
     def _in_batches(self, inputs: Sequence[NDArray[Any]]) -> FloatArray:

@@ -71,7 +71,7 @@ def upstream_contract(folder: Path, recorded: Recorded) -> Contract:
             chunk_size=network.chunk_size,
             first_offset=recorded.first_offset,
         ),
-        cameras=[_camera(name, recorded) for name in recorded.camera_names],
+        cameras=[foreign_camera(name, None, recorded.image_size) for name in recorded.camera_names],
         images=images_section(),
         statistics=Stats(**stats_section(stats)),
         network=network,
@@ -182,11 +182,12 @@ def _vector(width: int) -> dict[str, Any]:
     return {"features": None, "dims": [dim] * width, "cut": []}
 
 
-def _camera(name: str, recorded: Recorded) -> Camera:
-    height, width = recorded.image_size
+def foreign_camera(name: str, key: str | None, size: tuple[int, int]) -> Camera:
+    """A camera of a policy that was trained elsewhere, on frames of a size (H, W) as stored."""
+    height, width = size
     return Camera(
         name=name,
-        key=None,
+        key=key,
         height=height,
         width=width,
         recorded_height=None,

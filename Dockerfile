@@ -78,7 +78,7 @@ ENTRYPOINT ["/opt/venv/bin/python", "-m", "pytest", "-p", "no:cacheprovider"]
 
 
 FROM packages AS runtime
-COPY LICENSE manifest.schema.json policy.schema.json export.schema.json entrypoint.py lerobot_to_act.py ./
+COPY LICENSE *.schema.json entrypoint.py lerobot_to_act.py ./
 COPY job job
 COPY episodes episodes
 COPY convert convert

@@ -6,6 +6,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from docs import codes_page, flags_page, schema_page
@@ -14,14 +15,18 @@ ROOT = Path(__file__).parent.parent
 
 # The path of a page, from the root of the repository: the function that returns its text.
 PAGES: dict[str, Callable[[], str]] = {
-    "manifest.schema.json": schema_page.manifest_schema,
-    "policy.schema.json": schema_page.policy_schema,
-    "export.schema.json": schema_page.export_schema_text,
+    **{
+        f"{name}.schema.json": partial(schema_page.schema_text, name)
+        for name in schema_page.SCHEMAS
+    },
     "docs/check.md": codes_page.page,
-    "docs/export_manifest.md": schema_page.export_page,
     "docs/flags.md": flags_page.page,
-    "docs/manifest.md": schema_page.manifest_page,
-    "docs/policy.md": schema_page.policy_page,
+    "docs/evaluation_json.md": partial(schema_page.page, "evaluation"),
+    "docs/export_manifest.md": partial(schema_page.page, "export"),
+    "docs/manifest.md": partial(schema_page.page, "manifest"),
+    "docs/policy.md": partial(schema_page.page, "policy"),
+    "docs/report_json.md": partial(schema_page.page, "report"),
+    "docs/simulation_json.md": partial(schema_page.page, "simulation"),
 }
 
 

@@ -1,12 +1,16 @@
-"""docs/manifest.md, docs/policy.md, docs/export_manifest.md and their schemas, made from the models
-in job/sections/.
+"""The pages of the files that we write, and their schemas, made from the models in
+job/sections/.
 """
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from job.sections.contract import contract_schema
+from job.sections.evaluation import evaluation_schema
 from job.sections.export import export_schema
+from job.sections.report import report_schema
+from job.sections.simulation import simulation_schema
 from job.sections.whole import json_schema
 
 _START = """# {title}
@@ -19,38 +23,25 @@ from `job/sections/`: change it there, then run `python -m docs.generate`.
 _TABLE = "| field | type | meaning |\n| --- | --- | --- |\n"
 
 
-def manifest_schema() -> str:
-    """manifest.schema.json."""
-    return _text(json_schema())
+# The name of a file of ours: its schema
+SCHEMAS: dict[str, Callable[[], dict[str, Any]]] = {
+    "manifest": json_schema,
+    "policy": contract_schema,
+    "export": export_schema,
+    "evaluation": evaluation_schema,
+    "simulation": simulation_schema,
+    "report": report_schema,
+}
 
 
-def policy_schema() -> str:
-    """policy.schema.json."""
-    return _text(contract_schema())
+def schema_text(name: str) -> str:
+    """NAME.schema.json."""
+    return json.dumps(SCHEMAS[name](), indent=2) + "\n"
 
 
-def manifest_page() -> str:
-    """docs/manifest.md."""
-    return _page(json_schema(), "manifest")
-
-
-def policy_page() -> str:
-    """docs/policy.md."""
-    return _page(contract_schema(), "policy")
-
-
-def export_schema_text() -> str:
-    """export.schema.json."""
-    return _text(export_schema())
-
-
-def export_page() -> str:
-    """docs/export_manifest.md."""
-    return _page(export_schema(), "export")
-
-
-def _text(schema: dict[str, Any]) -> str:
-    return json.dumps(schema, indent=2) + "\n"
+def page(name: str) -> str:
+    """The page of a file's fields."""
+    return _page(SCHEMAS[name](), name)
 
 
 def _page(schema: dict[str, Any], name: str) -> str:

@@ -39,10 +39,10 @@ def kill_before_others(pid: int) -> None:
         Path(f"/proc/{pid}/oom_score_adj").write_text("1000")  # the most
 
 
-def resident_bytes(pid: int | None) -> int:
-    """Memory that a process has in use; 0 where that cannot be read."""
+def resident_bytes(pid: int | None = None) -> int:
+    """Memory that a process, by default this one, has in use; 0 where that cannot be read."""
     with contextlib.suppress(OSError):  # not Linux, or it has ended
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        pages = int(Path(f"/proc/{pid or 'self'}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
     return 0
 

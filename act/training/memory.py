@@ -9,16 +9,16 @@ from act.training.flags import TrainingFlags
 from act.training.training_run import TrainingRun
 from episodes.episode_set import Episodes
 from job.errors import OutputError, first_line
-from job.machine import local_processes
+from job.machine import local_processes, resident_bytes
 
 # What a step on the CPU takes in fp32: batches of 8 with one and three cameras of 480x640 came to
 # 4.2 and 10.2 GB (benchmarks/train.py); with bf16 it is a fifth less.
 _PARAMETER_BYTES = 16  # itself, its gradient and two moments
 _PIXEL_BYTES = 1220  # of the images of a step: kept for the backward pass
 # Without images the whole process is counted: chunks of 100 in batches of 4, 32 and 64 came to 2.4,
-# 3.5 and 5.0 GB with upstream's sizes.
-_PROCESS_BYTES = 450_000_000  # torch and other libraries
-_KEPT_BYTES = 24  # of a parameter: besides the above the best weights, and those being written
+# 3.5 and 5.0 GB with upstream's sizes. Libraries are what is in use when the plan is made: the same
+# ones took 450 MB on one machine and 830 on another, whose kernel maps more of their files at once.
+_KEPT_BYTES = 20  # of a parameter: gradient, two moments, best weights, and those being written
 _TOKEN_VALUES = 20, 4  # kept of a token by a layer: in hidden, and in feed-forward widths
 _SIGNS_OF_NO_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
 
@@ -33,7 +33,7 @@ def step_bytes(run: TrainingRun) -> int:
         pixels = samples * len(episodes.camera_names) * height * width
         needed = _PARAMETER_BYTES * parameters + _PIXEL_BYTES * pixels
     else:
-        kept = _PROCESS_BYTES + _KEPT_BYTES * parameters
+        kept = resident_bytes() + _KEPT_BYTES * parameters
         needed = kept + samples * _chunk_bytes(run.flags, run.policy.chunk_size)
     return local_processes() * needed
 

@@ -1,10 +1,9 @@
 """The command `lerobot-to-act`, which is also the container's: which command, its exit code.
 
 input → converted_hdf5/episode_<i>.hdf5 → checkpoints/<run_name>/ → manifest.json
-`convert`, `check`, `contract`, `serve`, `export` and `import` as the first word are commands of
-their own. Errors and signals become exit codes in job/command.py. Nothing here imports torch,
-pyarrow or PyAV before it is needed: the first line must come at once, and a mistyped flag must not
-wait for seconds of imports.
+The words in `COMMANDS`, as the first one, are commands of their own. Errors and signals become exit
+codes in job/command.py. Nothing here imports torch, pyarrow or PyAV before it is needed: the first
+line must come at once, and a mistyped flag must not wait for seconds of imports.
 """
 
 import logging
@@ -48,7 +47,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("act")
 
-COMMANDS = ("check", "convert", "contract", "serve", "export", "import")
+# The commands besides the job itself, and what they do
+COMMANDS = {
+    "check": "check INPUT … reports what is wrong with datasets",
+    "convert": "convert INPUT … OUTPUT writes their episode files",
+    "contract": "contract FOLDER … writes policy.json for what upstream trained",
+    "average": "average RUN … averages checkpoints",
+    "serve": "serve RUN … answers robots over the network",
+    "export": "export RUN … writes a policy for LeRobot, ONNX or C++",
+    "import": "import FOLDER … reads one of LeRobot's",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +69,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> JobFl
     if argv and not argv[0].startswith("-"):
         raise UsageError(
             f"{argv[0]!r} is no command, expected {' or '.join(COMMANDS)}, or the flags of a "
-            f"training{nearest(argv[0], COMMANDS, 'command')}; --help lists the flags",
+            f"training{nearest(argv[0], [*COMMANDS], 'command')}; --help lists the flags",
             code="flag-unknown",
         )
     return make(JobFlags, parser(environ).values(argv), environ)
@@ -72,11 +80,8 @@ def parser(environ: Mapping[str, str] = os.environ) -> OneLineParser:
     made = OneLineParser(
         "IMAGE",
         "A LeRobot dataset goes in, a trained ACT policy comes out. Commands do a part of it, or "
-        "go on from there: check INPUT … reports what is wrong with datasets, convert INPUT … "
-        "OUTPUT writes their episode files, contract FOLDER … writes policy.json for what upstream "
-        "trained, serve RUN … answers robots over the network, export RUN … writes a policy for "
-        "LeRobot, ONNX or C++, import FOLDER … reads one of LeRobot's; check --help and so on list "
-        "their flags.",
+        f"go on from there: {', '.join(COMMANDS.values())}; check --help and so on list their "
+        "flags.",
         "--run_name NAME --task_name NAME [FLAG VALUE …]",
         "As upstream ACT, but for: " + "; ".join(DEPARTURES) + ".",
     )
@@ -113,6 +118,10 @@ def _command(argv: list[str]) -> int:
         from act.contract import main as contract
 
         return contract(rest)
+    if command == ["average"]:
+        from act.average import main as average
+
+        return average(rest)
     if command == ["export"]:
         from act.export.command import run_export
 

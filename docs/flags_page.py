@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from act.average import AverageFlags
 from act.contract import ContractFlags
 from act.export.flags import ExportFlags, ImportFlags
 from act.imitate_episodes import OPTIONS, UpstreamFlags
@@ -32,6 +33,10 @@ _CONTRACT = (
     "`contract FOLDER` writes [policy.json](policy.md) for [what upstream "
     "wrote](robot.md#what-upstream-trained)."
 )
+_AVERAGE = (
+    "`average RUN` makes one more checkpoint, the mean of several; [averages beside "
+    "training](robot.md#checkpoints) need `--ema`."
+)
 _SERVE = "`serve RUN` answers [robots over the network](serve.md)."
 _EXPORT = "`export RUN` writes a policy [in another format](export.md)."
 _IMPORT = "`import FOLDER` makes a run of [what LeRobot trained](export.md#import)."
@@ -47,6 +52,7 @@ def page() -> str:
             *_command("check", "`check INPUT …` judges the data as a job would.", CheckFlags),
             *_command("convert", "`convert INPUT … OUTPUT` leaves episode files.", ConvertFlags),
             *_alone("contract", _CONTRACT, ContractFlags),
+            *_alone("average", _AVERAGE, AverageFlags),
             *_alone("serve", _SERVE, ServeFlags),
             *_alone("export", _EXPORT, ExportFlags),
             *_alone("import", _IMPORT, ImportFlags),

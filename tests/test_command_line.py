@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from act.average import AverageFlags
 from act.contract import ContractFlags
 from act.imitate_episodes import UpstreamFlags
 from act.imitate_episodes import parse as parse_upstream
@@ -23,7 +24,14 @@ from tests.support.commands import make_config
 from tests.support.errors import raises_code
 from tests.support.paths import ROOT
 
-COMMANDS: list[type[Flags]] = [JobFlags, CheckFlags, ConvertFlags, ContractFlags, UpstreamFlags]
+COMMANDS: list[type[Flags]] = [
+    JobFlags,
+    AverageFlags,
+    CheckFlags,
+    ConvertFlags,
+    ContractFlags,
+    UpstreamFlags,
+]
 NAMES = ["--run_name", "a", "--task_name", "sim_a"]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from torch import Tensor, nn
 
+from act.average import parser as average_parser
 from act.contract import parse as parse_contract
 from act.contract import parser as contract_parser
 from act.export.command import export_parser, import_parser, parse_export, parse_import
@@ -181,7 +182,7 @@ def test_a_wrong_flag_in_a_block_is_noticed() -> None:
 
 def test_every_flag_exists(page: Page) -> None:
     made = [parser({}), convert_parser(), check_parser(), contract_parser(), upstream_parser()]
-    made += [serve_parser(), export_parser(), import_parser()]
+    made += [average_parser(), serve_parser(), export_parser(), import_parser()]
     known = {flag for one in made for flag in re.findall(r"--\w+", one.format_help())}
     shown = set(re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", page.text))
     assert shown - known - _OTHER_FLAGS == set()
@@ -350,6 +351,7 @@ def test_the_readme_shows_every_file_of_a_run(trained: Path) -> None:
     written = {path.name for path in trained.rglob("*.*") if not path.name.startswith(".")}
     assert [name for name in written if not any(fnmatch(name, one) for one in shown)] == []
     kept = shown - {"state.ckpt"}  # removed at the end of a run
+    kept -= {"policy_average.ckpt"}  # of --ema
     assert [one for one in kept if not any(fnmatch(name, one) for name in written)] == []
 
 

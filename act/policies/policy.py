@@ -75,12 +75,19 @@ class Policy(nn.Module):
 
     def parameter_groups(self, lr: float, lr_backbone: float) -> list[dict[str, Any]]:
         """AdamW's groups, without the parameters that only `decay_uncomputed` moves."""
-        uncomputed = set(self.uncomputed_parameters())
         groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
-        for name, parameter in self.named_parameters():
-            if parameter.requires_grad and parameter not in uncomputed:
-                groups["backbone" in name].append(parameter)
+        for name, parameter in self.trained_parameters().items():
+            groups["backbone" in name].append(parameter)
         return [{"params": groups[False], "lr": lr}, {"params": groups[True], "lr": lr_backbone}]
+
+    def trained_parameters(self) -> dict[str, nn.Parameter]:
+        """The parameters that have a gradient, by name."""
+        uncomputed = set(self.uncomputed_parameters())
+        return {
+            name: parameter
+            for name, parameter in self.named_parameters()
+            if parameter.requires_grad and parameter not in uncomputed
+        }
 
     def keep_weights(self) -> None:
         """Compute once what each query computes of the weights; they must not change any more."""

@@ -5,7 +5,7 @@ weights_only=True.
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,6 +32,14 @@ def copy_weights(weights: Mapping[str, Tensor]) -> Weights:
     return {
         name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
         for name, tensor in weights.items()
+    }
+
+
+def mean_of(several: Sequence[Mapping[str, Tensor]]) -> Weights:
+    """The mean of weights of one network, by name, computed in float64 and rounded once."""
+    return {
+        name: torch.stack([one[name].double() for one in several]).mean(dim=0).to(tensor.dtype)
+        for name, tensor in several[0].items()
     }
 
 

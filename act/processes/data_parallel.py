@@ -16,11 +16,11 @@ from act.processes.precision import resolved_precision
 class Computation(nn.Module):
     """A policy's losses, as one module that can be compiled and spread over processes."""
 
-    def __init__(self, policy: Policy, device: torch.device, autocast: bool) -> None:
+    def __init__(self, policy: Policy, device: torch.device, flags: MachineFlags) -> None:
         super().__init__()
         self.policy = policy
         self._device_type = device.type
-        self._autocast = autocast
+        self._autocast = resolved_precision(flags, device) == "bf16"
 
     def forward(self, batch: Samples) -> dict[str, Tensor]:
         """What the samples add to the losses of their step."""
@@ -36,7 +36,7 @@ def computation(
     if device.type == "cuda":
         torch.set_float32_matmul_precision("highest" if precision == "fp32" else "high")
         torch.backends.cudnn.allow_tf32 = precision != "fp32"
-    module: nn.Module = Computation(policy, device, precision == "bf16")
+    module: nn.Module = Computation(policy, device, flags)
     if flags.compile == "on":
         # CUDA graphs take the launches away, which are what ACT waits for; they do not go with
         # DistributedDataParallel's hooks, nor with gradients that wait for another part

@@ -4,6 +4,7 @@
 ├── policy.json                         the contract with the robot
 ├── policy_best.ckpt                    weights with the lowest validation loss
 ├── policy_last.ckpt                    weights after the last epoch
+├── policy_average.ckpt                 with --ema: averaged weights
 ├── policy_epoch_<n>_seed_<s>.ckpt      a ladder of upstream's snapshots, and the best one again
 └── dataset_stats.pkl, dataset_stats.json   what qpos and actions are normalised by
 """
@@ -14,6 +15,7 @@ from act.policies.contract_file import CONTRACT, WEIGHTS
 from job.whole_files import RECORD
 
 LAST, BEST, METRICS = "policy_last.ckpt", "policy_best.ckpt", "metrics.jsonl"
+AVERAGE = "policy_average.ckpt"
 _RUN_FILES = (CONTRACT, WEIGHTS, "dataset_stats.*", "train_val_*.png", METRICS, RECORD)
 EPOCH_FILES = "policy_epoch_*.ckpt"
 SNAPSHOT_EPOCHS = 100  # upstream's

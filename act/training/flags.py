@@ -37,6 +37,17 @@ class ResumeFlags(Flags):
     )
 
 
+def ema_schedule(value: str) -> str | None:
+    """What was expected, or None where `--ema` takes the value."""
+    if value in ("off", "power"):
+        return None
+    try:
+        decay = float(value)
+    except ValueError:
+        decay = -1.0
+    return None if 0 < decay < 1 else "off, power, or a decay between 0 and 1"
+
+
 @dataclass(frozen=True, kw_only=True)
 class OptimizationFlags(Flags):
     """Epochs, batches, and updates."""
@@ -73,6 +84,11 @@ class OptimizationFlags(Flags):
     )
     lr_warmup: int = flag(
         "Number of optimizer steps over which the learning rates grow from 0.", 0, check=at_least(0)
+    )
+    ema: str = flag(
+        "Averages of the weights beside training: off, power, or a decay like 0.99.",
+        "off",
+        check=ema_schedule,
     )
     early_stopping: int = flag(
         "Epochs without a better validation loss that end training; 0 = never.",

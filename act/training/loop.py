@@ -29,6 +29,7 @@ from act.training.plan import report_plan
 from act.training.results import (
     draw_losses,
     list_artifacts,
+    save_average,
     save_last_step,
     save_or_stop,
     save_state,
@@ -47,6 +48,7 @@ from job.sections.data import Conversion, Dataset
 logger = logging.getLogger("act")
 
 CURVES_EPOCHS = 100
+AVERAGE_EPOCHS = 10  # between validations of the averaged weights, each of which costs another one
 
 
 def check_ready(flags: TrainingFlags, folder: Path) -> bool:
@@ -150,16 +152,17 @@ def _is_stuck(run: TrainingRun) -> bool:
 def _epoch(run: TrainingRun, epoch: int) -> None:
     """Validate, keep the best, train: upstream's order, so the best weights are as validated."""
     if not run.progress.val:
-        val = validate(run, epoch)
+        val, average = validate(run, epoch)
         with run.saver.whole():
             run.best.offer(epoch, val["loss"], run.policy.state_dict())
-            run.progress.val = val
+            run.progress.val, run.progress.average = val, average
         run.best.write_in_turn()
     row = _train_epoch(run, epoch)
     if run.group.is_first and epoch in run.snapshots:
         weights = copy_weights(run.policy.state_dict())
         path = epoch_path(run.folder, epoch, run.flags.seed)
         save_weights(path, weights, run.contract.add)
+        save_average(run)
     with run.saver.whole():
         run.metrics.add(row)
         run.progress.next_epoch()
@@ -173,15 +176,22 @@ def _epoch(run: TrainingRun, epoch: int) -> None:
 
 
 @torch.inference_mode()
-def validate(run: TrainingRun, epoch: int) -> dict[str, float]:
-    """Mean of the batches' losses in eval mode; the latent is sampled, as upstream."""
+def validate(run: TrainingRun, epoch: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Mean of the batches' losses in eval mode; the latent is sampled, as upstream.
+
+    returns: also those of the averaged weights on the same batches, where it is their turn
+    """
     run.policy.eval()
     run.policy.set_step(None)
+    average = run.average if epoch and epoch % AVERAGE_EPOCHS == 0 else None
     record = _record(run, f"validation of epoch {epoch}")
+    averaged = _record(run, f"validation of the averaged weights, epoch {epoch}")
     for batch in run.loader.batches(Pass(epoch, train=False)):
         save_or_stop(run)
         record.add(batch, run.network(batch))
-    return record.means()
+        if average is not None:
+            averaged.add(batch, average.losses(batch))
+    return record.means(), averaged.means() if average is not None else {}
 
 
 def _train_epoch(run: TrainingRun, epoch: int) -> Row:
@@ -213,6 +223,7 @@ def _train_epoch(run: TrainingRun, epoch: int) -> Row:
         grad_norm=norm,
         wait_s=round(wait_s, 4),
         compute_s=round(time.monotonic() - started - wait_s, 4),
+        average=progress.average or None,
     )
 
 

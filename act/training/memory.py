@@ -19,6 +19,7 @@ _PIXEL_BYTES = 1220  # of the images of a step: kept for the backward pass
 # 3.5 and 5.0 GB with upstream's sizes. Libraries are what is in use when the plan is made: the same
 # ones took 450 MB on one machine and 830 on another, whose kernel maps more of their files at once.
 _KEPT_BYTES = 20  # of a parameter: gradient, two moments, best weights, and those being written
+_AVERAGE_BYTES = 4  # of a parameter, with --ema
 _TOKEN_VALUES = 20, 4  # kept of a token by a layer: in hidden, and in feed-forward widths
 _SIGNS_OF_NO_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
 
@@ -27,6 +28,7 @@ def step_bytes(run: TrainingRun) -> int:
     """Memory that a training step on the CPU takes on this machine, roughly."""
     samples = -(-run.effective_batch // (run.group.size * run.flags.accumulate))
     parameters = sum(parameter.numel() for parameter in run.policy.parameters())
+    averaged = 0 if run.average is None else _AVERAGE_BYTES * parameters
     episodes = run.data.episodes
     if episodes.camera_names:
         height, width = episodes.image_size
@@ -35,7 +37,7 @@ def step_bytes(run: TrainingRun) -> int:
     else:
         kept = resident_bytes() + _KEPT_BYTES * parameters
         needed = kept + samples * _chunk_bytes(run.flags, run.policy.chunk_size)
-    return local_processes() * needed
+    return local_processes() * (needed + averaged)
 
 
 def _chunk_bytes(flags: TrainingFlags, chunk_size: int) -> int:

@@ -25,6 +25,7 @@ class Row:
     grad_norm: float  # mean over the epoch's steps
     wait_s: float  # waiting for data
     compute_s: float
+    average: dict[str, float] | None = None  # validation of the averaged weights, where it was done
 
 
 class Metrics:
@@ -56,7 +57,8 @@ class Metrics:
     def add(self, row: Row) -> None:
         """Take the line of an epoch."""
         self.rows.append(row)
-        self._lines.append(json.dumps(asdict(row)))
+        written = {name: one for name, one in asdict(row).items() if one is not None}
+        self._lines.append(json.dumps(written))
         self._waiting.append(self._lines[-1])
         if time.monotonic() >= self._write_at:
             self.flush()

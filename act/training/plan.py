@@ -72,7 +72,7 @@ def _plan(run: TrainingRun, said: Mapping[str, str]) -> Iterator[tuple[str, str]
     samples = flags.epochs * len(run.data.train_episodes)
     parameters = sum(parameter.numel() for parameter in run.policy.parameters())
     padding = padding_share([lengths[e] for e in run.data.train_episodes], run.policy.chunk_size)
-    disk = (3 + len(run.snapshots)) * parameters * 4 / 1e9
+    disk = (3 + bool(run.average) + len(run.snapshots)) * parameters * 4 / 1e9
     yield (
         "episodes",
         f"{len(lengths)} of {shortest} to {longest} frames, {frames} in all",
@@ -95,6 +95,8 @@ def _plan(run: TrainingRun, said: Mapping[str, str]) -> Iterator[tuple[str, str]
     yield "policy", f"{flags.policy_class}, {parameters / 1e6:.1f} M parameters"
     if run.backbone_sha256 is None and episodes.camera_names:
         yield "", "no backbone weights: its frozen batch norm has the statistics of some frames"
+    if run.average is not None:
+        yield "", f"averaged weights are kept beside it (--ema {flags.ema})"
     yield "device", f"{run.device}, {device_section(run.device).name}"
     if run.resumed_from_step is not None:
         yield "resume", f"from epoch {run.progress.epoch}, step {run.progress.step}"

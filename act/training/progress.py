@@ -22,6 +22,7 @@ class Progress:
     step: int = 0  # updates in all
     samples: int = 0  # in all
     val: dict[str, float] = field(default_factory=dict)  # of the epoch; empty before validation
+    average: dict[str, float] = field(default_factory=dict)  # that of the averaged weights
     losses: list[Tensor] = field(default_factory=list)  # of the epoch's steps, on the device
     norms: list[Tensor] = field(default_factory=list)  # of their gradients, on the device
 
@@ -37,7 +38,7 @@ class Progress:
         """Begin the next epoch."""
         self.epoch += 1
         self.epoch_samples = 0
-        self.val, self.losses, self.norms = {}, [], []
+        self.val, self.average, self.losses, self.norms = {}, {}, [], []
 
     def gather_losses(self, group: Group) -> None:
         """Give the first process the losses of all; their sum over the processes stays.
@@ -57,7 +58,8 @@ class Progress:
         """The counts, and the epoch so far."""
         counts = {name: getattr(self, name) for name in _COUNTS}
         losses, norms = stacked(self.losses).cpu(), stacked(self.norms).cpu()
-        return counts | {"val": dict(self.val), "losses": losses, "norms": norms}
+        validated = {"val": dict(self.val), "average": dict(self.average)}
+        return counts | validated | {"losses": losses, "norms": norms}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Be as far as another; raises ValueError for what no run has come to."""
@@ -65,11 +67,13 @@ class Progress:
         val, losses, norms = state_dict["val"], state_dict["losses"], state_dict["norms"]
         if not all(isinstance(count, int) and count >= 0 for count in counts.values()):
             raise ValueError(f"not the progress of a run: {counts}")
-        if not isinstance(val, dict) or not all(isinstance(loss, float) for loss in val.values()):
-            raise ValueError("validation losses that are no numbers")
+        average = state_dict.get("average", {})  # a state from before there were averages
+        for one in (val, average):
+            if not isinstance(one, dict) or not all(isinstance(x, float) for x in one.values()):
+                raise ValueError("validation losses that are no numbers")
         if not isinstance(losses, Tensor) or not isinstance(norms, Tensor):
             raise ValueError("losses that are no tensors")
         for name, count in counts.items():
             setattr(self, name, count)
-        self.val = val
+        self.val, self.average = val, average
         self.losses, self.norms = list(losses.to(self.device)), list(norms.to(self.device))

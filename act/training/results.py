@@ -3,7 +3,7 @@
 from act.policies.weights import copy_weights, save_weights
 from act.processes.group import Ask
 from act.training.best_copy import copy_best
-from act.training.checkpoints import LAST, epoch_path, run_files
+from act.training.checkpoints import AVERAGE, LAST, epoch_path, run_files
 from act.training.losses import LossRecord, are_finite, mean_norm
 from act.training.plan import training_section
 from act.training.run_folder import mark_finished, remove_state
@@ -62,6 +62,12 @@ def draw_losses(run: TrainingRun) -> None:
     draw_curves(run.folder, run.metrics.rows, run.policy.loss_titles, run.flags.seed)
 
 
+def save_average(run: TrainingRun) -> None:
+    """Write the averaged weights as they are now, if there are any."""
+    if run.average is not None:
+        save_weights(run.folder / AVERAGE, run.average.weights(), run.contract.add)
+
+
 def write_results(run: TrainingRun) -> None:
     """What upstream leaves at the end: the best weights twice, the curves, the last weights."""
     if not run.group.is_first:
@@ -72,6 +78,7 @@ def write_results(run: TrainingRun) -> None:
     path = epoch_path(run.folder, run.best.epoch, run.flags.seed)
     copy_best(run.best, path, run.contract.add, for_more_epochs=kept)
     draw_losses(run)
+    save_average(run)
     save_weights(run.folder / LAST, copy_weights(run.policy.state_dict()), run.contract.add)
     # A kill before the mark leaves a run that is resumed from its last state, to its end at once.
     run.manifest.afterwards(lambda: mark_finished(run.folder, state_kept=kept))

@@ -17,7 +17,7 @@ from act.training.checkpoints import LAST, run_files
 from act.training.flags import TrainingFlags, epochs_of
 from act.training.state import STATE, read_state
 from job.errors import AlreadyDone, OutputError, UsageError
-from job.flags import Flags
+from job.flags import Flags, as_json, flags_of
 from job.output_names import MANIFEST, RUN
 from job.sections.data import Dataset
 from job.whole_files import output_errors, read_json, write_json
@@ -120,12 +120,12 @@ def already_done(folder: Path) -> AlreadyDone:
 
 
 def _compare(flags: TrainingFlags, folder: Path, which: Mapping[str, Any]) -> None:
-    changed, before = _changed(flags, which), which["flags"]
+    changed = _changed(flags, which)
     if not changed or _gets_more_epochs(flags, folder, which):
         return
     now = flags.shaping()
     named = "; ".join(
-        f"{flags.option(name)} was {before[name]!r}, now {now[name]!r}" for name in changed
+        f"{flags.option(name)} was {was!r}, now {now[name]!r}" for name, was in changed.items()
     )
     raise UsageError(
         f"{folder}: the run here was started with other flags: {named}; expected the same; "
@@ -134,10 +134,13 @@ def _compare(flags: TrainingFlags, folder: Path, which: Mapping[str, Any]) -> No
     )
 
 
-def _changed(flags: Flags, which: Mapping[str, Any]) -> list[str]:
-    """The flags with another value than the run was started with."""
-    now, before = flags.shaping(), which["flags"]
-    return [name for name in now if before.get(name, now[name]) != now[name]]
+def _changed(flags: Flags, which: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags with another value than the run was started with, and that value."""
+    now = flags.shaping()
+    # a run from before there was a flag is one with its default
+    before = {entry.name: as_json(entry.default) for entry, _ in flags_of(type(flags))}
+    before |= which["flags"]
+    return {name: before[name] for name in now if before[name] != now[name]}
 
 
 def _gets_more_epochs(flags: TrainingFlags, folder: Path, which: Mapping[str, Any]) -> bool:

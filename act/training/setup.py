@@ -18,9 +18,10 @@ from act.policies.policy import Policy
 from act.policies.registry import Shapes, build_policy
 from act.policies.statistics import save_stats
 from act.policies.weights import read_backbone
-from act.processes.data_parallel import computation, resolved_flags
+from act.processes.data_parallel import Computation, computation, resolved_flags
 from act.processes.device import choose_device, device_section
 from act.processes.group import Group
+from act.training.average import Average
 from act.training.best import Best
 from act.training.checkpoints import BEST, METRICS
 from act.training.data import TrainingData
@@ -94,6 +95,7 @@ def prepare(
         best=parts.best,
         saver=Saver(contract.folder, flags.state_interval_minutes * 60, parts.owners),
         progress=parts.progress,
+        average=parts.average,
         resumed_from_step=None if state is None else parts.progress.step,
     )
 
@@ -107,17 +109,19 @@ class _Parts:
     progress: Progress
     best: Best
     metrics: Metrics
+    average: Average | None
 
     @property
     def owners(self) -> dict[str, Stateful]:
         """By the names that they have in the state."""
-        return {
+        owners: dict[str, Stateful] = {
             "policy": self.policy,
             "optimizer": self.optimizer,
             "progress": self.progress,
             "best": self.best,
             "metrics": self.metrics,
         }
+        return owners if self.average is None else owners | {"average": self.average}
 
 
 def _make_parts(
@@ -125,12 +129,14 @@ def _make_parts(
 ) -> _Parts:
     """As they are when a run begins; the processes that keep no contract write no files either."""
     written = contract.folder
+    optimizer = _make_optimizer(flags, policy)
     return _Parts(
         policy,
-        _make_optimizer(flags, policy),
+        optimizer,
         Progress(device),
         Best(written and written / BEST, note=contract.add),
         Metrics(written and written / METRICS),
+        None if flags.ema == "off" else Average(Computation(policy, device, flags), flags.ema),
     )
 
 

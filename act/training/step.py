@@ -49,3 +49,5 @@ def update(run: TrainingRun, samples: int, losses: Tensor) -> None:
         run.optimizer.step()
         run.policy.decay_uncomputed(run.optimizer.param_groups[0]["lr"], run.flags.weight_decay)
         run.progress.add_step(samples, losses, norm)
+        if run.average is not None:
+            run.average.update(run.progress.step)

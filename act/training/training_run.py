@@ -10,6 +10,7 @@ from act.batches.loader import Loader
 from act.policies.contract_file import ContractFile
 from act.policies.policy import Policy
 from act.processes.group import Group
+from act.training.average import Average
 from act.training.best import Best
 from act.training.checkpoints import snapshot_epochs
 from act.training.data import TrainingData
@@ -40,6 +41,7 @@ class TrainingRun:
     best: Best
     saver: Saver
     progress: Progress
+    average: Average | None  # of the weights; None without --ema
     resumed_from_step: int | None  # None: the run starts here
 
     @property

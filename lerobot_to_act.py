@@ -16,13 +16,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from act.evaluate.flags import AfterTrainingFlags
 from act.training.flags import TrainingFlags
 from convert.flags import RunConversionFlags
 from job import signals
 from job.command import close_terminal, log_to_terminal, refuse, report_error, run_recorded
 from job.command_line import OneLineParser, add_flags, given_output, make, nearest
 from job.departures import DEPARTURES
-from job.errors import UsageError
+from job.errors import DatasetError, UsageError
 from job.machine import end_with_parent, limit_threads
 from job.manifest import Manifest
 from job.output_names import MANIFEST, RUN
@@ -40,10 +41,13 @@ from job.version import shown_version
 from job.whole_files import refuse_holding, refuse_inside
 
 if TYPE_CHECKING:
+    from act.evaluate.flags import EvaluateFlags
+    from act.evaluate.held_out import Recorded
     from act.export.command import ExportCommand
     from act.load.source import Source
     from convert.input import InputEpisodes
     from episodes.episode_set import Episodes
+    from job.sections.contract import Contract
 
 logger = logging.getLogger("act")
 
@@ -52,6 +56,7 @@ COMMANDS = {
     "check": "check INPUT … reports what is wrong with datasets",
     "convert": "convert INPUT … OUTPUT writes their episode files",
     "contract": "contract FOLDER … writes policy.json for what upstream trained",
+    "evaluate": "evaluate RUN … says whether it works, without a robot",
     "average": "average RUN … averages checkpoints",
     "serve": "serve RUN … answers robots over the network",
     "export": "export RUN … writes a policy for LeRobot, ONNX or C++",
@@ -60,8 +65,8 @@ COMMANDS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobFlags(RunConversionFlags, TrainingFlags):
-    """The job: a conversion, and a training on what it leaves."""
+class JobFlags(RunConversionFlags, TrainingFlags, AfterTrainingFlags):
+    """The job: a conversion, a training on what it leaves, and an evaluation of that."""
 
 
 def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> JobFlags:
@@ -122,6 +127,10 @@ def _command(argv: list[str]) -> int:
         from act.average import main as average
 
         return average(rest)
+    if command == ["evaluate"]:
+        from act.evaluate.command import run_evaluate
+
+        return run_evaluate(_evaluate, rest)
     if command == ["export"]:
         from act.export.command import run_export
 
@@ -162,6 +171,44 @@ def recorded_episodes(
     reading, paths = episodes_of_run(run, folders, scratch, flags.observations)
     episodes = open_episodes(paths, reading.camera_names, reading.reading)
     return episodes, f"{', '.join(map(str, folders))}, {len(paths)} episodes of the run"
+
+
+def _evaluate(flags: "EvaluateFlags") -> None:
+    from act.evaluate.of_run import evaluate_run
+
+    evaluate_run(flags, partial(episodes_to_evaluate, flags.input))
+
+
+def episodes_to_evaluate(
+    given: tuple[Path, ...], folder: Path, contract: "Contract", scratch: Path
+) -> "Recorded":
+    """What the run in `folder` held out, converted to `scratch`; raises DatasetError.
+
+    given: datasets to evaluate on instead of its own
+    """
+    from act.evaluate.held_out import conversion_flags, recorded, wanted
+    from convert.of_run import chosen_episodes
+
+    folders = given or tuple(map(Path, contract.dataset.paths if contract.dataset else ()))
+    if not folders:
+        raise DatasetError(
+            f"{folder}: does not name the dataset that it was trained on, expected one to evaluate "
+            f"on; name it with --input",
+            code="input-missing",
+        )
+    otherwise = conversion_flags(contract)
+    found = chosen_episodes(
+        folder, folders, scratch, lambda *which: wanted(*which).numbers, otherwise
+    )
+    return recorded(
+        found.paths,
+        found.sources,
+        wanted(found.count, found.is_of_run),
+        contract,
+        reading=found.flags.reading,
+        is_of_run=found.is_of_run,
+        source=", ".join(map(str, folders)),
+    )
 
 
 def _train(argv: list[str]) -> int:
@@ -248,8 +295,24 @@ def do_job(flags: JobFlags, manifest: Manifest) -> None:
         sections = episodes.dataset, episodes.conversion
         train(flags, episodes.paths, flags.run_folder, manifest, group, *sections)
         group.wait()
+        if group.is_first and flags.eval_after_train == "on":
+            manifest.afterwards(partial(_evaluate_finished, flags, manifest, episodes.paths))
         # once the run is marked as finished: it would be converted again to be resumed
         manifest.afterwards(partial(remove_converted, conversion))
+
+
+def _evaluate_finished(flags: JobFlags, manifest: Manifest, paths: tuple[Path, ...]) -> None:
+    from act.evaluate.of_run import CHANGED, evaluate_finished, refuse_no
+    from act.policies.contract_file import CONTRACT
+
+    record = evaluate_finished(flags.run_folder, paths, flags.reading, flags)
+    if record is None:
+        return
+    for name in CHANGED:
+        manifest.add_artifact(flags.run_folder / name)
+    manifest.renew_policy(flags.run_folder / CONTRACT)
+    manifest.write()
+    refuse_no(record, flags.fail_on)
 
 
 def _converted(

@@ -41,6 +41,7 @@ USAGE: Mapping[str, str] = {
     "policy-dims-cut": "The policy has not all dims of the dataset, and allow_cut is not given.",
     # exports and imports
     "package-missing": "A package of an optional extra is not installed.",
+    "input-unfit": "The dataset is not of the policy's cameras or dims.",
     "export-input": "The dataset to compare on is not of the policy's cameras or dims.",
     "export-inexact": "An export's actions differ from the checkpoint's beyond the bound.",
     "export-unrepresentable": "The format that was asked for cannot be this policy.",
@@ -191,6 +192,9 @@ OUTPUT = {
     "checkpoint-unreadable": "A file of the training state is missing, broken or not ours.",
 }
 
+# VerdictError, exit code 6
+VERDICT = {"verdict-no": "The verdict on the run is no, and --fail_on no was given."}
+
 DIVERGED = {"diverged": "A loss or a gradient is not finite."}  # DivergedError, exit code 5
 # Interrupted, exit code 75: the same command is worth running again
 INTERRUPTED = {
@@ -274,4 +278,12 @@ JOB_WARNINGS = {
 }
 
 # What can end a job, or be an error in the check's report
-ERRORS: Mapping[str, str] = {**USAGE, **DATASET, **OUTPUT, **DIVERGED, **INTERRUPTED, **DONE}
+ERRORS: Mapping[str, str] = {
+    **USAGE,
+    **DATASET,
+    **OUTPUT,
+    **DIVERGED,
+    **VERDICT,
+    **INTERRUPTED,
+    **DONE,
+}

@@ -5,6 +5,7 @@ JobError
  ├── DatasetError        3   the dataset in the input folder
  ├── OutputError         4   the output folder, its disk, or memory
  ├── DivergedError       5   a loss that is not finite
+ ├── VerdictError        6   an evaluation says no, and --fail_on no was given
  ├── Interrupted        75   a signal; the same command again is worth trying
  └── AlreadyDone         0   the run that was asked for is finished
 
@@ -93,6 +94,13 @@ class DivergedError(JobError):
 
     exit_code = 5
     codes = codes.DIVERGED
+
+
+class VerdictError(JobError):
+    """An evaluation says no, where that was asked to be an error."""
+
+    exit_code = 6
+    codes = codes.VERDICT
 
 
 class AlreadyDone(JobError):  # noqa: N818  nothing went wrong

@@ -16,6 +16,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from job.codes import BUG_CODE
 from job.departures import DEPARTURES
 from job.errors import EXIT_BUG, EXIT_DONE, JobError, first_line
@@ -124,6 +126,11 @@ class Manifest:
         path = _relative(contract, self.path.parent)
         self.set("policy", Policy(path=path, sha256=digest, inputs=list(inputs)))
 
+    def renew_policy(self, contract: Path) -> None:
+        """Refer to the contract as it is now, where that is all that has changed of the policy."""
+        if self.content.policy is not None:
+            self.set_policy(contract, self.content.policy.inputs)
+
     def depart(self, *sentences: str) -> None:
         """Add to where this run departs from upstream."""
         known = self.content.departures
@@ -222,6 +229,28 @@ class Manifest:
                 self.begun = True
                 self._put(takes=False)
                 self._ended = True
+
+
+def renew(path: Path, changed: Sequence[Path], contract: Path) -> None:
+    """Bring the manifest at `path`, if there is one, to where a finished run's files are now.
+
+    changed: files beside it that were written since, policy.json among them: contract
+    Raises OutputError.
+    """
+    try:
+        content = Whole.model_validate_json(read_bytes(path))
+    except (OSError, ValidationError):  # of upstream's run, or of another version
+        return
+    listed = {one.path: one for one in content.artifacts}
+    for file in changed:
+        with output_errors(file):
+            name = _relative(file, path.parent)
+            listed[name] = Artifact(path=name, size_bytes=file.stat().st_size, sha256=sha256(file))
+    content.artifacts = list(listed.values())
+    if content.policy is not None:
+        digest = listed[_relative(contract, path.parent)].sha256
+        content.policy = content.policy.model_copy(update={"sha256": digest})
+    write_json(path, content.model_dump(mode="json"), shared=True)
 
 
 def ended(content: Whole, status: str, exit_code: int, code: str | None, reason: str) -> Whole:

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from job.sections.section import Count, Positive, Section, Sha256, untitled_schema
+from job.sections.section import Count, Positive, Section, Sha256, Time, untitled_schema
 from job.sections.whole import Versions
 
-CONTRACT_VERSION = "2.0"
+CONTRACT_VERSION = "2.1"
 
 Digests = Annotated[list[Sha256], Field(min_length=1)]
 Hertz = Annotated[float, Field(gt=0)]
@@ -196,6 +196,22 @@ class Execution(_Part):
     )
 
 
+class Advice(_Part):
+    """What an evaluation has recommended, and the numbers behind it; it set file and execution."""
+
+    created_at: Time = Field(description="Time of the evaluation, UTC, ISO 8601.")
+    answer: Literal["yes", "no", "unknown"] = Field(description="Its verdict.")
+    reason: str = Field(description="The numbers that the choice rests on, in a sentence.")
+    mae_in_std: float = Field(
+        ge=0,
+        description="Mean absolute error of whole chunks on held-out episodes, in standard "
+        "deviations of the actions.",
+    )
+    baseline_in_std: float = Field(
+        ge=0, description="That of the best baseline, which sees no image."
+    )
+
+
 class Stats(_Part):
     """What qpos and actions are normalised with; also in dataset_stats.pkl and .json."""
 
@@ -252,8 +268,9 @@ class Contract(BaseModel):
     task_name: str | None = Field(description="--task_name.")
     policy_class: str = Field(description="Policy, by the name that --policy_class takes.")
     file: str = Field(
-        description="The checkpoint to use, beside this file: weights with the lowest validation "
-        "loss. Which one is best on the robot, only the robot shows."
+        description="The checkpoint to use, beside this file: the one that an evaluation has "
+        "recommended, else the weights with the lowest validation loss. Which one is best on the "
+        "robot, only the robot shows."
     )
     fps: Hertz | None = Field(
         description="Rate in Hz at which actions were recorded and are to be executed; null where "
@@ -274,6 +291,11 @@ class Contract(BaseModel):
     )
     network: Architecture = Field(description="What the network is built from.")
     execution: Execution = Field(description="How its actions are meant to be executed.")
+    evaluation: Advice | None = Field(
+        default=None,
+        description="What an evaluation has recommended; null without one, and then file and "
+        "execution are as upstream has them.",
+    )
     dataset: Recording | None = Field(
         description="What it was trained on; null where upstream trained it."
     )

@@ -59,10 +59,9 @@ class BaselineErrors(Section):
     """What something that does not look at images would have scored on the same frames."""
 
     name: Baseline = Field(
-        description="hold: the current state, dim by dim where state and action have the same "
-        "names or width, else left out. repeat: the action executed last. mean: the mean action "
-        "of the training episodes at that time of an episode's course, else of all of them. "
-        "shifted: the demonstration itself, late by the estimated lag."
+        description="hold: the current state, where its dims match those of the action by name or "
+        "number. repeat: the action that was executed last. mean: the mean action of the training "
+        "statistics. shifted: the demonstration itself, late by the estimated lag."
     )
     errors: ChunkErrors = Field(description="Its errors.")
 

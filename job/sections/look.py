@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from job.sections.section import Section
+from job.sections.section import Positive, Section
 
 Ratio = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -18,14 +18,23 @@ class Ablation(Section):
     frozen: Ratio | None = Field(
         description="With what it was in the first frame of the episode, held."
     )
-    swapped: Ratio | None = Field(
-        description="With another episode's at the same time; null with one episode alone."
+    other_episode: Ratio | None = Field(
+        description="With what it is at the same time of another episode; null with one episode "
+        "alone."
     )
     change_in_std: Ratio = Field(
         description="How far the predictions move when it is spoiled, the largest of these, in "
         "standard deviations."
     )
     ignored: bool = Field(description="Whether the rules of docs/evaluate.md call it ignored.")
+
+
+class Exchanged(Section):
+    """Two cameras, given to the policy in each other's place."""
+
+    first: str = Field(description="The one.")
+    second: str = Field(description="The other.")
+    error: Ratio = Field(description="The error then, over that with the images as recorded.")
 
 
 class AttentionShares(Section):
@@ -41,7 +50,9 @@ class AttentionShares(Section):
 class Look(Section):
     """Whether the policy uses what it is given."""
 
+    frames: Positive = Field(description="Observations that this was tried on.")
     ablations: list[Ablation] = Field(description="Each camera, then the state.")
+    exchanged: list[Exchanged] = Field(description="Each pair of cameras.")
     spread_ratio: Ratio = Field(
         description="Standard deviation of the predicted actions over frames, over that of the "
         "demonstrated ones, the mean of dims; near 0 the policy answers alike to everything."

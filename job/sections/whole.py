@@ -17,7 +17,7 @@ from job.sections.training import Device, Split, Training
 
 SCHEMA_VERSION = "2.0"
 Status = Literal["running", "completed", "failed", "interrupted"]
-ExitCode = Literal[0, 1, 2, 3, 4, 5, 75]
+ExitCode = Literal[0, 1, 2, 3, 4, 5, 6, 75]
 
 _NOT_NULL: JsonDict = {"not": {"type": "null"}}
 _TRAINED: JsonDict = {"properties": {"device": _NOT_NULL, "split": _NOT_NULL, "policy": _NOT_NULL}}
@@ -88,8 +88,8 @@ class Whole(BaseModel):
     )
     exit_code: ExitCode | None = Field(
         description="Exit code of the process: 0 done, 1 a bug of this project, 2 wrong command, "
-        "3 bad dataset, 4 output, disk or memory, 5 training diverged, 75 interrupted. Null while "
-        "running."
+        "3 bad dataset, 4 output, disk or memory, 5 training diverged, 6 the verdict is no and "
+        "--fail_on no was given, 75 interrupted. Null while running."
     )
     code: str | None = Field(
         default=None,

@@ -4,3 +4,4 @@ MANIFEST = "manifest.json"  # of the last job there, and in each run's folder of
 CHECKPOINTS = "checkpoints"  # a folder for each run
 CONVERTED = "converted_hdf5"  # a folder for each run, of its episode files
 RUN = "run.json"  # in a run's folder: which run it is
+METRICS = "metrics.jsonl"  # a line for each epoch of a run

@@ -8,8 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from act.load.source import Source, checkpoint_names, find_source
-from act.training.checkpoints import METRICS
-from job.output_names import MANIFEST
+from job.output_names import MANIFEST, METRICS
 from job.sections.whole import Whole
 from job.whole_files import read_bytes
 

@@ -12,10 +12,10 @@
 from pathlib import Path
 
 from act.policies.contract_file import CONTRACT, WEIGHTS
+from job.output_names import METRICS
 from job.whole_files import RECORD
 
-LAST, BEST, METRICS = "policy_last.ckpt", "policy_best.ckpt", "metrics.jsonl"
-AVERAGE = "policy_average.ckpt"
+LAST, BEST, AVERAGE = "policy_last.ckpt", "policy_best.ckpt", "policy_average.ckpt"
 _RUN_FILES = (CONTRACT, WEIGHTS, "dataset_stats.*", "train_val_*.png", METRICS, RECORD)
 EPOCH_FILES = "policy_epoch_*.ckpt"
 SNAPSHOT_EPOCHS = 100  # upstream's

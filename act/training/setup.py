@@ -23,7 +23,7 @@ from act.processes.device import choose_device, device_section
 from act.processes.group import Group
 from act.training.average import Average
 from act.training.best import Best
-from act.training.checkpoints import BEST, METRICS
+from act.training.checkpoints import BEST
 from act.training.data import TrainingData
 from act.training.flags import TrainingFlags
 from act.training.metrics import Metrics
@@ -37,6 +37,7 @@ from job.departures import departures_of
 from job.errors import UsageError
 from job.machine import cores_each, keep_freed_memory
 from job.manifest import Manifest
+from job.output_names import METRICS
 from job.sections.data import Conversion, Dataset
 
 _MAX_LOADER_THREADS = 8

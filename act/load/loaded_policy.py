@@ -137,7 +137,7 @@ class LoadedPolicy:
         return Session(
             self._observer,
             self._chunk,
-            execution=self._execution(),
+            execution=self.execution(),
             limits=Limiter(self._limits, self.contract),
             guard=StaleGuard(self._limits.stale_ticks),
             dropped=int(self._executed.align_first_action),
@@ -151,7 +151,8 @@ class LoadedPolicy:
         _check_finite(actions, self.action_names, "the policy predicts")
         return actions
 
-    def _execution(self) -> Execution:
+    def execution(self) -> Execution:
+        """How an episode executes chunks: as was asked for, else as the contract recommends."""
         given, advice = self._executed, self.contract.execution
         mode = advice.mode if given.mode is None else given.mode
         if not (isinstance(mode, str) and mode in _MODES):

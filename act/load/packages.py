@@ -1,4 +1,4 @@
-"""Packages that only some commands need: the extras `export` and `serve` of this project."""
+"""Packages that only some commands need: the extras of this project."""
 
 import logging
 import warnings
@@ -9,8 +9,10 @@ from typing import Any, Literal
 
 from job.errors import UsageError, first_line
 
+_NEEDS = {"sim": ", which are there for Python 3.11 and 3.12"}
 
-def needed(module: str, extra: Literal["export", "serve"] = "export") -> Any:
+
+def needed(module: str, extra: Literal["export", "serve", "sim"] = "export") -> Any:
     """A module of an extra; raises UsageError where it is not installed."""
     try:
         return import_module(module)
@@ -18,8 +20,8 @@ def needed(module: str, extra: Literal["export", "serve"] = "export") -> Any:
         package = module.partition(".")[0]
         raise UsageError(
             f"{package} cannot be imported ({first_line(error)}), expected the packages of the "
-            f"extra [{extra}]; pip install {package}, or pip install '.[{extra}]' where this "
-            f"project's code is",
+            f"extra [{extra}]{_NEEDS.get(extra, '')}; pip install 'lerobot-to-act[{extra}]', or "
+            f"pip install '.[{extra}]' where this project's code is",
             code="package-missing",
         ) from error
 

@@ -1,4 +1,5 @@
-# The default target is the job itself; --target test holds the tests and their tools.
+# The default target is the job itself; --target test holds the tests and their tools, --target sim
+# a simulator.
 # Written for BuildKit's built-in frontend (Docker 20.10 and later), hence no syntax line.
 
 FROM debian:trixie-slim AS base
@@ -75,6 +76,47 @@ RUN chmod -R a+rX .
 ENV HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis
 USER 1000:1000
 ENTRYPOINT ["/opt/venv/bin/python", "-m", "pytest", "-p", "no:cacheprovider"]
+
+
+# docker build --target sim: the job and its simulator, which needs Python 3.11 or 3.12. BuildKit
+# comes past here only when it is asked for.
+FROM debian:bookworm-slim AS sim
+# MuJoCo renders without a display by EGL; on a GPU, if the container may use its graphics.
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends \
+      ca-certificates python3 python3-venv libegl1 libgl1 libopengl0 libgl1-mesa-dri \
+ && rm -rf /var/lib/apt/lists/*
+ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
+COPY requirements-uv.lock requirements-sim.lock /opt/
+RUN python3 -m venv /opt/uv \
+ && /opt/uv/bin/pip install --no-cache-dir --require-hashes -r /opt/requirements-uv.lock \
+ && python3 -m venv --without-pip /opt/venv \
+ && /opt/uv/bin/uv pip install --no-cache --python /opt/venv/bin/python \
+      --compile-bytecode --require-hashes -r /opt/requirements-sim.lock \
+ && rm -rf /opt/uv
+RUN install -d /data/input && install -d -m 1777 /data/output
+WORKDIR /opt/act
+COPY LICENSE *.schema.json entrypoint.py lerobot_to_act.py ./
+COPY job job
+COPY episodes episodes
+COPY convert convert
+COPY act act
+RUN python3 -m compileall -q lerobot_to_act.py job episodes convert act && chmod -R a+rX .
+ARG COMMIT=
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    HOME=/tmp \
+    USER=act \
+    XDG_CACHE_HOME=/tmp/cache \
+    MPLCONFIGDIR=/tmp/matplotlib \
+    MUJOCO_GL=egl \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility,graphics \
+    LEROBOT_TO_ACT_COMMIT=$COMMIT \
+    LEROBOT_TO_ACT_IMAGE=1
+USER 1000:1000
+ENTRYPOINT ["/opt/venv/bin/python", "/opt/act/entrypoint.py"]
 
 
 FROM packages AS runtime

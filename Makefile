@@ -70,10 +70,15 @@ check: .venv/test.stamp
 	$(VENV)/lint-imports
 	$(MAKE) test
 
+# The extras of the image; the simulator's half a gigabyte goes into one of its own.
+ALL_BUT_SIM = $(shell $(VENV)/python -c 'import tomllib; print(*(f"--extra {name}" for name in \
+	tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"] if name != "sim"))')
+
 # Keeps what is locked where pyproject.toml still allows it; to move on: make lock UPGRADE=--upgrade
 lock: .venv/uv.stamp
-	$(UV_COMPILE) --all-extras pyproject.toml -o requirements.lock
-	$(UV_COMPILE) --all-extras pyproject.toml --group test -c requirements.lock -o requirements-test.lock
+	$(UV_COMPILE) $(ALL_BUT_SIM) pyproject.toml -o requirements.lock
+	$(UV_COMPILE) --all-extras pyproject.toml -c requirements.lock -o requirements-sim.lock
+	$(UV_COMPILE) --all-extras pyproject.toml --group test -c requirements-sim.lock -o requirements-test.lock
 	$(UV_COMPILE) - -o requirements-uv.lock <<< uv
 
 clean:

@@ -14,13 +14,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from act.evaluate.flags import AfterTrainingFlags
 from act.training.flags import TrainingFlags
 from convert.flags import RunConversionFlags
 from job import signals
-from job.command import close_terminal, log_to_terminal, refuse, report_error, run_recorded
+from job.command import (
+    close_terminal,
+    errors_only,
+    log_to_terminal,
+    refuse,
+    report_error,
+    run_recorded,
+)
 from job.command_line import OneLineParser, add_flags, given_output, make, nearest
 from job.departures import DEPARTURES
 from job.errors import DatasetError, UsageError
@@ -45,6 +53,8 @@ if TYPE_CHECKING:
     from act.evaluate.held_out import Recorded
     from act.export.command import ExportCommand
     from act.load.source import Source
+    from act.simulate.command import SimulateCommand
+    from act.simulate.simulating import Demonstrations
     from convert.input import InputEpisodes
     from episodes.episode_set import Episodes
     from job.sections.contract import Contract
@@ -61,6 +71,7 @@ COMMANDS = {
     "serve": "serve RUN … answers robots over the network",
     "export": "export RUN … writes a policy for LeRobot, ONNX or C++",
     "import": "import FOLDER … reads one of LeRobot's",
+    "simulate": "simulate RUN … counts how often it succeeds in a simulator",
 }
 
 
@@ -139,6 +150,10 @@ def _command(argv: list[str]) -> int:
         from act.export.command import run_import
 
         return run_import(rest)
+    if command == ["simulate"]:
+        from act.simulate.command import run_simulate
+
+        return run_simulate(_simulate, rest)
     if command == ["serve"]:
         from act.serve.__main__ import main as serve
 
@@ -152,6 +167,38 @@ def _export(flags: "ExportCommand") -> None:
     export(flags, flags.run, partial(recorded_episodes, flags))
 
 
+def _simulate(flags: "SimulateCommand") -> None:
+    from act.simulate.simulating import simulate
+
+    simulate(flags, flags.run, partial(demonstrations, flags.input))
+
+
+def demonstrations(given: Sequence[Path], source: "Source") -> "Demonstrations | None":
+    """The motion of all episodes that a run was trained on; None where they are not at hand.
+
+    given: --input
+    """
+    from act.simulate.simulating import Demonstrations
+    from convert.of_run import episodes_of_run
+    from episodes.reader import read_vectors
+
+    if not (folders := _dataset_of(given, source)):
+        return None
+    with TemporaryDirectory() as scratch, errors_only():
+        run = source.checkpoint.parent / RUN
+        reading, paths = episodes_of_run(run, folders, Path(scratch), None, images=False)
+        vectors = [read_vectors(path, reading.base_action) for path in paths]
+    qpos, action = zip(*vectors, strict=True)
+    return Demonstrations(qpos, action)
+
+
+def _dataset_of(given: Sequence[Path], source: "Source") -> tuple[Path, ...]:
+    """The folders of a run's dataset: those given, else its own if all are there, else none."""
+    dataset = source.contract.dataset
+    folders = tuple(given) or tuple(map(Path, dataset.paths if dataset else ()))
+    return folders if given or all(folder.is_dir() for folder in folders) else ()
+
+
 def recorded_episodes(
     flags: "ExportCommand", source: "Source", scratch: Path
 ) -> "tuple[Episodes, str] | None":
@@ -163,9 +210,7 @@ def recorded_episodes(
     from convert.of_run import episodes_of_run
     from episodes.episode_set import open_episodes
 
-    dataset = source.contract.dataset
-    folders = flags.input or tuple(map(Path, dataset.paths if dataset else ()))
-    if not flags.input and not (folders and all(folder.is_dir() for folder in folders)):
+    if not (folders := _dataset_of(flags.input, source)):
         return None
     run = source.checkpoint.parent / RUN
     reading, paths = episodes_of_run(run, folders, scratch, flags.observations)

@@ -168,7 +168,7 @@ def _convert_all(plan: Plan, todo: list[int], count: int, pool: workers.Workers)
     tasks = [(plan, numbers) for numbers in split_tasks(todo, count)]
     frames = plan.frame_count(todo)
     started = time.monotonic()
-    with progress_bar(frames, "convert", "frame") as bar:
+    with progress_bar(frames, "convert", "frame", shown=frames > 0) as bar:
         for done in workers.run_tasks(convert_episodes, tasks, count, _task_name, pool):
             bar.update(done)
     return frames / (time.monotonic() - started) if plan.cameras else None

@@ -16,6 +16,7 @@ from convert.input_kind import find_episode_folders
 from convert.sections import describe_dataset
 from convert.sources import LeftOut, find_datasets
 from episodes.folder import choose_files
+from episodes.reading import NONE
 from job.command_line import OneLineParser, add_flags, make
 from job.errors import UsageError, first_line
 from job.flags import as_json, flags_of
@@ -40,20 +41,29 @@ class RunEpisodes:
 
 
 def episodes_of_run(
-    record: Path, folders: tuple[Path, ...], scratch: Path, frames: int
+    record: Path,
+    folders: tuple[Path, ...],
+    scratch: Path,
+    frames: int | None,
+    *,
+    images: bool = True,
 ) -> tuple[RunConversionFlags, tuple[Path, ...]]:
     """The first episodes of a run, with that many frames if it has them, as episode files.
 
+    frames: None: all of its episodes
     record: the run's run.json; folders: of its dataset
     scratch: a folder to convert to, where the dataset is not episode files already
+    images: whether what is converted has them
     returns: how they are to be read, and the files
     Raises DatasetError, and UsageError for a run.json that cannot be understood.
     """
     recorded = _read(record)
-    totals = enumerate(accumulate(recorded.lengths), start=1)
-    enough = next((number for number, total in totals if total >= frames), len(recorded.lengths))
-    few = {"max_episodes": max(enough, 1)}
-    flags = _flags({**recorded.flags, **few}, folders, scratch)
+    values = dict(recorded.flags) if images else _without_images(recorded.flags)
+    if frames is not None:
+        totals = enumerate(accumulate(recorded.lengths), start=1)
+        enough = next((number for number, total in totals if total >= frames), None)
+        values["max_episodes"] = max(enough or len(recorded.lengths), 1)
+    flags = _flags(values, folders, scratch)
     if of_files := find_episode_folders(flags.input):
         return flags, tuple(file.path for file in choose_files(of_files, flags))
     return flags, convert(flags, scratch / CONVERTED).paths
@@ -127,6 +137,13 @@ def _flags(
     reader = OneLineParser("run", "", "")
     add_flags(reader, RunConversionFlags, environ={})
     return make(RunConversionFlags, reader.values(words), {})
+
+
+def _without_images(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags of a conversion, with no camera in place of those that it has."""
+    of_images = {entry.name for entry, one in flags_of(RunConversionFlags) if one.needs_cameras}
+    kept = {n: v for n, v in values.items() if n not in of_images | {"camera_names"}}
+    return kept | {"camera_keys": list(NONE)}
 
 
 @dataclass(frozen=True)

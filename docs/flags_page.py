@@ -10,6 +10,7 @@ from act.export.flags import ExportFlags, ImportFlags
 from act.imitate_episodes import OPTIONS, UpstreamFlags
 from act.policies.registry import policies_that_obey
 from act.serve.flags import ServeFlags
+from act.simulate.flags import SimulateFlags
 from convert.flags import CheckFlags, ConvertFlags
 from job.command_line import shown_default
 from job.flags import REQUIRED, Flag, Flags, flags_of, titled
@@ -40,6 +41,7 @@ _AVERAGE = (
 _SERVE = "`serve RUN` answers [robots over the network](serve.md)."
 _EXPORT = "`export RUN` writes a policy [in another format](export.md)."
 _IMPORT = "`import FOLDER` makes a run of [what LeRobot trained](export.md#import)."
+_SIMULATE = "`simulate RUN` counts how often a policy succeeds [in a simulator](simulate.md)."
 
 
 def page() -> str:
@@ -56,6 +58,7 @@ def page() -> str:
             *_alone("serve", _SERVE, ServeFlags),
             *_alone("export", _EXPORT, ExportFlags),
             *_alone("import", _IMPORT, ImportFlags),
+            *_alone("simulate", _SIMULATE, SimulateFlags),
             *_upstream(),
             "",
         ]

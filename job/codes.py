@@ -39,6 +39,12 @@ USAGE: Mapping[str, str] = {
     "contract-there": "The folder has a policy.json that `contract` did not write.",
     "contract-other": "The policy.json beside a checkpoint is not that of its run.",
     "policy-dims-cut": "The policy has not all dims of the dataset, and allow_cut is not given.",
+    # simulation
+    "env-unknown": "The environment that was asked for does not exist, or cannot be imported.",
+    "env-mismatch": "The environment is not of the policy's robot: rate, actions or cameras.",
+    "env-failed": "The environment raised an error, or its process ended.",
+    "renderer-missing": "There is nothing that renders a scene without a display.",
+    "checkpoint-changed": "A checkpoint was replaced while it was tried.",
     # exports and imports
     "package-missing": "A package of an optional extra is not installed.",
     "input-unfit": "The dataset is not of the policy's cameras or dims.",

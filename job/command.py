@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, TextIO, cast
 
@@ -197,6 +197,17 @@ def log_to_terminal() -> None:
     trouble.setLevel(logging.WARNING)
     trouble.setFormatter(_LevelFormatter("%(level)s: %(message)s"))
     logger.handlers = [story, trouble]
+
+
+@contextlib.contextmanager
+def errors_only() -> Iterator[None]:
+    """Keep away what is logged of work that was told of before: its warnings are known."""
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _unbuffered(stream: TextIO) -> TextIO:

@@ -24,6 +24,7 @@ from act.policies.act import ACTPolicy
 from act.policies.contract_file import read_contract
 from act.serve.__main__ import parse as parse_serve
 from act.serve.__main__ import parser as serve_parser
+from act.simulate.command import parse_simulate, simulate_parser
 from convert.__main__ import parse as parse_convert
 from convert.__main__ import parser as convert_parser
 from convert.check.__main__ import parse as parse_check
@@ -76,13 +77,15 @@ _OTHER_FLAGS = {
     "--cameras",
     "--batch",
     "--beside",
+    "--dataset",
+    "--target",
     "--rounds",
     "--send",
     "--plain_precision",
     "--minutes",
     "--check",
     "--version",
-    *("--eval", "--onscreen_render", "--temporal_agg"),  # upstream's, of its simulator
+    *("--eval", "--onscreen_render"),  # upstream's, of its simulator
 }
 
 
@@ -167,6 +170,8 @@ def _parse(words: list[str]) -> Any:
             return parse_import(rest)
         case ["serve", *rest]:
             return parse_serve(rest)
+        case ["simulate", *rest]:
+            return parse_simulate(rest)
         case ["-m", "act.imitate_episodes", *rest]:
             return parse_upstream(rest)
     return parse(words, {})
@@ -183,6 +188,7 @@ def test_a_wrong_flag_in_a_block_is_noticed() -> None:
 def test_every_flag_exists(page: Page) -> None:
     made = [parser({}), convert_parser(), check_parser(), contract_parser(), upstream_parser()]
     made += [average_parser(), serve_parser(), export_parser(), import_parser()]
+    made += [simulate_parser()]
     known = {flag for one in made for flag in re.findall(r"--\w+", one.format_help())}
     shown = set(re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", page.text))
     assert shown - known - _OTHER_FLAGS == set()

@@ -154,9 +154,22 @@ def test_the_lock_pins_a_version_within_the_range_of_each_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     lock = (ROOT / "requirements.lock").read_text()
     pins = re.findall(r"^([\w-]+)==([\w.]+)", lock, re.MULTILINE)  # several where Pythons differ
-    extras = project["optional-dependencies"].values()  # the image has everything
+    # the image has everything but the simulator, which has an image of its own
+    extras = [one for name, one in project["optional-dependencies"].items() if name != "sim"]
     wanted = [*project["dependencies"], *(one for extra in extras for one in extra)]
     needs = {need.name: need.specifier for need in map(Requirement, wanted)}
     assert needs.keys() <= {name for name, _ in pins}
     assert [pin for pin in pins if pin[0] in needs and pin[1] not in needs[pin[0]]] == []
+    assert "mujoco" not in lock
     assert "2.6.0" in needs["torch"]  # what the README promises to those who bring their own
+
+
+@pytest.mark.parametrize("name", ["requirements-sim.lock", "requirements-test.lock"])
+def test_the_simulator_is_locked_where_it_has_wheels(name: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for need in map(Requirement, project["optional-dependencies"]["sim"]):
+        pin, marker = re.findall(
+            rf"^{need.name}==([\w.]+) ; ([^\\]+) \\$", (ROOT / name).read_text(), re.MULTILINE
+        )[0]
+        assert pin in need.specifier
+        assert marker == "python_full_version < '3.13'"

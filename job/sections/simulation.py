@@ -8,6 +8,7 @@ from job.sections.section import Count, Positive, Section, Sha256, Time, untitle
 from job.sections.whole import Versions
 
 SIMULATION_VERSION = "1.0"
+WayName = Literal["contract", "chunks", "temporal_agg"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -35,22 +36,33 @@ class Rollouts(Section):
     name: str = Field(description="Name of the checkpoint.")
     file: str = Field(description="Its file.")
     sha256: Sha256 = Field(description="Its digest.")
-    mode: Literal["open_loop", "temporal_ensembling"] = Field(description="Way of execution.")
+    way: WayName = Field(
+        description="Way of execution, as --ways names it: policy.json's, whole chunks, or "
+        "upstream's --temporal_agg."
+    )
+    mode: Literal["open_loop", "temporal_ensembling"] = Field(description="What it is.")
     horizon: Positive | None = Field(
         description="Actions of a chunk that are executed; null for temporal ensembling."
     )
     ensembling_weight: float | None = Field(description="For temporal ensembling; else null.")
-    success: Rate = Field(description="Episodes that reached the highest reward.")
+    success: Rate = Field(description="Episodes that were a success.")
     stages: list[Stage] = Field(description="Stages, in the order of the task.")
     highest_rewards: list[float] = Field(
         description="Highest reward of each episode, in the order of `seeds`."
     )
+    successes: list[bool] = Field(description="Whether each was a success, in the same order.")
     mean_return: float = Field(description="Mean over episodes of the sum of rewards.")
     path_length: float = Field(
-        ge=0, description="Mean length of the joints' path in an episode, in the dataset's units."
+        ge=0,
+        description="Mean over episodes of the length of the state's path: the sum of the "
+        "distances from each time step to the next, in the dataset's units.",
     )
-    jerk: float = Field(
-        ge=0, description="Mean absolute third difference of the actions, in the dataset's units."
+    jerk: float | None = Field(
+        description="Mean absolute third difference of the actions, in the dataset's units; null "
+        "where episodes are shorter than four time steps."
+    )
+    seconds_per_episode: float = Field(
+        ge=0, description="Mean time that a process took for an episode, in seconds."
     )
     videos: list[str] = Field(description="Videos in the run's folder, successes and failures.")
 
@@ -77,9 +89,13 @@ class Simulation(BaseModel):
     created_at: Time = Field(description="Time of the simulation, UTC, ISO 8601.")
     seconds: float = Field(ge=0, description="Wall-clock seconds that it took.")
     env: str = Field(description="--env.")
-    episode_steps: Positive = Field(description="Time steps of an episode.")
+    episode_steps: Positive = Field(description="Time steps of an episode, at most.")
     seeds: list[Count] = Field(min_length=1, description="Seeds of the initial states.")
-    success_reward: float = Field(description="The highest reward, which is a success.")
+    processes: Positive = Field(description="Processes that simulated at once, at most.")
+    success_reward: float | None = Field(
+        description="Highest reward of an episode that is a success; null where the environment "
+        "itself says what is one."
+    )
     rollouts: list[Rollouts] = Field(min_length=1, description="Each checkpoint in each way.")
     paired: list[Paired] = Field(description="Comparisons of the first with each other one.")
     demonstrated_path_length: float | None = Field(

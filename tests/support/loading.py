@@ -44,12 +44,13 @@ def write_weights(
     cameras: int = 2,
     size: tuple[int, int] = SIZE,
     env_state_dim: int = 0,
+    seed: int = 0,
 ) -> Path:
     """A folder as upstream leaves one: weights and statistics, no contract."""
     folder.mkdir(exist_ok=True)
     shapes = Shapes(dims, dims, cameras, size if cameras else None, env_state_dim)
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         policy = build_policy(flags, shapes)
     save_weights(folder / "policy_best.ckpt", policy.state_dict())
     random = np.random.default_rng(1)

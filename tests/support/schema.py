@@ -1,4 +1,4 @@
-"""The schemas of manifest.json, policy.json and an export's manifest, and their validators."""
+"""The schemas of the files that we write, and their validators."""
 
 import json
 from typing import Any
@@ -16,4 +16,5 @@ def _validator(schema: dict[str, Any]) -> jsonschema.Draft202012Validator:
 SCHEMA = json.loads((ROOT / "manifest.schema.json").read_text())
 VALIDATOR = _validator(SCHEMA)
 CONTRACT_VALIDATOR = _validator(json.loads((ROOT / "policy.schema.json").read_text()))
+SIMULATION_VALIDATOR = _validator(json.loads((ROOT / "simulation.schema.json").read_text()))
 EXPORT_VALIDATOR = _validator(json.loads((ROOT / "export.schema.json").read_text()))

@@ -1,0 +1,1 @@
+"""A run's policy in a simulator: rates of success with their intervals."""

@@ -106,7 +106,7 @@ class SimulateFlags(EnvironmentFlags, ExecutionFlags, ComputeFlags, OutputFlags)
     title = "work"
 
     processes: int = flag(
-        "Processes that simulate, each with its share of the cores; 0 = one for each core.",
+        "Processes that simulate, each with one thread; 0 = one for each core.",
         0,
         check=between(0, 1024),
     )

@@ -3,6 +3,7 @@
 gymnasium itself need not be installed: `reset(seed=…)` and `step(action)` are all that is needed.
 """
 
+import math
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -74,9 +75,12 @@ class Foreign:
             self._seen, reward, terminated, truncated, info = self._env.step(action)
             given = [info[name] for name in _SUCCESS if name in info]
             is_success = bool(given[0]) if given else None
-            return Outcome(float(reward), is_success, bool(terminated) or bool(truncated))
+            outcome = Outcome(float(reward), is_success, bool(terminated) or bool(truncated))
+            if not math.isfinite(outcome.reward):
+                raise ValueError(f"the reward is {reward!r}")
         except Exception as error:
             raise failed(self._name, "step(action)", error) from error
+        return outcome
 
     def picture(self) -> Frame | None:
         """As `Environment` has it: what `render()` gives, if that is a picture."""

@@ -62,7 +62,7 @@ def simulate(flags: SimulateFlags, run: str, read: ReadDemonstrations) -> Path:
     source = found[0][1]
     rules = _rules(flags, source)
     trials, processes = trials_of(found, flags), flags.processes or cpu_count()
-    limit_threads(processes)
+    limit_threads(cpu_count())  # one: with another number sums would be rounded otherwise
     with Workers() as pool:
         tried = _tried(flags, trials, _Pool(pool, processes, flags.env))
         tried = _filmed(flags, tried, rules, _Pool(pool, processes, flags.env))
@@ -133,9 +133,10 @@ def _tried(flags: SimulateFlags, trials: Sequence[Trial], pool: _Pool) -> list[T
 def _filmed(flags: SimulateFlags, tried: Sequence[Tried], rules: Rules, pool: _Pool) -> list[Tried]:
     """Repeat some rollouts, and film them: rendering every time step of all would take too long."""
     shown = {one.trial: _worth_showing(one, rules, flags.videos) for one in tried}
-    if not any(shown.values()):
-        return list(tried)
     place = tried[0].trial.file.parent / result_name(flags.env)
+    if not any(shown.values()):
+        _remove_others(place, set())
+        return list(tried)
     tasks = [
         Task(trial, flags.env, flags.map, one.seed, flags.episode_steps, place / name)
         for trial, films in shown.items()

@@ -69,6 +69,15 @@ class Broken(Point):
         return super().step(action)
 
 
+class Unrewarded(Point):
+    """One whose reward is no number."""
+
+    def step(self, action: NDArray[np.float32]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """As `Point`, but for the reward."""
+        seen, _, *rest = super().step(action)
+        return seen, float("nan"), *rest
+
+
 class Endless(Point):
     """One that does not end by itself."""
 

@@ -35,7 +35,7 @@ from tests.support.episodes import write_episodes
 from tests.support.errors import raises_code
 from tests.support.jobs import Job
 from tests.support.loading import CHUNK, SMALL, part, write_policy, write_weights
-from tests.support.point import BEGUN, MAP, Point
+from tests.support.point import BEGUN, MAP, NEAR, Point
 from tests.support.schema import SIMULATION_VALIDATOR
 
 STREAMS = (subprocess.PIPE, subprocess.PIPE)
@@ -109,9 +109,9 @@ def test_rollouts_are_those_of_a_robot_that_is_driven_by_hand(
     for one in simulated["rollouts"]:
         policy = load_policy(run / one["file"], device="cpu", **ways[one["way"]])
         expected = [by_hand(policy, seed) for seed in simulated["seeds"]]
-        assert one["highest_rewards"] == [max(rewards) for rewards in expected]
+        assert one["highest_rewards"] == pytest.approx([max(rewards) for rewards in expected])
         assert one["mean_return"] == pytest.approx(np.mean([sum(one) for one in expected]))
-        assert one["successes"] == [max(rewards) == 3 for rewards in expected]
+        assert one["successes"] == [max(rewards) > NEAR for rewards in expected]
         assert one["success"] == rate_of(one["successes"]).model_dump()
     rewards = [one["highest_rewards"] for one in simulated["rollouts"]]
     assert rewards[0] != rewards[2]  # the checkpoints do differ

@@ -86,12 +86,13 @@ def test_initial_states_are_those_of_the_seed() -> None:
     assert np.array_equal(first, start(1000))
 
 
+def at_50_hz(content: dict[str, Any]) -> None:
+    content["fps"] = 50.0
+
+
 @needs_renderer
 def test_the_command_simulates(tmp_path: Path) -> None:
-    def edit(content: dict[str, Any]) -> None:
-        content["fps"] = 50.0
-
-    run = write_policy(tmp_path / "run", edit, dims=14, cameras=1, size=(48, 64))
+    run = write_policy(tmp_path / "run", at_50_hz, dims=14, cameras=1, size=(48, 64))
     words = "--env aloha_insertion --episodes 1 --episode_steps 6 --videos 1 --device cpu"
     job = Job(["entrypoint.py", "simulate", run, *words.split()], command_environment(), *STREAMS)
     _, err = job.communicate(timeout=HANGS_S)
@@ -104,3 +105,22 @@ def test_the_command_simulates(tmp_path: Path) -> None:
     assert len(one["videos"]) == 1
     assert (run / one["videos"][0]).stat().st_size > 0
     assert {"gym-aloha", "mujoco", "dm-control"} <= found["simulator"].keys()
+
+
+def test_a_renderer_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    run = write_policy(tmp_path / "run", at_50_hz, dims=14, cameras=1, size=(48, 64))
+    words: list[str | Path] = [
+        "entrypoint.py",
+        "simulate",
+        run,
+        "--env",
+        "aloha_insertion",
+        "--episodes",
+        "1",
+    ]
+    job = Job(words, command_environment() | {"MUJOCO_GL": "pencil"}, *STREAMS)
+    _, err = job.communicate(timeout=HANGS_S)
+    assert job.wait() == 2
+    [line] = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert "MUJOCO_GL=pencil" in line
+    assert "libosmesa6" in line

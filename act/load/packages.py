@@ -9,8 +9,6 @@ from typing import Any, Literal
 
 from job.errors import UsageError, first_line
 
-_NEEDS = {"sim": ", which are there for Python 3.11 and 3.12"}
-
 
 def needed(module: str, extra: Literal["export", "serve", "sim"] = "export") -> Any:
     """A module of an extra; raises UsageError where it is not installed."""
@@ -18,10 +16,13 @@ def needed(module: str, extra: Literal["export", "serve", "sim"] = "export") -> 
         return import_module(module)
     except ImportError as error:
         package = module.partition(".")[0]
+        install, pythons = package, ""
+        if extra == "sim":  # by themselves its packages would come in versions that differ
+            install, pythons = "'lerobot-to-act[sim]'", ", which are there for Python 3.11 and 3.12"
         raise UsageError(
             f"{package} cannot be imported ({first_line(error)}), expected the packages of the "
-            f"extra [{extra}]{_NEEDS.get(extra, '')}; pip install 'lerobot-to-act[{extra}]', or "
-            f"pip install '.[{extra}]' where this project's code is",
+            f"extra [{extra}]{pythons}; pip install {install}, or pip install '.[{extra}]' where "
+            f"this project's code is",
             code="package-missing",
         ) from error
 

@@ -7,6 +7,8 @@ only what is asked for is rendered; rendering does not change the physics.
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -70,8 +72,10 @@ TASKS = {
 
 def check_packages() -> None:
     """Raise UsageError where gym-aloha or MuJoCo is not installed."""
-    for module in ("gym_aloha", "mujoco"):
-        needed(module, "sim")
+    needed("gym_aloha", "sim")
+    for module in ("mujoco", "dm_control"):  # which look for a renderer as they are imported
+        if find_spec(module) is None:
+            needed(module, "sim")
 
 
 def fitted_pairs(env: str, contract: Contract, pairs: Sequence[Pair]) -> tuple[Pair, ...]:
@@ -179,8 +183,9 @@ class Aloha:
 
 def _built(task: Task) -> tuple[Any, Any, Any]:
     """dm_control's environment, its physics, and gym-aloha's module of the task."""
-    control, mujoco = needed("dm_control.rl.control", "sim"), needed("dm_control.mujoco", "sim")
-    constants, sim = needed("gym_aloha.constants", "sim"), needed("gym_aloha.tasks.sim", "sim")
+    names = ("dm_control.rl.control", "dm_control.mujoco", "gym_aloha.constants")
+    control, mujoco, constants = (import_module(name) for name in names)
+    sim = import_module("gym_aloha.tasks.sim")
     own: Any = type(task.name, (_Unobserved, getattr(sim, task.name)), {})
     physics = mujoco.Physics.from_xml_path(str(constants.ASSETS_DIR / task.scene))
     made = control.Environment(physics, own(random=0), float("inf"), control_timestep=constants.DT)

@@ -67,8 +67,8 @@ def simulate(flags: SimulateFlags, run: str, read: ReadDemonstrations) -> Path:
         tried = _tried(flags, trials, _Pool(pool, processes, flags.env))
         tried = _filmed(flags, tried, rules, _Pool(pool, processes, flags.env))
     folder = source.checkpoint.parent
-    write_upstreams_result_of_each(folder, tried, rules)
-    content = _content(flags, tried, rules, read_or_warn(read, source))
+    _write_upstreams_results(folder, tried, rules)
+    content = _content(flags, tried, rules, _read_or_warn(read, source))
     content = content.model_copy(update={"seconds": round(time.monotonic() - started, 1)})
     path = folder / f"{result_name(flags.env)}.json"
     write_json(path, content.model_dump(mode="json"), shared=True)
@@ -181,14 +181,14 @@ def _remove_others(folder: Path, kept: set[Path]) -> None:
                 path.unlink(missing_ok=True)
 
 
-def write_upstreams_result_of_each(folder: Path, tried: Sequence[Tried], rules: Rules) -> None:
+def _write_upstreams_results(folder: Path, tried: Sequence[Tried], rules: Rules) -> None:
     """Write upstream's result file of each checkpoint, in the first way that was asked for."""
     for number, one in enumerate(tried):
         if one.trial.file not in [other.trial.file for other in tried[:number]]:
             write_upstreams_result(folder, one, rules)
 
 
-def read_or_warn(read: ReadDemonstrations, source: Source) -> Demonstrations | None:
+def _read_or_warn(read: ReadDemonstrations, source: Source) -> Demonstrations | None:
     """The demonstrations, or None with a warning: the rates stand without them."""
     try:
         return read(source)

@@ -19,11 +19,17 @@ _ALONE = "observation"  # the key of an observation that is no map
 _SUCCESS = ("is_success", "success")  # in `info`, as LeRobot's environments and others have it
 
 
-def make(env: str) -> Any:
-    """What `module:factory` makes, called without arguments; raises UsageError."""
+def module_and_factory(env: str) -> tuple[str, str]:
+    """The two names of an environment; raises UsageError for one that has not both."""
     module, _, factory = env.partition(":")
     if not (module and factory):
         raise _unknown(env, "it has no module and factory")
+    return module, factory
+
+
+def make(env: str) -> Any:
+    """What `module:factory` makes, called without arguments; raises UsageError."""
+    module, factory = module_and_factory(env)
     if "" not in sys.path:
         sys.path.insert(0, "")  # the folder in which the command was given, as `python -m` does
     try:

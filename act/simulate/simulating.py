@@ -12,6 +12,7 @@ from typing import Any
 from act.load.source import Source
 from act.simulate import aloha
 from act.simulate.flags import SimulateFlags
+from act.simulate.foreign import module_and_factory
 from act.simulate.rendering import choose_renderer
 from act.simulate.results import (
     Rules,
@@ -81,6 +82,7 @@ def _rules(flags: SimulateFlags, source: Source) -> Rules:
     """Refuse early what cannot be simulated; what a success is."""
     keys_of(flags.env, source.contract, flags.map)
     if flags.env not in aloha.TASKS:
+        module_and_factory(flags.env)
         return Rules(flags.success_reward)
     aloha.check_packages()
     choose_renderer(

@@ -339,6 +339,13 @@ def test_a_signal_ends_it_within_seconds(run: Path, tmp_path: Path) -> None:
     assert not list(copy.glob("simulation_*"))
 
 
+def test_a_process_that_ends_by_itself_is_one_line(run: Path) -> None:
+    code, err, _ = simulate(run, "--episodes", "1", env="tests.support.point:Crashing")
+    assert code == 2
+    [line] = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert "point:Crashing: a process of the simulation ended by itself" in line
+
+
 def test_the_demonstrations_are_read_without_their_images(run: Path, tmp_path: Path) -> None:
     source = find_source(run)
     assert demonstrations((), source) is None

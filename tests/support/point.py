@@ -79,6 +79,14 @@ class Unrewarded(Point):
         return seen, float("nan"), *rest
 
 
+class Crashing(Point):
+    """One that takes its process with it."""
+
+    def step(self, action: NDArray[np.float32]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """End the process."""
+        os._exit(3)
+
+
 class Endless(Point):
     """One that does not end by itself."""
 

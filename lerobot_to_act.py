@@ -34,7 +34,7 @@ from job.departures import DEPARTURES
 from job.errors import DatasetError, UsageError
 from job.machine import end_with_parent, limit_threads
 from job.manifest import Manifest
-from job.output_names import MANIFEST, RUN
+from job.output_names import MANIFEST, RUN, STATUS
 from job.ranks import (
     by_torchrun,
     hand_on_variables,
@@ -295,7 +295,8 @@ def _manifests(flags: JobFlags) -> tuple[Path, Path]:
 def job_manifest(flags: JobFlags) -> Manifest:
     """The manifest of a job, in both places."""
     own, of_output = _manifests(flags)
-    return Manifest(own, flags.resolved(), shown=rank() == 0, of_output=of_output)
+    status = flags.run_folder / STATUS
+    return Manifest(own, flags.resolved(), shown=rank() == 0, of_output=of_output, status=status)
 
 
 def do_job(flags: JobFlags, manifest: Manifest) -> None:
@@ -377,6 +378,7 @@ def _converted(
         plan = plan_input(conversion, pool)
         if is_first:
             claim_folder(flags, flags.run_folder, plan.dataset)
+        manifest.status.enter("convert")
         episodes = convert_input(conversion, plan, manifest, pool)
     if conversion.keep_converted_hdf5:
         for path in episodes.paths:

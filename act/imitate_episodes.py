@@ -28,7 +28,7 @@ from job.errors import DatasetError, UsageError
 from job.flags import flag, required
 from job.machine import end_with_parent, limit_threads
 from job.manifest import Manifest
-from job.output_names import MANIFEST
+from job.output_names import MANIFEST, STATUS
 from job.ranks import by_torchrun, rank, take_over_from_operator, warn_of_variables
 from job.run_flags import OutputFlags, TaskFlags
 from job.whole_files import refuse_inside
@@ -76,7 +76,8 @@ def main() -> int:
     limit_threads()
     if by_torchrun():
         end_with_parent(signal.SIGTERM)
-    manifest = Manifest(flags.output / MANIFEST, flags.resolved(), shown=rank() == 0)
+    own, status = flags.output / MANIFEST, flags.output / STATUS
+    manifest = Manifest(own, flags.resolved(), shown=rank() == 0, status=status)
     return run_recorded(manifest, partial(train_here, flags))
 
 

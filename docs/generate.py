@@ -27,6 +27,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/policy.md": partial(schema_page.page, "policy"),
     "docs/report_json.md": partial(schema_page.page, "report"),
     "docs/simulation_json.md": partial(schema_page.page, "simulation"),
+    "docs/status_json.md": partial(schema_page.page, "status"),
 }
 
 

@@ -11,6 +11,7 @@ from job.sections.evaluation import evaluation_schema
 from job.sections.export import export_schema
 from job.sections.report import report_schema
 from job.sections.simulation import simulation_schema
+from job.sections.status import status_schema
 from job.sections.whole import json_schema
 
 _START = """# {title}
@@ -31,6 +32,7 @@ SCHEMAS: dict[str, Callable[[], dict[str, Any]]] = {
     "evaluation": evaluation_schema,
     "simulation": simulation_schema,
     "report": report_schema,
+    "status": status_schema,
 }
 
 

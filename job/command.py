@@ -135,6 +135,7 @@ def _restore(manifest: Manifest, before: Mapping[Path, bytes | None]) -> None:
         if content is not None and manifest.is_in(path):
             with contextlib.suppress(JobError), whole_file(path, shared=True) as file:
                 file.write(content)
+                manifest.status.restore()
 
 
 def _read(path: Path) -> bytes | None:

@@ -11,7 +11,6 @@ import os
 import platform
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from job.ranks import attempt
 from job.sections.policy import Input, Policy
 from job.sections.section import Section
 from job.sections.whole import SCHEMA_VERSION, Artifact, Versions, Whole
+from job.status import StatusFile, time_text
 from job.version import VERSION, commit
 from job.whole_files import (
     output_errors,
@@ -61,11 +61,13 @@ class Manifest:
         shown: bool = True,
         *,
         of_output: Path | None = None,
+        status: Path | None = None,
     ) -> None:
         """flags: of the command, as JSON has them; {} when the command line was not understood.
 
         shown: False on the processes of a group that write no files
         of_output: of a run: where the output's is, that of the last job
+        status: of a run: where its status.json is
         """
         self.path = path
         self.of_output = of_output
@@ -93,6 +95,8 @@ class Manifest:
             policy=None,
             artifacts=[],
         )
+        job = {name: getattr(self.content, name) for name in ("run_name", "attempt", "started_at")}
+        self.status = StatusFile(status if shown else None, job)
         self._artifacts: dict[Path, Artifact] = {}
         self._afterwards: list[Callable[[], None]] = []
         self._writing = threading.RLock()  # the last actions of a job come from another thread
@@ -165,6 +169,7 @@ class Manifest:
         with self._writing:
             takes, self.begun = not self.begun, True
             self._put(takes)
+        self.status.begin()
 
     def _put(self, takes: bool) -> None:
         """takes: put it in the place of another job's as well"""
@@ -229,6 +234,7 @@ class Manifest:
                 self.begun = True
                 self._put(takes=False)
                 self._ended = True
+                self.status.end(status, exit_code, code, reason)
 
 
 def renew(path: Path, changed: Sequence[Path], contract: Path) -> None:
@@ -284,7 +290,7 @@ class WarningsToManifest(logging.Handler):
 
 def now() -> str:
     """The time, as the manifest has it."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return time_text()
 
 
 def versions(packages: Sequence[str] = _PACKAGES) -> Versions:

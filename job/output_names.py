@@ -5,3 +5,4 @@ CHECKPOINTS = "checkpoints"  # a folder for each run
 CONVERTED = "converted_hdf5"  # a folder for each run, of its episode files
 RUN = "run.json"  # in a run's folder: which run it is
 METRICS = "metrics.jsonl"  # a line for each epoch of a run
+STATUS = "status.json"  # in a run's folder: what its job is doing

@@ -84,7 +84,7 @@ def test_a_run_leaves_what_the_readme_says(done: Ended) -> None:
     assert sorted(path.name for path in done.output.iterdir()) == ["checkpoints", "manifest.json"]
 
 
-UNLISTED = ("manifest.json", "run.json")  # of a run's folder: what lists, and what marks it done
+UNLISTED = ("manifest.json", "run.json", "status.json")  # of a run's folder: they change last
 
 
 def test_manifest_is_valid_and_true(done: Ended) -> None:

@@ -24,7 +24,8 @@ def short(tmp_path: Path) -> Short:
 
 def assert_as_long(folder: Path, longer: Path) -> None:
     """The run has every file of one that was longer from the start, byte for byte."""
-    own = {"policy.json", "manifest.json", "files.jsonl", "metrics.jsonl", "state.ckpt"}
+    own = {"policy.json", "manifest.json", "status.json"}
+    own |= {"files.jsonl", "metrics.jsonl", "state.ckpt"}
     names = {path.name for path in longer.glob("[!.]*")} - own
     assert {"policy_best.ckpt", "policy_last.ckpt", "run.json", "train_val_loss_seed_0.png"} < names
     for name in names:

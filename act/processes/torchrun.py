@@ -23,9 +23,11 @@ from job import signals
 from job.errors import EXIT_BUG, EXIT_DONE, Interrupted, JobError, OutputError, first_line
 from job.machine import limit_threads
 from job.manifest import ended
+from job.output_names import STATUS
 from job.ranks import ATTEMPT, EXIT_FOLDER, on_several_machines
 from job.sections.whole import Whole
 from job.signals import SIGNALS
+from job.status import end_lost
 from job.whole_files import read_bytes, write_json
 
 logger = logging.getLogger("act")
@@ -106,7 +108,6 @@ def _end_manifest(path: Path, reason: str, attempt: str) -> None:
     with contextlib.suppress(OSError, ValueError, JobError):
         content = Whole.model_validate_json(read_bytes(path))
         if content.status == "running" and content.attempt == attempt:  # not another's
-            content = ended(
-                content, Interrupted.status, Interrupted.exit_code, "process-lost", reason
-            )
-            write_json(path, content.model_dump(mode="json"))
+            end = (Interrupted.status, Interrupted.exit_code, "process-lost", reason)
+            end_lost(path.with_name(STATUS), attempt, *end)
+            write_json(path, ended(content, *end).model_dump(mode="json"))

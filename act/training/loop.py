@@ -37,6 +37,7 @@ from act.training.results import (
 )
 from act.training.run_folder import check_folder
 from act.training.setup import prepare
+from act.training.status import training_status
 from act.training.step import add_gradient, begin_step, update
 from act.training.training_run import TrainingRun
 from job import signals
@@ -84,8 +85,10 @@ def train(
     with out_of_memory_errors(flags.batch_size, data.episodes):
         run = prepare(flags, data, folder, manifest, group or Group(), dataset, conversion)
         report_plan(run)
+        manifest.status.enter("train", training_status(run))
         _set_norms(run)
         _train(run)
+        manifest.status.settle()
     logger.info(
         "done       best validation loss %.4f at epoch %s; results in %s",
         run.best.loss,

@@ -1,5 +1,6 @@
 """How far a run has come."""
 
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,10 +26,12 @@ class Progress:
     average: dict[str, float] = field(default_factory=dict)  # that of the averaged weights
     losses: list[Tensor] = field(default_factory=list)  # of the epoch's steps, on the device
     norms: list[Tensor] = field(default_factory=list)  # of their gradients, on the device
+    stepped_at: float | None = None  # this job's last step, in seconds since 1970
 
     def add_step(self, samples: int, losses: Tensor, norm: Tensor) -> None:
         """Take a step of training that is done."""
         self.step += 1
+        self.stepped_at = time.time()
         self.samples += samples
         self.epoch_samples += samples
         self.losses.append(losses)

@@ -18,7 +18,7 @@ from act.training.flags import TrainingFlags, epochs_of
 from act.training.state import STATE, read_state
 from job.errors import AlreadyDone, OutputError, UsageError
 from job.flags import Flags, as_json, flags_of
-from job.output_names import MANIFEST, RUN
+from job.output_names import MANIFEST, RUN, STATUS
 from job.sections.data import Dataset
 from job.whole_files import output_errors, read_json, write_json
 
@@ -35,7 +35,9 @@ def check_folder(flags: TrainingFlags, folder: Path) -> bool:
 
     Raises UsageError when the folder holds another run, or one that must not be resumed.
     """
-    names = sorted(path.name for path in folder.glob("[!.]*") if path.name != MANIFEST)
+    names = sorted(
+        path.name for path in folder.glob("[!.]*") if path.name not in (MANIFEST, STATUS)
+    )
     if flags.resume == "never" and names:
         raise UsageError(
             f"--resume never: {folder} holds {names[0]}{' and more' * (len(names) > 1)}, expected "

@@ -32,6 +32,7 @@ class Saver:
         self._lock = threading.RLock()
         self._torn = False
         self._is_saved = False  # what the owners hold now
+        self.written_at: float | None = None  # the last state of this job, in seconds since 1970
 
     @contextlib.contextmanager
     def whole(self) -> Iterator[None]:
@@ -63,16 +64,20 @@ class Saver:
                 self._writing = threading.Thread(target=self._write, args=(state,), name="state")
                 self._writing.start()
             else:
-                save(self._path, state)
+                self._put(state)
                 self._is_saved = True
         self._saved_at = time.monotonic()
 
     def _write(self, state: State) -> None:
-        assert self._path is not None
         try:
-            save(self._path, state)
+            self._put(state)
         except Exception as error:  # MemoryError among them
             self._error = error
+
+    def _put(self, state: State) -> None:
+        assert self._path is not None
+        save(self._path, state)
+        self.written_at = time.time()
 
     def wait(self) -> None:
         """Wait for what is being written; raises what went wrong with it."""

@@ -21,7 +21,7 @@ from tests.support.jobs import Job, Process
 from tests.support.paths import SMALL
 
 _LOGS = {"files.jsonl", "metrics.jsonl"}  # they grow; each line stands for itself
-_REPLACED = {"run.json", "policy.json", "manifest.json"}  # often; their content says what is so
+_REPLACED = {"run.json", "policy.json", "manifest.json", "status.json"}  # often, by new content
 _SAME = ("policy_*.ckpt", "dataset_stats.*")  # what two runs have byte for byte
 _COLUMNS = ("epoch", "step", "samples", "train", "val", "lr", "grad_norm")
 

@@ -34,6 +34,7 @@ from job.departures import DEPARTURES
 from job.errors import DatasetError, UsageError
 from job.machine import end_with_parent, limit_threads
 from job.manifest import Manifest
+from job.notice import Notice
 from job.output_names import MANIFEST, RUN, STATUS
 from job.ranks import (
     by_torchrun,
@@ -45,6 +46,7 @@ from job.ranks import (
     take_over_from_operator,
     warn_of_variables,
 )
+from job.run_flags import NoticeFlags
 from job.version import shown_version
 from job.whole_files import refuse_holding, refuse_inside
 
@@ -76,7 +78,7 @@ COMMANDS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobFlags(RunConversionFlags, TrainingFlags, AfterTrainingFlags):
+class JobFlags(RunConversionFlags, TrainingFlags, AfterTrainingFlags, NoticeFlags):
     """The job: a conversion, a training on what it leaves, and an evaluation of that."""
 
 
@@ -274,9 +276,12 @@ def _train(argv: list[str]) -> int:
     if count := processes_to_start(flags.processes, flags.device):
         signals.wait_for_processes()
         hand_on_variables(os.environ)
-        from act.processes.torchrun import launch
+        from act.processes.torchrun import launch, lost_job
 
-        return launch(_manifests(flags), Path(__file__), argv, count)
+        code = launch(_manifests(flags), Path(__file__), argv, count)
+        if lost := lost_job(flags.run_folder / MANIFEST):  # which could send none
+            Notice(flags.notify_url, lambda: lost).send(code)
+        return code
     limit_threads()
     if by_torchrun():
         end_with_parent(signal.SIGTERM)
@@ -284,7 +289,11 @@ def _train(argv: list[str]) -> int:
         signals.end_after(flags.max_hours)
     manifest = job_manifest(flags)
     with signals.last_action(lambda _: leave_interrupted()):
-        return leave_exit_code(run_recorded(manifest, partial(do_job, flags)))
+        notice = Notice(flags.notify_url if rank() == 0 else "", lambda: manifest.content)
+        with notice.of_job():
+            code = leave_exit_code(run_recorded(manifest, partial(do_job, flags)))
+        notice.send(code)
+        return code
 
 
 def _manifests(flags: JobFlags) -> tuple[Path, Path]:

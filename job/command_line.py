@@ -118,7 +118,8 @@ def _add_flag(
     group: "argparse._ActionsContainer", option: str, entry: "dataclasses.Field[Any]", default: Any
 ) -> None:
     declared: Flag = entry.metadata["flag"]
-    text = f"{declared.help} ({shown_default(default)})".replace("%", "%%")
+    known = declared.shown(default) if declared.shown else default
+    text = f"{declared.help} ({shown_default(known)})".replace("%", "%%")
     if entry.type is bool:
         group.add_argument(option, dest=entry.name, action="store_true", help=text)
         return

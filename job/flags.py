@@ -5,11 +5,12 @@ that inherits the groups it takes. `job/command_line.py` makes the parser of suc
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from job.address import shown_address, web_address
 from job.bounds import Check
 from job.errors import UsageError
 
@@ -42,6 +43,13 @@ def flag(
     return field(default=default, metadata={"flag": declared})
 
 
+def address(help: str, *, environ: str) -> Any:
+    """A flag that takes an address on the web, of which only the host is shown and recorded."""
+    shapes_no_result, needs_cameras = True, False
+    bounds = (web_address, (), shapes_no_result, (), needs_cameras)
+    return field(default="", metadata={"flag": Flag(help, *bounds, environ, shown_address)})
+
+
 def required(group: type["Flags"], name: str) -> Any:
     """The flag `name` of `group`, to be declared again by a command that insists on it."""
     (declared,) = (entry for entry in dataclasses.fields(group) if entry.name == name)
@@ -59,6 +67,11 @@ class Flag:
     only_with: tuple[str, ...]
     needs_cameras: bool
     environ: str
+    shown: Callable[[Any], Any] | None = None  # what may be shown of a value with a secret
+
+    def recorded(self, value: Any) -> Any:
+        """A value as it may be shown and recorded, and as JSON has it."""
+        return as_json(self.shown(value) if self.shown else value)
 
 
 F = TypeVar("F", bound="Flags")
@@ -95,7 +108,9 @@ class Flags:
         if declared.choices and value not in declared.choices:
             expected = f"one of {', '.join(declared.choices)}"
         if expected:
-            message = f"{self.option(entry.name)} is {as_json(value)!r}, expected {expected}"
+            message = (
+                f"{self.option(entry.name)} is {declared.recorded(value)!r}, expected {expected}"
+            )
             raise UsageError(message, code="flag-value")
 
     @classmethod
@@ -105,7 +120,10 @@ class Flags:
 
     def resolved(self) -> dict[str, Any]:
         """Every flag and its value, as JSON has it."""
-        return {entry.name: as_json(getattr(self, entry.name)) for entry, _ in flags_of(type(self))}
+        return {
+            entry.name: declared.recorded(getattr(self, entry.name))
+            for entry, declared in flags_of(type(self))
+        }
 
     def shaping(self) -> dict[str, Any]:
         """The flags that shape the result, as JSON has them: another value is another run."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from job.bounds import at_least, file_name, some_text
-from job.flags import Flags, flag, required
+from job.flags import Flags, address, flag, required
 from job.output_names import CHECKPOINTS
 
 
@@ -30,6 +30,18 @@ class OutputFlags(Flags):
 
     output: Path = flag(
         "Folder that everything is written to.", Path("/data/output"), same_run=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoticeFlags(Flags):
+    """Who is told of a job's end."""
+
+    title = "while it trains"
+
+    notify_url: str = address(
+        "Address that one JSON message is posted to when the job ends, fails or is interrupted.",
+        environ="NOTIFY_URL",
     )
 
 

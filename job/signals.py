@@ -20,8 +20,9 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NoReturn
 
 from job.errors import Interrupted
@@ -45,6 +46,7 @@ class _Listener:
     reason: str | None = None
     from_outside: bool = False  # a signal or --max_hours, not another process of the run
     last_actions: list[LastAction] = field(default_factory=list)
+    beside: list[LastAction] = field(default_factory=list)  # those that each have a thread
     deadline: float | None = None  # of --max_hours, by the monotonic clock
     pipe: int | None = None  # the end that wakes the listener
     is_launcher: bool = False  # only a second signal ends it: torchrun waits for its processes
@@ -137,13 +139,17 @@ def _wait_for_end() -> NoReturn:
 
 
 @contextlib.contextmanager
-def last_action(action: LastAction) -> Iterator[None]:
-    """Have `action` done, the outermost first, when the listener ends the process."""
-    _listener.last_actions.append(action)
+def last_action(action: LastAction, beside: bool = False) -> Iterator[None]:
+    """Have `action` done, the outermost first, when the listener ends the process.
+
+    beside: while the others are done, as it may take all the time that is left
+    """
+    actions = _listener.beside if beside else _listener.last_actions
+    actions.append(action)
     try:
         yield
     finally:
-        _listener.last_actions.remove(action)
+        actions.remove(action)
 
 
 def _notice(number: int, _: object) -> None:
@@ -198,9 +204,10 @@ def _end(in_time: bool) -> None:
         _listener.is_ending = True
         in_time = in_time and not _listener.ends_by_itself
     ends = time.monotonic() + GRACE_S + _LAST_ACTIONS_S - _grace_s()
-    actions = [*_listener.last_actions]  # what takes longest, the state, is the innermost
+    # in each list what takes longest, the state, is the innermost
+    lists = [[*_listener.last_actions], *([action] for action in _listener.beside)]
 
-    def act() -> None:
+    def act(actions: Sequence[LastAction]) -> None:
         for action in actions:
             with contextlib.suppress(Exception):  # the others may still be done
                 action(in_time)
@@ -209,7 +216,8 @@ def _end(in_time: bool) -> None:
         logger.error("%s", ended_at_once())
 
     # each may hang where the job hangs: on a disk, or on a terminal that nobody reads
-    threads = [threading.Thread(target=target, daemon=True) for target in (report, act)]
+    targets: list[Callable[[], None]] = [report, *(partial(act, actions) for actions in lists)]
+    threads = [threading.Thread(target=target, daemon=True) for target in targets]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -32,6 +32,7 @@ from job.whole_files import read_bytes, write_json
 
 logger = logging.getLogger("act")
 
+_LOST = "process-lost"
 _SIGNALS = ",".join(number.name for number in SIGNALS)
 
 
@@ -108,6 +109,15 @@ def _end_manifest(path: Path, reason: str, attempt: str) -> None:
     with contextlib.suppress(OSError, ValueError, JobError):
         content = Whole.model_validate_json(read_bytes(path))
         if content.status == "running" and content.attempt == attempt:  # not another's
-            end = (Interrupted.status, Interrupted.exit_code, "process-lost", reason)
+            end = (Interrupted.status, Interrupted.exit_code, _LOST, reason)
             end_lost(path.with_name(STATUS), attempt, *end)
             write_json(path, ended(content, *end).model_dump(mode="json"))
+
+
+def lost_job(path: Path) -> Whole | None:
+    """The manifest of this start of the job where its first process was lost, else None."""
+    with contextlib.suppress(OSError, ValueError):
+        content = Whole.model_validate_json(read_bytes(path))
+        if content.code == _LOST and content.attempt == os.environ.get(ATTEMPT):
+            return content
+    return None

@@ -22,6 +22,9 @@ UV_INSTALL := $(VENV)/uv pip install --python $(VENV)/python --compile-bytecode 
 UV_COMPILE := $(VENV)/uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-header $(UPGRADE)
 
+# Of the extras, those in the image: trackers bring their own clients, which it has no network for
+EXTRAS := --extra export --extra serve
+
 # One more than there are cores, as many tests wait for a disk, a signal or a time-out; at most
 # eight: each process of the tests takes about 1.5 GB of memory.
 TEST_PROCESSES ?= $(shell n=$$(nproc); echo $$((n < 8 ? n + 1 : 8)))
@@ -70,15 +73,11 @@ check: .venv/test.stamp
 	$(VENV)/lint-imports
 	$(MAKE) test
 
-# The extras of the image; the simulator's half a gigabyte goes into one of its own.
-ALL_BUT_SIM = $(shell $(VENV)/python -c 'import tomllib; print(*(f"--extra {name}" for name in \
-	tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"] if name != "sim"))')
-
 # Keeps what is locked where pyproject.toml still allows it; to move on: make lock UPGRADE=--upgrade
 lock: .venv/uv.stamp
-	$(UV_COMPILE) $(ALL_BUT_SIM) pyproject.toml -o requirements.lock
-	$(UV_COMPILE) --all-extras pyproject.toml -c requirements.lock -o requirements-sim.lock
-	$(UV_COMPILE) --all-extras pyproject.toml --group test -c requirements-sim.lock -o requirements-test.lock
+	$(UV_COMPILE) $(EXTRAS) pyproject.toml -o requirements.lock
+	$(UV_COMPILE) $(EXTRAS) --extra sim pyproject.toml -c requirements.lock -o requirements-sim.lock
+	$(UV_COMPILE) $(EXTRAS) --extra sim pyproject.toml --group test -c requirements-sim.lock -o requirements-test.lock
 	$(UV_COMPILE) - -o requirements-uv.lock <<< uv
 
 clean:

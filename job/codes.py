@@ -280,6 +280,7 @@ JOB_WARNINGS = {
     "output-weak": "The output's file system cannot lock, sync or append to files as a local disk "
     "can; the message says what follows.",
     "notice-unsent": "The address of --notify_url did not take the notice of the job's end.",
+    "tracker-failed": "A tracker failed, hangs or is too slow; the run does without it.",
     "status-unwritten": "status.json cannot be written; nothing else depends on it.",
     "process-variables": "RANK or WORLD_SIZE is set, but not what else a process needs to join the "
     "others; the job runs on its own.",

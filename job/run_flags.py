@@ -40,7 +40,7 @@ class NoticeFlags(Flags):
     title = "while it trains"
 
     notify_url: str = address(
-        "Address that one JSON message is posted to when the job ends, fails or is interrupted.",
+        "Address to which a message is posted when the job has ended, well or not.",
         environ="NOTIFY_URL",
     )
 

@@ -43,17 +43,15 @@ class StatusFile:
         self._has_warned = False
         self._before: bytes | None = None  # what an earlier job left
         self._interval_s = _INTERVAL_S
+        given: dict[str, Any] = dict.fromkeys(("exit_code", "code", "reason")) | dict(job)
         self.content = JobStatus(
             schema_version=STATUS_VERSION,
             status="running",
-            exit_code=None,
-            code=None,
-            reason=None,
             phase="check",
             updated_at=time_text(),
             interval_s=_INTERVAL_S,
             training=None,
-            **job,
+            **given,
         )
 
     def begin(self) -> None:

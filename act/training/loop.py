@@ -19,12 +19,13 @@ from act.processes.compilation import check_compiler
 from act.processes.device import choose_device
 from act.processes.group import Group
 from act.processes.precision import resolved_precision, warn_if_emulated
+from act.trackers.kinds import check_installed
 from act.training.checkpoints import epoch_path
 from act.training.data import open_data
 from act.training.flags import TrainingFlags
 from act.training.losses import LossRecord, mean_norm
 from act.training.memory import out_of_memory_errors
-from act.training.metrics import Row
+from act.training.metrics import Row, tracked
 from act.training.plan import report_plan
 from act.training.results import (
     draw_losses,
@@ -56,6 +57,7 @@ def check_ready(flags: TrainingFlags, folder: Path) -> bool:
     """Refuse what would stop training, before hours of conversion; True where it has ended."""
     if check_folder(flags, folder):
         return True
+    check_installed(flags.tracker)
     device = choose_device(flags.device)
     warn_if_emulated(resolved_precision(flags, device), device)
     check_compiler(flags, device)
@@ -116,11 +118,12 @@ def _train(run: TrainingRun) -> None:
 
     with signals.last_action(save_in_time):
         try:
-            with run.loader:
-                for epoch in _epochs(run):
-                    _epoch(run, epoch)
-                save_state(run, beside=False)
-            write_results(run)
+            with run.trackers:
+                with run.loader:
+                    for epoch in _epochs(run):
+                        _epoch(run, epoch)
+                    save_state(run, beside=False)
+                write_results(run)
         except BaseException as error:
             with contextlib.suppress(Exception):  # the first error is the one to report
                 # an interruption has saved, and nobody should resume weights that diverged
@@ -171,6 +174,7 @@ def _epoch(run: TrainingRun, epoch: int) -> None:
         run.progress.next_epoch()
     if not run.group.is_first:
         return
+    run.trackers.numbers(row.step, tracked(row, len(run.data.train_episodes)))
     if epoch and epoch % CURVES_EPOCHS == 0:  # one point is no curve
         draw_losses(run)
     if (epoch + 1) % run.flags.save_interval == 0:

@@ -84,3 +84,17 @@ class Metrics:
         """Training samples per second of the time spent training, not validating."""
         total = sum(row.wait_s + row.compute_s for row in self.rows)
         return self.rows[-1].samples / total if self.rows and total else 0.0
+
+
+def tracked(row: Row, samples: int) -> dict[str, float]:
+    """What trackers get of an epoch, by name; `samples`: of its training."""
+    sides = (("train", row.train), ("val", row.val))
+    seconds = row.wait_s + row.compute_s
+    return {f"{side}/{name}": loss for side, losses in sides for name, loss in losses.items()} | {
+        "lr": row.lr,
+        "grad_norm": row.grad_norm,
+        "epoch": row.epoch,
+        "samples": row.samples,
+        "samples_per_second": samples / seconds if seconds else 0.0,
+        "data_wait_share": row.wait_s / seconds if seconds else 0.0,
+    }

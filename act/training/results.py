@@ -59,7 +59,9 @@ def draw_losses(run: TrainingRun) -> None:
     """Draw the curves so far."""
     from act.training.curves import draw_curves  # matplotlib takes a second to import
 
-    draw_curves(run.folder, run.metrics.rows, run.policy.loss_titles, run.flags.seed)
+    titles = run.policy.loss_titles
+    paths = draw_curves(run.folder, run.metrics.rows, titles, run.flags.seed)
+    run.trackers.images(run.progress.step, paths)
 
 
 def save_average(run: TrainingRun) -> None:

@@ -22,6 +22,7 @@ from act.processes.data_parallel import Computation, computation, resolved_flags
 from act.processes.device import choose_device, device_section
 from act.processes.group import Group
 from act.training.average import Average
+from act.trackers.trackers import Trackers
 from act.training.best import Best
 from act.training.checkpoints import BEST
 from act.training.data import TrainingData
@@ -97,6 +98,7 @@ def prepare(
         saver=Saver(contract.folder, flags.state_interval_minutes * 60, parts.owners),
         progress=parts.progress,
         average=parts.average,
+        trackers=_make_trackers(flags, manifest, parts.progress, contract.folder),
         resumed_from_step=None if state is None else parts.progress.step,
     )
 
@@ -283,6 +285,14 @@ def _make_loader(
         device=device,
         cached=cached,
     )
+
+
+def _make_trackers(
+    flags: TrainingFlags, manifest: Manifest, progress: Progress, folder: Path | None
+) -> Trackers:
+    about = {name: getattr(manifest.content, name) for name in ("run_name", "task_name", "flags")}
+    about["step"] = progress.step or None
+    return Trackers(flags.tracker if folder else (), folder or Path(), about)
 
 
 def _augmentation(flags: TrainingFlags, episodes: Episodes) -> Augmentation:

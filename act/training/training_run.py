@@ -11,6 +11,7 @@ from act.policies.contract_file import ContractFile
 from act.policies.policy import Policy
 from act.processes.group import Group
 from act.training.average import Average
+from act.trackers.trackers import Trackers
 from act.training.best import Best
 from act.training.checkpoints import snapshot_epochs
 from act.training.data import TrainingData
@@ -42,6 +43,7 @@ class TrainingRun:
     saver: Saver
     progress: Progress
     average: Average | None  # of the weights; None without --ema
+    trackers: Trackers
     resumed_from_step: int | None  # None: the run starts here
 
     @property

@@ -74,6 +74,7 @@ COMMANDS = {
     "export": "export RUN … writes a policy for LeRobot, ONNX or C++",
     "import": "import FOLDER … reads one of LeRobot's",
     "simulate": "simulate RUN … counts how often it succeeds in a simulator",
+    "compare": "compare RUN RUN … shows several runs on one page",
 }
 
 
@@ -156,6 +157,10 @@ def _command(argv: list[str]) -> int:
         from act.simulate.command import run_simulate
 
         return run_simulate(_simulate, rest)
+    if command == ["compare"]:
+        from act.compare.command import main as compare
+
+        return compare(rest)
     if command == ["serve"]:
         from act.serve.__main__ import main as serve
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from act.average import AverageFlags
+from act.compare.flags import CompareFlags
 from act.contract import ContractFlags
 from act.export.flags import ExportFlags, ImportFlags
 from act.imitate_episodes import OPTIONS, UpstreamFlags
@@ -39,6 +40,7 @@ _AVERAGE = (
     "training](robot.md#checkpoints) need `--ema`."
 )
 _SERVE = "`serve RUN` answers [robots over the network](serve.md)."
+_COMPARE = "`compare RUN RUN …` shows [several runs on one page](while-it-trains.md#compare)."
 _EXPORT = "`export RUN` writes a policy [in another format](export.md)."
 _IMPORT = "`import FOLDER` makes a run of [what LeRobot trained](export.md#import)."
 _SIMULATE = "`simulate RUN` counts how often a policy succeeds [in a simulator](simulate.md)."
@@ -59,6 +61,7 @@ def page() -> str:
             *_alone("export", _EXPORT, ExportFlags),
             *_alone("import", _IMPORT, ImportFlags),
             *_alone("simulate", _SIMULATE, SimulateFlags),
+            *_alone("compare", _COMPARE, CompareFlags),
             *_upstream(),
             "",
         ]

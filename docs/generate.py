@@ -21,6 +21,7 @@ PAGES: dict[str, Callable[[], str]] = {
     },
     "docs/check.md": codes_page.page,
     "docs/flags.md": flags_page.page,
+    "docs/compare_json.md": partial(schema_page.page, "compare"),
     "docs/evaluation_json.md": partial(schema_page.page, "evaluation"),
     "docs/export_manifest.md": partial(schema_page.page, "export"),
     "docs/manifest.md": partial(schema_page.page, "manifest"),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from job.sections.comparison import comparison_schema
 from job.sections.contract import contract_schema
 from job.sections.evaluation import evaluation_schema
 from job.sections.export import export_schema
@@ -33,6 +34,7 @@ SCHEMAS: dict[str, Callable[[], dict[str, Any]]] = {
     "simulation": simulation_schema,
     "report": report_schema,
     "status": status_schema,
+    "compare": comparison_schema,
 }
 
 

@@ -14,6 +14,8 @@ import pytest
 from torch import Tensor, nn
 
 from act.average import parser as average_parser
+from act.compare.command import parse as parse_compare
+from act.compare.command import parser as compare_parser
 from act.contract import parse as parse_contract
 from act.contract import parser as contract_parser
 from act.export.command import export_parser, import_parser, parse_export, parse_import
@@ -168,6 +170,8 @@ def _parse(words: list[str]) -> Any:
             return parse_export(rest)
         case ["import", *rest]:
             return parse_import(rest)
+        case ["compare", *rest]:
+            return parse_compare(rest)
         case ["serve", *rest]:
             return parse_serve(rest)
         case ["simulate", *rest]:
@@ -188,7 +192,7 @@ def test_a_wrong_flag_in_a_block_is_noticed() -> None:
 def test_every_flag_exists(page: Page) -> None:
     made = [parser({}), convert_parser(), check_parser(), contract_parser(), upstream_parser()]
     made += [average_parser(), serve_parser(), export_parser(), import_parser()]
-    made += [simulate_parser()]
+    made += [simulate_parser(), compare_parser()]
     known = {flag for one in made for flag in re.findall(r"--\w+", one.format_help())}
     shown = set(re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", page.text))
     assert shown - known - _OTHER_FLAGS == set()

@@ -13,7 +13,7 @@ class TrackerFlags(Flags):
     title = "while it trains"
 
     tracker: tuple[str, ...] = flag(
-        "Trackers that get losses and curves: tensorboard, wandb, mlflow, trackio; auto = none.",
+        "Trackers that get losses: tensorboard, wandb, mlflow, trackio; auto = none.",
         (),
         check=known_trackers,
         same_run=True,

@@ -50,7 +50,13 @@ def write_evaluation(folder: Path, errors: list[float], stride: int = 1) -> None
     checkpoint = {"name": "best", "file": "policy_best.ckpt", "sha256": "0" * 64, "epoch": 3}
     checkpoint |= {"errors": chunk | {"by_position": [0.1]}, "above_lowest": interval}
     advice = {"checkpoint": "best", "file": "policy_best.ckpt", "mode": "open_loop"}
-    rule = {"rule": "r", "answer": "yes", "text": "t", "numbers": {}, "next_step": None}
+    rule: dict[str, Any] = {
+        "rule": "r",
+        "answer": "yes",
+        "text": "t",
+        "numbers": {},
+        "next_step": None,
+    }
     content = {
         "schema_version": "1.0",
         "created_at": NOW,

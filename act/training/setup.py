@@ -21,8 +21,8 @@ from act.policies.weights import read_backbone
 from act.processes.data_parallel import Computation, computation, resolved_flags
 from act.processes.device import choose_device, device_section
 from act.processes.group import Group
-from act.training.average import Average
 from act.trackers.trackers import Trackers
+from act.training.average import Average
 from act.training.best import Best
 from act.training.checkpoints import BEST
 from act.training.data import TrainingData

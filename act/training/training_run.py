@@ -10,8 +10,8 @@ from act.batches.loader import Loader
 from act.policies.contract_file import ContractFile
 from act.policies.policy import Policy
 from act.processes.group import Group
-from act.training.average import Average
 from act.trackers.trackers import Trackers
+from act.training.average import Average
 from act.training.best import Best
 from act.training.checkpoints import snapshot_epochs
 from act.training.data import TrainingData

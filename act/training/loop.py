@@ -8,6 +8,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -27,6 +28,7 @@ from act.training.losses import LossRecord, mean_norm
 from act.training.memory import out_of_memory_errors
 from act.training.metrics import Row, tracked
 from act.training.plan import report_plan
+from act.training.rates import Measuring
 from act.training.results import (
     draw_losses,
     list_artifacts,
@@ -73,11 +75,12 @@ def train(
     group: Group | None = None,
     dataset: Dataset | None = None,
     conversion: Conversion | None = None,
+    measuring: Measuring | None = None,
 ) -> None:
     """Train on the episode files `paths` from where an earlier job stopped; all goes to `folder`.
 
     group: the processes that share the work; None: this one alone
-    dataset, conversion: as for `prepare`
+    dataset, conversion, measuring: as for `prepare`
 
     Raises DatasetError for the files, OutputError for the folder, DivergedError when a loss is not
     finite, Interrupted on a signal or when another process is lost; what was written before stays.
@@ -85,7 +88,9 @@ def train(
     with out_of_memory_errors(flags.batch_size):
         data = open_data(paths, flags.camera_names, flags.reading)
     with out_of_memory_errors(flags.batch_size, data.episodes):
-        run = prepare(flags, data, folder, manifest, group or Group(), dataset, conversion)
+        run = prepare(
+            flags, data, folder, manifest, group or Group(), dataset, conversion, measuring
+        )
         report_plan(run)
         manifest.status.enter("train", training_status(run))
         _set_norms(run)
@@ -147,12 +152,12 @@ def _epochs(run: TrainingRun) -> Iterator[int]:
 
 
 def _is_stuck(run: TrainingRun) -> bool:
-    """Whether `--early_stopping` ends the run here."""
+    """Whether `--early_stopping`, or a rate of success that has not risen, ends the run here."""
     patience, best, done = run.flags.early_stopping, run.best.epoch, run.progress.epoch - 1
     stuck = bool(patience) and best is not None and done - best >= patience
     if stuck:
         logger.info("early stop  no better validation loss in the last %d epochs", patience)
-    return stuck
+    return stuck or (run.rates is not None and run.rates.has_not_risen)
 
 
 def _epoch(run: TrainingRun, epoch: int) -> None:
@@ -169,17 +174,35 @@ def _epoch(run: TrainingRun, epoch: int) -> None:
         path = epoch_path(run.folder, epoch, run.flags.seed)
         save_weights(path, weights, run.contract.add)
         save_average(run)
+    rate = _rate(run, epoch)
     with run.saver.whole():
-        run.metrics.add(row)
+        if run.rates is not None:
+            run.rates.add(epoch, rate)
+        run.metrics.add(replace(row, rate=rate))
         run.progress.next_epoch()
     if not run.group.is_first:
         return
-    run.trackers.numbers(row.step, tracked(row, len(run.data.train_episodes)))
+    run.trackers.numbers(row.step, tracked(replace(row, rate=rate), len(run.data.train_episodes)))
     if epoch and epoch % CURVES_EPOCHS == 0:  # one point is no curve
         draw_losses(run)
     if (epoch + 1) % run.flags.save_interval == 0:
         list_artifacts(run)
         run.manifest.write()
+
+
+def _rate(run: TrainingRun, epoch: int) -> float | None:
+    """The rate of success after the epoch's training, before the epoch counts as done.
+
+    So a job that ends meanwhile leaves a state from which it is measured again.
+    """
+    if run.rates is None:
+        return None
+    try:
+        rate = run.rates.measured(run.policy, epoch, run.group.is_first)
+    except Interrupted:  # that of a step has saved, which this is not
+        save_last_step(run)
+        raise
+    return run.group.from_first(rate)
 
 
 @torch.inference_mode()

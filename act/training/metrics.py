@@ -25,6 +25,7 @@ class Row:
     grad_norm: float  # mean over the epoch's steps
     wait_s: float  # waiting for data
     compute_s: float
+    rate: float | None = None  # of success after the epoch's training, where it was measured
     average: dict[str, float] | None = None  # validation of the averaged weights, where it was done
 
 
@@ -90,11 +91,16 @@ def tracked(row: Row, samples: int) -> dict[str, float]:
     """What trackers get of an epoch, by name; `samples`: of its training."""
     sides = (("train", row.train), ("val", row.val))
     seconds = row.wait_s + row.compute_s
-    return {f"{side}/{name}": loss for side, losses in sides for name, loss in losses.items()} | {
-        "lr": row.lr,
-        "grad_norm": row.grad_norm,
-        "epoch": row.epoch,
-        "samples": row.samples,
-        "samples_per_second": samples / seconds if seconds else 0.0,
-        "data_wait_share": row.wait_s / seconds if seconds else 0.0,
-    }
+    rate = {} if row.rate is None else {"success_rate": row.rate}
+    return (
+        rate
+        | {f"{side}/{name}": loss for side, losses in sides for name, loss in losses.items()}
+        | {
+            "lr": row.lr,
+            "grad_norm": row.grad_norm,
+            "epoch": row.epoch,
+            "samples": row.samples,
+            "samples_per_second": samples / seconds if seconds else 0.0,
+            "data_wait_share": row.wait_s / seconds if seconds else 0.0,
+        }
+    )

@@ -29,6 +29,7 @@ from act.training.data import TrainingData
 from act.training.flags import TrainingFlags
 from act.training.metrics import Metrics
 from act.training.progress import Progress
+from act.training.rates import Measuring, Rates
 from act.training.run_folder import claim_folder
 from act.training.saver import Saver
 from act.training.state import State, Stateful, load_state, parse_state, read_state
@@ -52,11 +53,13 @@ def prepare(
     group: Group,
     dataset: Dataset | None = None,
     conversion: Conversion | None = None,
+    measuring: Measuring | None = None,
 ) -> TrainingRun:
     """Put a run together, where an earlier job has left it; writes its contract and manifest.
 
     dataset, conversion: the manifest's sections; None: of the episode files, which were not
         converted
+    measuring: what measures a rate of success now and then, the same on every process
 
     Raises UsageError when the folder holds another run, OutputError when its state is damaged.
     """
@@ -74,7 +77,7 @@ def prepare(
     _fill_manifest(manifest, flags, data, device)
     manifest.resolve(processes=group.size, data_cache="gpu" if cached else "none")
     contract = _written(subject, manifest, folder if group.is_first else None)
-    parts = _make_parts(flags, policy, device, contract)
+    parts = _make_parts(flags, policy, device, contract, measuring)
     if state is not None:
         load_state(state, parts.owners, folder)
         parts.progress.keep_losses(group)
@@ -97,6 +100,7 @@ def prepare(
         best=parts.best,
         saver=Saver(contract.folder, flags.state_interval_minutes * 60, parts.owners),
         progress=parts.progress,
+        rates=parts.rates,
         average=parts.average,
         trackers=_make_trackers(flags, manifest, parts.progress, contract.folder),
         resumed_from_step=None if state is None else parts.progress.step,
@@ -112,6 +116,7 @@ class _Parts:
     progress: Progress
     best: Best
     metrics: Metrics
+    rates: Rates | None
     average: Average | None
 
     @property
@@ -124,11 +129,16 @@ class _Parts:
             "best": self.best,
             "metrics": self.metrics,
         }
-        return owners if self.average is None else owners | {"average": self.average}
+        some: dict[str, Stateful | None] = {"average": self.average, "rates": self.rates}
+        return owners | {name: one for name, one in some.items() if one is not None}
 
 
 def _make_parts(
-    flags: TrainingFlags, policy: Policy, device: torch.device, contract: ContractFile
+    flags: TrainingFlags,
+    policy: Policy,
+    device: torch.device,
+    contract: ContractFile,
+    measuring: Measuring | None,
 ) -> _Parts:
     """As they are when a run begins; the processes that keep no contract write no files either."""
     written = contract.folder
@@ -139,6 +149,7 @@ def _make_parts(
         Progress(device),
         Best(written and written / BEST, note=contract.add),
         Metrics(written and written / METRICS),
+        None if measuring is None else Rates(measuring),
         None if flags.ema == "off" else Average(Computation(policy, device, flags), flags.ema),
     )
 

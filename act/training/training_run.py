@@ -18,6 +18,7 @@ from act.training.data import TrainingData
 from act.training.flags import TrainingFlags
 from act.training.metrics import Metrics
 from act.training.progress import Progress
+from act.training.rates import Rates
 from act.training.saver import Saver
 from job.manifest import Manifest
 
@@ -42,6 +43,7 @@ class TrainingRun:
     best: Best
     saver: Saver
     progress: Progress
+    rates: Rates | None  # of success; None where nothing measures them
     average: Average | None  # of the weights; None without --ema
     trackers: Trackers
     resumed_from_step: int | None  # None: the run starts here

@@ -10,12 +10,13 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from act.evaluate.flags import AfterTrainingFlags
 from act.training.flags import TrainingFlags
@@ -63,20 +64,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("act")
 
-# The commands besides the job itself, and what they do
-COMMANDS = {
-    "check": "check INPUT … reports what is wrong with datasets",
-    "convert": "convert INPUT … OUTPUT writes their episode files",
-    "contract": "contract FOLDER … writes policy.json for what upstream trained",
-    "evaluate": "evaluate RUN … says whether it works, without a robot",
-    "average": "average RUN … averages checkpoints",
-    "serve": "serve RUN … answers robots over the network",
-    "export": "export RUN … writes a policy for LeRobot, ONNX or C++",
-    "import": "import FOLDER … reads one of LeRobot's",
-    "simulate": "simulate RUN … counts how often it succeeds in a simulator",
-    "compare": "compare RUN RUN … shows several runs on one page",
-}
-
 
 @dataclass(frozen=True, kw_only=True)
 class JobFlags(RunConversionFlags, TrainingFlags, AfterTrainingFlags, NoticeFlags):
@@ -99,8 +86,8 @@ def parser(environ: Mapping[str, str] = os.environ) -> OneLineParser:
     made = OneLineParser(
         "IMAGE",
         "A LeRobot dataset goes in, a trained ACT policy comes out. Commands do a part of it, or "
-        f"go on from there: {', '.join(COMMANDS.values())}; check --help and so on list their "
-        "flags.",
+        f"go on from there: {', '.join(one.does for one in COMMANDS.values())}; "
+        "check --help and so on list their flags.",
         "--run_name NAME --task_name NAME [FLAG VALUE …]",
         "As upstream ACT, but for: " + "; ".join(DEPARTURES) + ".",
     )
@@ -123,49 +110,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+@dataclass(frozen=True)
+class Command:
+    """A command besides the job itself."""
+
+    does: str  # for --help
+    module: str  # imported when the command is asked for
+    function: str = "main"  # takes the command line, returns the exit code
+    do: Callable[[Any], object] | None = None  # what it takes besides, as that needs recordings
+
+
 def _command(argv: list[str]) -> int:
-    command, rest = argv[:1], argv[1:]
-    if command == ["convert"]:
-        from convert.__main__ import main as convert
-
-        return convert(rest)
-    if command == ["check"]:
-        from convert.check.__main__ import main as check
-
-        return check(rest)
-    if command == ["contract"]:
-        from act.contract import main as contract
-
-        return contract(rest)
-    if command == ["average"]:
-        from act.average import main as average
-
-        return average(rest)
-    if command == ["evaluate"]:
-        from act.evaluate.command import run_evaluate
-
-        return run_evaluate(_evaluate, rest)
-    if command == ["export"]:
-        from act.export.command import run_export
-
-        return run_export(_export, rest)
-    if command == ["import"]:
-        from act.export.command import run_import
-
-        return run_import(rest)
-    if command == ["simulate"]:
-        from act.simulate.command import run_simulate
-
-        return run_simulate(_simulate, rest)
-    if command == ["compare"]:
-        from act.compare.command import main as compare
-
-        return compare(rest)
-    if command == ["serve"]:
-        from act.serve.__main__ import main as serve
-
-        return serve(rest)
-    return _train(argv)
+    command = COMMANDS.get(argv[0]) if argv else None
+    if command is None:
+        return _train(argv)
+    run = getattr(import_module(command.module), command.function)
+    code: int = run(argv[1:]) if command.do is None else run(command.do, argv[1:])
+    return code
 
 
 def _export(flags: "ExportCommand") -> None:
@@ -398,6 +359,37 @@ def _converted(
         for path in episodes.paths:
             manifest.add_artifact(path)
     return episodes
+
+
+COMMANDS = {
+    "check": Command("check INPUT … reports what is wrong with datasets", "convert.check.__main__"),
+    "convert": Command("convert INPUT … OUTPUT writes their episode files", "convert.__main__"),
+    "contract": Command(
+        "contract FOLDER … writes policy.json for what upstream trained", "act.contract"
+    ),
+    "evaluate": Command(
+        "evaluate RUN … says whether it works, without a robot",
+        "act.evaluate.command",
+        "run_evaluate",
+        _evaluate,
+    ),
+    "simulate": Command(
+        "simulate RUN … counts how often it succeeds in a simulator",
+        "act.simulate.command",
+        "run_simulate",
+        _simulate,
+    ),
+    "compare": Command("compare RUN RUN … shows several runs on one page", "act.compare.command"),
+    "average": Command("average RUN … averages checkpoints", "act.average"),
+    "serve": Command("serve RUN … answers robots over the network", "act.serve.__main__"),
+    "export": Command(
+        "export RUN … writes a policy for LeRobot, ONNX or C++",
+        "act.export.command",
+        "run_export",
+        _export,
+    ),
+    "import": Command("import FOLDER … reads one of LeRobot's", "act.export.command", "run_import"),
+}
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Any
 from act.average import AverageFlags
 from act.compare.flags import CompareFlags
 from act.contract import ContractFlags
+from act.evaluate.flags import EvaluateFlags
 from act.export.flags import ExportFlags, ImportFlags
 from act.imitate_episodes import OPTIONS, UpstreamFlags
 from act.policies.registry import policies_that_obey
@@ -39,6 +40,7 @@ _AVERAGE = (
     "`average RUN` makes one more checkpoint, the mean of several; [averages beside "
     "training](robot.md#checkpoints) need `--ema`."
 )
+_EVALUATE = "`evaluate RUN` says [whether a run works](evaluate.md), without a robot."
 _SERVE = "`serve RUN` answers [robots over the network](serve.md)."
 _COMPARE = "`compare RUN RUN …` shows [several runs on one page](while-it-trains.md#compare)."
 _EXPORT = "`export RUN` writes a policy [in another format](export.md)."
@@ -56,6 +58,7 @@ def page() -> str:
             *_command("check", "`check INPUT …` judges the data as a job would.", CheckFlags),
             *_command("convert", "`convert INPUT … OUTPUT` leaves episode files.", ConvertFlags),
             *_alone("contract", _CONTRACT, ContractFlags),
+            *_alone("evaluate", _EVALUATE, EvaluateFlags),
             *_alone("average", _AVERAGE, AverageFlags),
             *_alone("serve", _SERVE, ServeFlags),
             *_alone("export", _EXPORT, ExportFlags),

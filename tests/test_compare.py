@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import numpy as np
 import pytest
 
-from act.compare.tables import mcnemar, paired_interval
 from docs.schema_page import SCHEMAS
 from job.sections.evaluation import Evaluation
 from job.sections.simulation import Simulation
@@ -165,15 +163,6 @@ def test_what_was_measured_in_another_way_is_not_compared(tmp_path: Path) -> Non
     for name, stride in (("one", 1), ("two", 2)):
         write_evaluation(write_run(tmp_path / "checkpoints" / name), [0.5] * 5, stride)
     assert compare(tmp_path, "one", "two")["differences"] == []
-
-
-def test_few_episodes_have_no_interval_and_equal_ones_do_not_differ() -> None:
-    assert paired_interval(np.array([0.1, 0.2])).low is None
-    around = paired_interval(np.array([0.1, -0.1, 0.2, -0.2, 0.05, -0.05]))
-    assert around.low is not None
-    assert around.low < 0 < (around.high or 0)
-    assert mcnemar(0, 0) == 1.0
-    assert mcnemar(1, 8) == pytest.approx(2 * 10 / 2**9)
 
 
 @pytest.mark.parametrize("words", [["one"], ["one", "one"], ["one", "none"], ["one", "broken"]])

@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import re
 import sys
+from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +19,8 @@ from act.compare.command import parse as parse_compare
 from act.compare.command import parser as compare_parser
 from act.contract import parse as parse_contract
 from act.contract import parser as contract_parser
+from act.evaluate.command import parse as parse_evaluate
+from act.evaluate.command import parser as evaluate_parser
 from act.export.command import export_parser, import_parser, parse_export, parse_import
 from act.imitate_episodes import parse as parse_upstream
 from act.imitate_episodes import parser as upstream_parser
@@ -157,27 +160,28 @@ def _understood(words: list[str]) -> bool:
     return True
 
 
+_PARSERS: dict[str, Callable[[list[str]], Any]] = {
+    "check": parse_check,
+    "compare": parse_compare,
+    "contract": parse_contract,
+    "convert": parse_convert,
+    "evaluate": parse_evaluate,
+    "export": parse_export,
+    "import": parse_import,
+    "serve": parse_serve,
+    "simulate": parse_simulate,
+}
+
+
 def _parse(words: list[str]) -> Any:
     """What the command line `words` of a command asks for."""
-    match words:
-        case ["check", *rest]:
-            return parse_check(rest)
-        case ["convert", *rest]:
-            return parse_convert(rest)
-        case ["contract", *rest] | ["-m", "act.contract", *rest]:
-            return parse_contract(rest)
-        case ["export", *rest]:
-            return parse_export(rest)
-        case ["import", *rest]:
-            return parse_import(rest)
-        case ["compare", *rest]:
-            return parse_compare(rest)
-        case ["serve", *rest]:
-            return parse_serve(rest)
-        case ["simulate", *rest]:
-            return parse_simulate(rest)
-        case ["-m", "act.imitate_episodes", *rest]:
-            return parse_upstream(rest)
+    if words[:2] == ["-m", "act.imitate_episodes"]:
+        return parse_upstream(words[2:])
+    if words[:2] == ["-m", "act.contract"]:
+        words = words[1:]
+    command = words[0].rpartition(".")[2] if words else ""
+    if command in _PARSERS:
+        return _PARSERS[command](words[1:])
     return parse(words, {})
 
 
@@ -192,7 +196,7 @@ def test_a_wrong_flag_in_a_block_is_noticed() -> None:
 def test_every_flag_exists(page: Page) -> None:
     made = [parser({}), convert_parser(), check_parser(), contract_parser(), upstream_parser()]
     made += [average_parser(), serve_parser(), export_parser(), import_parser()]
-    made += [simulate_parser(), compare_parser()]
+    made += [simulate_parser(), compare_parser(), evaluate_parser()]
     known = {flag for one in made for flag in re.findall(r"--\w+", one.format_help())}
     shown = set(re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", page.text))
     assert shown - known - _OTHER_FLAGS == set()

@@ -10,10 +10,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from act.training.checkpoints import METRICS
 from act.training.metrics import Row
 from job.errors import UsageError, first_line
-from job.output_names import MANIFEST, RUN
+from job.output_names import MANIFEST, METRICS, RUN
 from job.sections.evaluation import Evaluation
 from job.sections.simulation import Simulation
 from job.whole_files import read_bytes, read_json

@@ -1,14 +1,14 @@
 """What of several runs can be compared, and what differs beyond chance."""
 
-import math
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from act.compare.run import Run
+from act.evaluate.bootstrap import interval
+from act.simulate.intervals import mcnemar
 from job.manifest import now
 from job.sections.comparison import (
     COMPARISON_VERSION,
@@ -17,12 +17,10 @@ from job.sections.comparison import (
     Comparison,
     Difference,
 )
-from job.sections.evaluation import CheckpointErrors, Evaluation, Interval
+from job.sections.evaluation import CheckpointErrors, Evaluation
 from job.sections.simulation import Rollouts, Simulation
 
 _PLACES = {"run_name", "output", "input", "task_name"}  # flags that differ without a meaning
-_FEWEST = 5  # episodes, of which a bootstrap says anything
-_RESAMPLES = 10_000
 _P = 0.05
 
 
@@ -86,9 +84,7 @@ def _differences(runs: Sequence[Run]) -> Iterator[Difference]:
             for theirs in other.simulations:
                 if _alike(mine, theirs):
                     pair = (mine.rollouts[0], theirs.rollouts[0])
-                    reward = mine.success_reward
-                    names = (one.name, other.name)
-                    yield _of_rates(first, second, names, mine.env, pair, reward)
+                    yield _of_rates(first, second, (one.name, other.name), mine.env, pair)
 
 
 def _errors(one: Run, other: Run) -> tuple[list[float], list[float]] | None:
@@ -105,7 +101,7 @@ def _errors(one: Run, other: Run) -> tuple[list[float], list[float]] | None:
 def _of_errors(
     first: int, second: int, names: tuple[str, str], mine: list[float], theirs: list[float]
 ) -> Difference:
-    difference = paired_interval(np.array(mine) - np.array(theirs))
+    difference = interval(np.array(mine) - np.array(theirs))
     low, high = difference.low, difference.high
     differ = low is not None and high is not None and (low > 0 or high < 0)
     place = "too few for an interval" if low is None else f"{low:+.3f} to {high:+.3f}"
@@ -128,16 +124,6 @@ def _said(differ: bool) -> str:
     return "different" if differ else "cannot be called different"
 
 
-def paired_interval(differences: NDArray[np.float64]) -> Interval:
-    """The mean of differences (episodes,) with its 95 % bootstrap interval, always the same."""
-    mean = float(differences.mean())
-    if len(differences) < _FEWEST:
-        return Interval(mean=mean, low=None, high=None)
-    drawn = np.random.default_rng(0).integers(len(differences), size=(_RESAMPLES, len(differences)))
-    low, high = np.quantile(differences[drawn].mean(axis=1), [0.025, 0.975])
-    return Interval(mean=mean, low=float(low), high=float(high))
-
-
 def _alike(one: Simulation, other: Simulation) -> bool:
     names = ("env", "seeds", "episode_steps", "success_reward")
     return all(getattr(one, name) == getattr(other, name) for name in names)
@@ -149,9 +135,8 @@ def _of_rates(
     names: tuple[str, str],
     env: str,
     pair: tuple[Rollouts, Rollouts],
-    reward: float,
 ) -> Difference:
-    ours, theirs = ([one >= reward for one in each.highest_rewards] for each in pair)
+    ours, theirs = (each.successes for each in pair)
     only_first = sum(a and not b for a, b in zip(ours, theirs, strict=True))
     only_second = sum(b and not a for a, b in zip(ours, theirs, strict=True))
     p_value = mcnemar(only_first, only_second)
@@ -169,10 +154,3 @@ def _of_rates(
         text=f"{names[0]} against {names[1]}, {env}: {shares[0]} and {shares[1]} of {len(ours)} "
         f"(p = {p_value:.3f}): {_said(p_value < _P)}",
     )
-
-
-def mcnemar(only_first: int, only_second: int) -> float:
-    """The two-sided p-value of McNemar's exact test."""
-    count = only_first + only_second
-    tail = sum(math.comb(count, one) for one in range(min(only_first, only_second) + 1))
-    return min(1.0, 2 * tail / 2**count)

@@ -61,6 +61,7 @@ def arguments(output: Path, **flags: Any) -> list[str]:
     """
     named = {"--run_name": "test", "--task_name": "sim_test", "--output": output, **TINY}
     named["--backbone_weights"] = backbone_file()
+    named["--eval_after_train"] = "off"  # tests/test_evaluate.py has those with one
     if (Path(flags.get("input") or "") / "meta").is_dir():
         named["--convert_workers"] = 1
     named |= {f"--{name}": value for name, value in flags.items()}

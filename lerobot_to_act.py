@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from act.evaluate.flags import AfterTrainingFlags
+from act.simulate.flags import EvalEnvFlags
 from act.training.flags import TrainingFlags
 from convert.flags import RunConversionFlags
 from job import signals
@@ -32,7 +33,7 @@ from job.command import (
 )
 from job.command_line import OneLineParser, add_flags, given_output, make, nearest
 from job.departures import DEPARTURES
-from job.errors import DatasetError, UsageError
+from job.errors import EXIT_DONE, DatasetError, UsageError, VerdictError
 from job.machine import end_with_parent, limit_threads
 from job.manifest import Manifest
 from job.notice import Notice
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from act.load.source import Source
     from act.simulate.command import SimulateCommand
     from act.simulate.simulating import Demonstrations
+    from act.training.rates import Measuring
     from convert.input import InputEpisodes
     from episodes.episode_set import Episodes
     from job.sections.contract import Contract
@@ -66,7 +68,7 @@ logger = logging.getLogger("act")
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobFlags(RunConversionFlags, TrainingFlags, AfterTrainingFlags, NoticeFlags):
+class JobFlags(RunConversionFlags, TrainingFlags, AfterTrainingFlags, EvalEnvFlags, NoticeFlags):
     """The job: a conversion, a training on what it leaves, and an evaluation of that."""
 
 
@@ -257,9 +259,22 @@ def _train(argv: list[str]) -> int:
     with signals.last_action(lambda _: leave_interrupted()):
         notice = Notice(flags.notify_url if rank() == 0 else "", lambda: manifest.content)
         with notice.of_job():
-            code = leave_exit_code(run_recorded(manifest, partial(do_job, flags)))
+            code = run_recorded(manifest, partial(do_job, flags))
+            code = leave_exit_code(_code_of_verdict(flags) if code == EXIT_DONE else code)
         notice.send(code)
         return code
+
+
+def _code_of_verdict(flags: JobFlags) -> int:
+    """The exit code of a job that is done: the run is completed, whatever the verdict says."""
+    if flags.fail_on == "no" and rank() == 0:
+        from act.evaluate.of_run import refuse_no_of
+
+        try:
+            refuse_no_of(flags.run_folder)
+        except VerdictError as error:
+            return report_error(error)
+    return EXIT_DONE
 
 
 def _manifests(flags: JobFlags) -> tuple[Path, Path]:
@@ -298,6 +313,7 @@ def do_job(flags: JobFlags, manifest: Manifest) -> None:
     )
 
     finished = check_ready(flags, flags.run_folder)
+    measuring = _measuring(flags)
     with joined_group(choose_device(flags.device), flags.dist_timeout_s) as group:
         if group.from_first(finished):
             if group.is_first:
@@ -314,7 +330,7 @@ def do_job(flags: JobFlags, manifest: Manifest) -> None:
         work = partial(_converted, flags, conversion, manifest, group.is_first)
         episodes = convert_in_turn(group, work)
         sections = episodes.dataset, episodes.conversion
-        train(flags, episodes.paths, flags.run_folder, manifest, group, *sections)
+        train(flags, episodes.paths, flags.run_folder, manifest, group, *sections, measuring)
         group.wait()
         if group.is_first and flags.eval_after_train == "on":
             manifest.afterwards(partial(_evaluate_finished, flags, manifest, episodes.paths))
@@ -322,8 +338,25 @@ def do_job(flags: JobFlags, manifest: Manifest) -> None:
         manifest.afterwards(partial(remove_converted, conversion))
 
 
+def _measuring(flags: JobFlags) -> "Measuring | None":
+    """What measures a rate while the run trains; raises UsageError."""
+    if not flags.eval_env:
+        return None
+    from act.simulate.while_training import RateInSimulation
+    from act.training.rates import Measuring
+
+    computing = {name: getattr(flags, name) for name in ("device", "precision")}
+    rate = RateInSimulation(flags, flags.run_folder, computing)
+    return Measuring(
+        lambda policy, _: rate.measure(policy.state_dict()),
+        flags.eval_every,
+        flags.stop_at_plateau,
+        rate.check if rank() == 0 else None,
+    )
+
+
 def _evaluate_finished(flags: JobFlags, manifest: Manifest, paths: tuple[Path, ...]) -> None:
-    from act.evaluate.of_run import CHANGED, evaluate_finished, refuse_no
+    from act.evaluate.of_run import CHANGED, evaluate_finished
     from act.policies.contract_file import CONTRACT
 
     record = evaluate_finished(flags.run_folder, paths, flags.reading, flags)
@@ -333,7 +366,6 @@ def _evaluate_finished(flags: JobFlags, manifest: Manifest, paths: tuple[Path, .
         manifest.add_artifact(flags.run_folder / name)
     manifest.renew_policy(flags.run_folder / CONTRACT)
     manifest.write()
-    refuse_no(record, flags.fail_on)
 
 
 def _converted(

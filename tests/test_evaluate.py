@@ -13,23 +13,22 @@ from act import load_policy
 from act.evaluate.baselines import baseline_chunks
 from act.evaluate.bootstrap import interval
 from act.evaluate.budget import Budget
-from act.evaluate.errors import Scale, chunk_errors, episode_errors
+from act.evaluate.errors import chunk_errors, episode_errors
 from act.evaluate.grippers import Events, Gripper, count_events, find_grippers
 from act.evaluate.held_out import Demonstration, wanted
-from act.evaluate.ladder import Evaluated, ladder, recommended_checkpoint, recommended_way
+from act.evaluate.ladder import ladder, recommended_checkpoint, recommended_way
 from act.evaluate.replay import Replayed, Way, executed, replay_section, ways
 from job.sections.contract import Contract
 from job.sections.evaluation import Evaluation
 from job.whole_files import sha256
 from lerobot_to_act import main
 from tests.support.commands import Ended, arguments
+from tests.support.evaluations import SCALE, checkpoint
 from tests.support.paths import SMALL
 from tests.support.schema import VALIDATOR
 
 Capture = pytest.CaptureFixture[str]
 Job = Callable[..., Ended]
-
-SCALE = Scale(np.array([1.0, 2.0]), ("arm", "left_gripper"))
 
 
 def ramp(length: int, follows: int = 0) -> Demonstration:
@@ -80,7 +79,9 @@ def test_an_interval_is_over_episodes_and_the_same_each_time() -> None:
     assert found == interval(values)
     assert found.low is not None
     assert found.high is not None
-    assert 1.5 < found.low < 2.5 < 3.5 < found.high < 4.5
+    student = 2.776 * values.std(ddof=1) / np.sqrt(5)
+    assert found.high - 3 == pytest.approx(student, rel=0.1)
+    assert 3 - found.low == pytest.approx(student, rel=0.1)
     assert interval(values[:2]).low is None
 
 
@@ -130,14 +131,6 @@ def test_gripper_events_are_hit_missed_early_or_extra() -> None:
     still = Events((Gripper(1, 0.3, 0.7),), 4)
     assert count_events([Replayed(demonstrated, done * 0)], still).extra == 6
     assert find_grippers(("arm", None), demonstrated, 20.0) is None
-
-
-def checkpoint(name: str, errors: list[float], epoch: int | None = None) -> Evaluated:
-    """With an error in standard deviations for each episode."""
-    zeros, valid = np.zeros((1, 2, 2), np.float32), np.ones((1, 2), bool)
-    scaled = SCALE.std.astype(np.float32)
-    made = [episode_errors(zeros + np.float32(one) * scaled, zeros, valid) for one in errors]
-    return Evaluated(name, f"policy_{name}.ckpt", "0" * 64, epoch, chunk_errors(made, SCALE))
 
 
 def test_the_ladder_says_which_checkpoints_can_be_told_apart() -> None:
@@ -291,3 +284,14 @@ def test_an_evaluation_that_fails_leaves_a_completed_run(job: Job, tmp_path: Pat
     assert done.manifest["status"] == "completed"
     assert "its evaluation failed" in done.err
     assert place.with_name("policy_best.ckpt").exists()
+
+
+@pytest.mark.slow
+def test_a_job_whose_policy_does_not_work_ends_with_a_code_of_its_own(job: Job) -> None:
+    """Its actions are the states; also when it is run again. The run is completed either way."""
+    for _ in range(2):
+        done = job(eval_after_train="on", fail_on="no", action_key="observation.state", **FLAGS)
+        assert done.code == 6
+        assert "the recorded actions are the recorded states" in done.errors[0]
+        assert done.manifest["status"] == "completed"
+        assert not (done.output / "converted_hdf5/test").exists()

@@ -288,13 +288,15 @@ def _episodes(recorded: Recorded, stride: int) -> list[HeldOutEpisode]:
 
 
 def _recommendation(best: CheckpointErrors, way: Replay, contract: Contract) -> Recommendation:
-    assert way.horizon is not None
+    shown = "with temporal ensembling"
+    if way.horizon is not None:
+        shown = f"with {way.horizon} actions of each chunk"
     return Recommendation(
         checkpoint=best.name,
         file=best.file,
         mode=way.mode,
-        horizon=way.horizon,
+        horizon=way.horizon or contract.action.chunk_size,
         ensembling_weight=contract.execution.ensembling_weight,
         reason=f"error {best.errors.mae_in_std.mean:.3f} of a standard deviation over whole "
-        f"chunks, {way.mae_in_std.mean:.3f} in replay with {way.horizon} actions of each chunk",
+        f"chunks, {way.mae_in_std.mean:.3f} in replay {shown}",
     )

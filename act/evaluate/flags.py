@@ -32,7 +32,7 @@ class AfterTrainingFlags(FailFlags):
     title = "evaluation"
 
     eval_after_train: str = flag(
-        "Evaluation of the finished run, at most 4 % of the training's time, 2 s at least.",
+        "Evaluation of the finished run, in 4 % of the training's time, 2 s at least.",
         "on",
         choices=("on", "off"),
         same_run=True,

@@ -15,7 +15,7 @@ from job.sections.evaluation import GripperEvents
 if TYPE_CHECKING:
     from act.evaluate.replay import Replayed
 
-_LOW, _HIGH = 5, 95  # percentiles of what was demonstrated: closed and open
+_LOW, _HIGH = 1, 99  # percentiles of what was demonstrated: closed and open
 _CLOSES, _OPENS = 0.3, 0.7  # of the way between them; in between a gripper stays what it was
 _TOLERANCE_S, _TOLERANCE_STEPS = 0.2, 10  # the latter where the rate is not known
 _NEAR = 5  # times the tolerance: an event so much too early is that event, else another one

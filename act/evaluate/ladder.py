@@ -9,6 +9,7 @@ from act.evaluate.bootstrap import interval
 from job.sections.evaluation import CheckpointErrors, ChunkErrors, Replay
 
 _WORSE = 1.1  # times the lowest error: a longer horizon may cost so much
+_MUCH = 0.67  # of that horizon's error: ensembling has to be so much better
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ def recommended_checkpoint(checkpoints: Sequence[CheckpointErrors]) -> Checkpoin
 
 
 def recommended_way(replays: Sequence[Replay]) -> Replay:
-    """The longest horizon in open loop whose error is at most a tenth above the lowest of them.
+    """The longest horizon in open loop whose error is at most a tenth above the lowest of them, or
+    ensembling where its error is a third lower still.
 
     Recorded observations favour short horizons and ensembling, as they are never off course: so
     neither is chosen for a small gain.
@@ -68,4 +70,7 @@ def recommended_way(replays: Sequence[Replay]) -> Replay:
     open_loop = [one for one in replays if one.horizon is not None]
     lowest = min(one.mae_in_std.mean for one in open_loop)
     near = [one for one in open_loop if one.mae_in_std.mean <= _WORSE * lowest]
-    return max(near, key=lambda one: one.horizon or 0)
+    longest = max(near, key=lambda one: one.horizon or 0)
+    much_better = _MUCH * longest.mae_in_std.mean
+    ensembled = [one for one in replays if one.horizon is None]
+    return next((one for one in ensembled if one.mae_in_std.mean < much_better), longest)

@@ -11,10 +11,12 @@ import io
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from act.evaluate.budget import Budget
 from act.evaluate.closer_look import look_closer
@@ -22,19 +24,20 @@ from act.evaluate.evaluation import Subject, evaluate
 from act.evaluate.flags import FLOOR_S, SHARE, EvaluateFlags
 from act.evaluate.held_out import Recorded, recorded, wanted
 from act.evaluate.run_record import checkpoints_of, read_record
+from act.evaluate.verdict import best_baseline
 from act.load.loading import ComputeOptions
-from act.load.source import run_path
+from act.load.source import Source, run_path
 from act.load.torch_backend import TorchBackend
 from act.policies.contract_file import CONTRACT, ContractFile, read_contract
 from act.processes.flags import ComputeFlags
 from episodes.reading import Reading
-from job.errors import UsageError, VerdictError, first_line
+from job.errors import Interrupted, UsageError, VerdictError, first_line
 from job.lock import only_job
 from job.manifest import renew
 from job.output_names import MANIFEST
 from job.sections.contract import CONTRACT_VERSION, Advice, Contract
 from job.sections.evaluation import Evaluation
-from job.whole_files import output_errors, whole_file, write_json
+from job.whole_files import output_errors, read_bytes, whole_file, write_json
 
 logger = logging.getLogger("act")
 
@@ -56,7 +59,7 @@ def evaluate_run(flags: EvaluateFlags, read_episodes: ReadEpisodes) -> Evaluatio
             f"--checkpoints",
             code="policy-missing",
         )
-    contract = read_contract(folder)
+    contract, checkpoints = read_contract(folder), checkpoints_of(folder, flags.checkpoints)
     scratch = folder / SCRATCH
     with only_job(folder):
         try:
@@ -65,7 +68,7 @@ def evaluate_run(flags: EvaluateFlags, read_episodes: ReadEpisodes) -> Evaluatio
                 scratch.mkdir()
             seconds = flags.minutes * 60 or None
             episodes = read_episodes(folder, contract, scratch)
-            record = evaluate_folder(folder, episodes, flags, seconds, flags.checkpoints)
+            record = evaluate_folder(folder, episodes, flags, seconds, checkpoints)
             changed = [folder / name for name in CHANGED]
             renew(folder / MANIFEST, changed, folder / CONTRACT)
         finally:
@@ -95,7 +98,14 @@ def evaluate_finished(
             source=", ".join(contract.dataset.paths if contract.dataset else ()),
         )
         seconds = max(FLOOR_S, SHARE * (read_record(folder).seconds or 0.0))
-        return evaluate_folder(folder, episodes, computing, seconds)
+        return evaluate_folder(folder, episodes, computing, seconds, checkpoints_of(folder, ()))
+    except Interrupted as error:
+        logger.warning(
+            "the run is completed, and its evaluation left out (%s); evaluate %s makes up for it",
+            first_line(error),
+            folder,
+        )
+        return None
     except Exception as error:  # the training has succeeded, whatever this stumbles over
         logger.warning(
             "the run is completed, but its evaluation failed (%s); repeat it with evaluate %s",
@@ -110,24 +120,30 @@ def evaluate_folder(
     episodes: Recorded,
     computing: ComputeFlags,
     seconds: float | None,
-    names: tuple[str, ...] = (),
+    checkpoints: Mapping[str, Source],
 ) -> Evaluation:
     """Evaluate the run in a folder that is locked, and write what it leaves; raises JobError.
 
     seconds: that it may take; None: as long as it takes
-    names: of the checkpoints; (): all
+    checkpoints: by name, those first that matter most
     """
     budget = Budget(seconds)
     options = ComputeOptions(
         device=computing.device, precision=computing.precision, compile=computing.compile
     )
-    subject = Subject(episodes, checkpoints_of(folder, names), read_record(folder))
+    subject = Subject(episodes, checkpoints, read_record(folder))
     record, arrays = evaluate(
         subject, lambda source: TorchBackend(source, options), look_closer, budget
     )
     _write(folder, record, arrays)
     _report(record)
     return record
+
+
+def refuse_no_of(folder: Path) -> None:
+    """Raise VerdictError where the run in a folder has been evaluated, and the verdict is no."""
+    with suppress(OSError, ValidationError):
+        refuse_no(Evaluation.model_validate_json(read_bytes(folder / EVALUATION)), "no")
 
 
 def refuse_no(record: Evaluation, fail_on: str) -> None:
@@ -163,7 +179,7 @@ def recommend(folder: Path, record: Evaluation) -> None:
         answer=record.verdict.answer,
         reason=advice.reason,
         mae_in_std=chosen.errors.mae_in_std.mean,
-        baseline_in_std=record.baselines[0].errors.mae_in_std.mean,
+        baseline_in_std=best_baseline(record.baselines).errors.mae_in_std.mean,
     )
     kept.content = kept.content.model_copy(
         update={

@@ -8,7 +8,7 @@ from act.processes.flags import ComputeFlags
 from job import bounds
 from job.bounds import at_least, between, distinct
 from job.errors import UsageError
-from job.flags import Flags, Pair, flag
+from job.flags import Flags, Pair, flag, names_of
 from job.run_flags import OutputFlags
 from job.sections.simulation import WayName
 
@@ -17,6 +17,7 @@ CHUNKS: Final = "chunks"
 TEMPORAL_AGG: Final = "temporal_agg"
 WAYS: tuple[WayName, ...] = (CONTRACT, CHUNKS, TEMPORAL_AGG)
 _MOST_SEED = 2**32 - 1  # of NumPy
+_FIRST_SEED = 500_000  # while a run trains: other states than those that `simulate` judges it by
 
 
 def _ways(value: tuple[str, ...]) -> str | None:
@@ -62,6 +63,36 @@ class EnvironmentFlags(Flags):
     def seeds(self) -> list[int]:
         """The seeds of the initial states, which every checkpoint starts from."""
         return list(range(self.seed, self.seed + self.episodes))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalEnvFlags(Flags):
+    """The rate of success that a job measures while it trains."""
+
+    title = "evaluation"
+
+    eval_env: str = flag("Environment, as of simulate, to measure a rate of success in.", "")
+    eval_every: int = flag("Number of epochs between rates in --eval_env.", 100, check=at_least(1))
+    eval_episodes: int = flag("Number of episodes of each rate.", 50, check=between(1, 100_000))
+    eval_episode_steps: int = flag("Time steps of each of these episodes.", 400, check=at_least(1))
+    eval_map: tuple[Pair, ...] = flag("A key of --eval_env's observations, as of simulate.", ())
+    stop_at_plateau: int = flag(
+        "Number of rates without a higher one that end the run; 0 = never.", 0, check=at_least(0)
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in sorted(self.given & names_of(EvalEnvFlags) - {"eval_env"}):
+            if not self.eval_env:
+                raise UsageError(
+                    f"--{name} cannot apply without --eval_env; give one, or leave it out",
+                    code="flag-unused",
+                )
+
+    @property
+    def eval_states(self) -> list[tuple[int, int]]:
+        """The seed of each initial state, and the time steps from it: always the same ones."""
+        return [(_FIRST_SEED + n, self.eval_episode_steps) for n in range(self.eval_episodes)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,8 +65,8 @@ def simulate(flags: SimulateFlags, run: str, read: ReadDemonstrations) -> Path:
     trials, processes = trials_of(found, flags), flags.processes or cpu_count()
     limit_threads(cpu_count())  # one: with another number sums would be rounded otherwise
     with Workers() as pool:
-        tried = _tried(flags, trials, _Pool(pool, processes, flags.env))
-        tried = _filmed(flags, tried, rules, _Pool(pool, processes, flags.env))
+        tried = _tried(flags, trials, Pool(pool, processes, flags.env))
+        tried = _filmed(flags, tried, rules, Pool(pool, processes, flags.env))
     folder = source.checkpoint.parent
     _write_upstreams_results(folder, tried, rules)
     content = _content(flags, tried, rules, _read_or_warn(read, source))
@@ -94,7 +94,7 @@ def _rules(flags: SimulateFlags, source: Source) -> Rules:
 
 
 @dataclass(frozen=True)
-class _Pool:
+class Pool:
     """Where rollouts are done."""
 
     workers: Workers
@@ -122,7 +122,7 @@ def _name(task: Task) -> str:
     return task.name
 
 
-def _tried(flags: SimulateFlags, trials: Sequence[Trial], pool: _Pool) -> list[Tried]:
+def _tried(flags: SimulateFlags, trials: Sequence[Trial], pool: Pool) -> list[Tried]:
     tasks = [
         Task(trial, flags.env, flags.map, seed, flags.episode_steps)
         for trial in trials
@@ -132,7 +132,7 @@ def _tried(flags: SimulateFlags, trials: Sequence[Trial], pool: _Pool) -> list[T
     return [Tried(trial, tuple(found[trial, seed] for seed in flags.seeds)) for trial in trials]
 
 
-def _filmed(flags: SimulateFlags, tried: Sequence[Tried], rules: Rules, pool: _Pool) -> list[Tried]:
+def _filmed(flags: SimulateFlags, tried: Sequence[Tried], rules: Rules, pool: Pool) -> list[Tried]:
     """Repeat some rollouts, and film them: rendering every time step of all would take too long."""
     shown = {one.trial: _worth_showing(one, rules, flags.videos) for one in tried}
     place = tried[0].trial.file.parent / result_name(flags.env)

@@ -91,6 +91,8 @@ def train(
         run = prepare(
             flags, data, folder, manifest, group or Group(), dataset, conversion, measuring
         )
+        if measuring is not None and measuring.check is not None:
+            measuring.check()
         report_plan(run)
         manifest.status.enter("train", training_status(run))
         _set_norms(run)

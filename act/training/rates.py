@@ -25,6 +25,7 @@ class Measuring:
     measure: Measure
     every: int  # epochs
     patience: int = 0  # rates without a higher one that end the run; 0: any number
+    check: Callable[[], None] | None = None  # called once the contract is there; may refuse
 
 
 class Rates:

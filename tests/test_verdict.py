@@ -1,0 +1,126 @@
+"""The verdict: each rule on both sides of its threshold, and the page that lists them."""
+
+import re
+from typing import Any
+
+import pytest
+
+from act.evaluate import verdict as rules
+from act.evaluate.verdict import Facts, verdict
+from job.sections.evaluation import BaselineErrors, CheckpointErrors, Interval
+from job.sections.look import Ablation, CameraDistance, Distance, Exchanged, Look
+from job.sections.verdict import Verdict
+from tests.support.evaluations import checkpoint
+from tests.support.paths import ROOT
+
+
+def section(error: float, count: int = 5, name: str = "best", first: float | None = None) -> Any:
+    """The errors of some episodes about `error`, in std; first: at the chunk's first positions."""
+    errors = [error * (1 + 0.01 * n) for n in range(count)]
+    made = checkpoint(name, errors).errors
+    return made if first is None else made.model_copy(update={"by_position": [first, first]})
+
+
+def facts(
+    error: float = 0.05,
+    *,
+    count: int = 5,
+    hold_first: float = 0.3,
+    shifted: float | None = None,
+    look: Look | None = None,
+    distance: Distance | None = None,
+    is_held_out: bool = True,
+) -> Facts:
+    """A good policy among baselines of 1.0, but for what is given."""
+    best = CheckpointErrors(
+        name="best",
+        file="policy_best.ckpt",
+        sha256="0" * 64,
+        epoch=1,
+        errors=section(error, count),
+        above_lowest=Interval(mean=0.0, low=0.0, high=0.0),
+        distinguishable=False,
+    )
+    baselines = [
+        BaselineErrors(name="hold", errors=section(1.0, count, first=hold_first)),
+        BaselineErrors(name="mean", errors=section(1.2, count)),
+    ]
+    if shifted is not None:
+        baselines.append(BaselineErrors(name="shifted", errors=section(shifted, count)))
+    return Facts(best, baselines, look or looked(), distance, is_held_out)
+
+
+def looked(
+    *, spread: float = 1.0, ignored: tuple[bool, ...] = (False, False), exchanged: float = 1.5
+) -> Look:
+    ablations = [
+        Ablation(
+            name=name,
+            blanked=1.0 if name != "state" else None,
+            frozen=1.0,
+            other_episode=1.0,
+            change_in_std=0.01 if is_ignored else 0.5,
+            ignored=is_ignored,
+        )
+        for name, is_ignored in zip(("top", "wrist", "state"), (*ignored, False), strict=True)
+    ]
+    pair = Exchanged(first="top", second="wrist", error=exchanged)
+    return Look(
+        frames=9,
+        ablations=ablations,
+        exchanged=[pair],
+        spread_ratio=spread,
+        constant_dims=[],
+        attention=None,
+    )
+
+
+def far(ratio: float) -> Distance:
+    return Distance(state=1.0, cameras=[CameraDistance(name="top", ratio=ratio)], method="")
+
+
+@pytest.mark.parametrize(
+    ("found", "answer", "rule"),
+    [
+        (facts(0.09), "yes", "close-to-demonstrations"),
+        (facts(0.09, shifted=0.01), "yes", "close-to-demonstrations"),
+        (facts(0.2), "unknown", "far-from-demonstrations"),
+        (facts(1.0), "no", "no-better-than-baseline"),
+        (facts(1.1, count=2), "unknown", "too-few-episodes"),
+        (facts(1.3, count=2), "no", "no-better-than-baseline"),
+        (facts(0.09, count=2), "unknown", "too-few-episodes"),
+        (facts(0.09, is_held_out=False), "unknown", "not-held-out"),
+        (facts(0.09, hold_first=0.005), "no", "actions-are-states"),
+        (facts(0.09, look=looked(spread=0.1)), "no", "output-constant"),
+        (facts(0.09, look=looked(exchanged=0.8)), "no", "cameras-exchanged"),
+        (facts(0.09, look=looked(exchanged=0.95)), "yes", "close-to-demonstrations"),
+        (facts(0.09, look=looked(ignored=(True, True))), "no", "images-ignored"),
+        (facts(0.09, look=looked(ignored=(True, False))), "yes", "close-to-demonstrations"),
+        (facts(0.09, distance=far(3.5)), "unknown", "far-from-training"),
+        (facts(0.09, distance=far(2.5)), "yes", "close-to-demonstrations"),
+    ],
+)
+def test_a_rule_decides_on_its_side_of_the_threshold(found: Facts, answer: str, rule: str) -> None:
+    made = verdict(found)
+    assert (made.answer, made.reasons[0].rule) == (answer, rule)
+    assert made.reasons[0].answer == answer
+    assert (made.reasons[0].next_step is None) == (answer == "yes")
+    assert "closed loop" in made.not_seen[0]
+    assert isinstance(made, Verdict)
+
+
+def test_a_policy_without_a_closer_look_is_unknown() -> None:
+    found = facts(0.05)
+    made = verdict(Facts(found.best, found.baselines, None, None, True))
+    assert (made.answer, made.reasons[0].rule) == ("unknown", "not-looked")
+
+
+def test_the_page_lists_every_rule_and_threshold() -> None:
+    page = (ROOT / "docs/evaluate.md").read_text()
+    listed = set(re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE))
+    source = (ROOT / "act/evaluate/verdict.py").read_text()
+    known = set(re.findall(r'"([a-z]+-[a-z-]+)"', source))
+    assert known == {one for one in listed if not one.endswith(".json")}
+    values = ("SAME_AS_STATE", "GOOD", "BAD", "WORSE", "CONSTANT", "EXCHANGED", "FAR", "FEW")
+    for name in values:
+        assert re.search(rf"\b{re.escape(str(getattr(rules, name)))}\b", page), name

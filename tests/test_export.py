@@ -86,6 +86,9 @@ def test_onnx_gives_the_checkpoints_actions(run: Path, onnx: tuple[Path, dict[st
     assert [one["name"] for one in manifest["inputs"]] == ["state", "images/top", "images/wrist"]
     assert manifest["inputs"][1]["shape"] == ["batch", *SIZE, 3]
     assert manifest["outputs"][0]["shape"] == ["batch", 5, 3]
+    graph = needed("onnx").load(folder / "policy.onnx").graph
+    axes = [one.type.tensor_type.shape.dim[0].dim_param for one in (*graph.input, *graph.output)]
+    assert axes == ["batch"] * 4
     ours, theirs = load_policy(run, device="cpu"), load_policy(folder)
     assert theirs.action_names == DIMS
     chunk = ours.predict(STATE, frames())

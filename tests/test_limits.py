@@ -178,6 +178,12 @@ WRONG: dict[str, tuple[Any, str, str]] = {
 }
 
 
+@pytest.mark.parametrize("action_range", [None, {"elbow": (0.0, 1.0)}])
+def test_a_margin_of_nothing_is_refused(contract: Contract, action_range: Any) -> None:
+    with raises_code(UsageError, "flag-unused", "margin is 0.5"):
+        limiter(contract, action_range=action_range, margin=0.5)
+
+
 @pytest.mark.parametrize("name", WRONG)
 def test_a_limit_that_cannot_be_is_refused(folder: Path, name: str) -> None:
     value, code, match = WRONG[name]

@@ -1,5 +1,6 @@
 """The graph as an ONNX file, in fp32, fp16 or int8, with the contract in its metadata."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from job.errors import JobError, UsageError, first_line
 from job.sections.contract import Contract
 
 _TOP = "lerobot_to_act"
+_BATCH = "batch"  # as the manifest of the export names the axis
 
 
 def write_onnx(
@@ -93,5 +95,17 @@ def _describe(path: Path, contract: Contract, layout: Layout) -> None:
     model.doc_string = "Policy of lerobot-to-act; its contract is in the metadata."
     said = {CONTRACT_KEY: contract.model_dump_json(), LAYOUT_KEY: layout}
     onnx.helper.set_model_props(model, said)
+    _name_batch(model.graph)
     onnx.checker.check_model(model)
     onnx.save(model, path)
+
+
+def _name_batch(graph: Any) -> None:
+    """Call the axis of any length `batch`, where the exporter calls it s39 or the like."""
+    name = graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    if not name:
+        return  # it has a fixed length
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for axis in value.type.tensor_type.shape.dim:
+            if axis.dim_param:
+                axis.dim_param = re.sub(rf"\b{re.escape(name)}\b", _BATCH, axis.dim_param)

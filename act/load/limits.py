@@ -21,6 +21,7 @@ from job.sections.contract import Contract
 logger = logging.getLogger("act")
 
 _LONGEST = 200  # characters of a value in a message
+_MARGIN = 0.05  # on either side, as a part of a dim's range
 
 Bounds = tuple[float, float]  # lowest and highest
 
@@ -31,7 +32,8 @@ class Limits:
 
     action_range: `data` for what each dim was in the episodes, or by dim (its name, or its number)
         the lowest and the highest value, in the dataset's unit; dims that are not named are free
-    margin: by how much `data` may be left on either side, as a part of each dim's range
+    margin: by how much `data` may be left on either side, as a part of each dim's range; 0.05
+        unless it is given
     max_change: most that a dim may change from tick to tick, in the dataset's unit: one number,
         one for each dim, or by name or number; dims that are not named are free. The first action
         is compared with that of `reset(last_action=…)`, if it is given
@@ -41,7 +43,7 @@ class Limits:
     """
 
     action_range: Literal["data"] | Mapping[str | int, Bounds] | None = None
-    margin: float = 0.05
+    margin: float | None = None
     max_change: float | Sequence[float] | Mapping[str | int, float] | None = None
     low_pass_hz: float | None = None
     stale_ticks: int | None = None
@@ -111,6 +113,12 @@ class Limiter:
     def _range(self, limits: Limits) -> tuple[FloatArray, FloatArray]:
         wide = np.full(len(self._dims), np.inf, np.float32)
         low, high, given = -wide, wide.copy(), limits.action_range
+        if limits.margin is not None and not (isinstance(given, str) and given == "data"):
+            raise UsageError(
+                f"limits: margin is {limits.margin!r} and action_range is not 'data', whose margin "
+                f"it is, expected both; add action_range='data', or leave margin out",
+                code="flag-unused",
+            )
         if given is None:
             return low, high
         if not (isinstance(given, str) and given == "data"):
@@ -121,8 +129,9 @@ class Limiter:
                     _bounds(name, bounds)
                 )
             return low, high
-        if not (is_number(limits.margin) and limits.margin >= 0):
-            raise _wrong("margin", limits.margin, "0 or more")
+        margin = _MARGIN if limits.margin is None else limits.margin
+        if not (is_number(margin) and margin >= 0):
+            raise _wrong("margin", margin, "0 or more")
         for number, dim in enumerate(self._dims):
             if dim.minimum is None or dim.maximum is None:
                 raise UsageError(
@@ -130,7 +139,7 @@ class Limiter:
                     "had, expected one that does; give (lowest, highest) by dim",
                     code="limits-unknown",
                 )
-            more = limits.margin * (dim.maximum - dim.minimum)
+            more = margin * (dim.maximum - dim.minimum)
             low[number], high[number] = dim.minimum - more, dim.maximum + more
         return low, high
 

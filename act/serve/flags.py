@@ -125,7 +125,7 @@ class ServeFlags(NetworkFlags, LimitFlags, PolicyFlags):
         """What `Limits` is to be given."""
         return {
             "action_range": "data" if self.action_range == "data" else None,
-            "margin": self.margin,
+            "margin": self.margin if self.action_range == "data" else None,
             "max_change": self.max_change,
             "low_pass_hz": self.low_pass_hz,
             "stale_ticks": self.stale_ticks or None,

@@ -34,6 +34,7 @@ from job.command import (
 from job.command_line import OneLineParser, add_flags, given_output, make, nearest
 from job.departures import DEPARTURES
 from job.errors import EXIT_DONE, DatasetError, UsageError, VerdictError
+from job.flags import defaults_of
 from job.machine import end_with_parent, limit_threads
 from job.manifest import Manifest
 from job.notice import Notice
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from act.evaluate.held_out import Recorded
     from act.export.command import ExportCommand
     from act.load.source import Source
+    from act.report.flags import ReportFlags
     from act.simulate.command import SimulateCommand
     from act.simulate.simulating import Demonstrations
     from act.training.rates import Measuring
@@ -191,7 +193,19 @@ def recorded_episodes(
 def _evaluate(flags: "EvaluateFlags") -> None:
     from act.evaluate.of_run import evaluate_run
 
-    evaluate_run(flags, partial(episodes_to_evaluate, flags.input))
+    evaluate_run(flags, partial(episodes_to_evaluate, flags.input), _report_of)
+
+
+def _report_of(folder: Path) -> None:
+    from act.report.reporter import report_afterwards
+
+    report_afterwards(folder, defaults_of(JobFlags))
+
+
+def _report(flags: "ReportFlags") -> None:
+    from act.report.writing import report_run
+
+    report_run(flags, defaults_of(JobFlags))
 
 
 def episodes_to_evaluate(
@@ -332,8 +346,8 @@ def do_job(flags: JobFlags, manifest: Manifest) -> None:
         sections = episodes.dataset, episodes.conversion
         train(flags, episodes.paths, flags.run_folder, manifest, group, *sections, measuring)
         group.wait()
-        if group.is_first and flags.eval_after_train == "on":
-            manifest.afterwards(partial(_evaluate_finished, flags, manifest, episodes.paths))
+        if group.is_first:
+            manifest.afterwards(partial(_look_at_finished, flags, manifest, episodes.paths))
         # once the run is marked as finished: it would be converted again to be resumed
         manifest.afterwards(partial(remove_converted, conversion))
 
@@ -355,6 +369,13 @@ def _measuring(flags: JobFlags) -> "Measuring | None":
     )
 
 
+def _look_at_finished(flags: JobFlags, manifest: Manifest, paths: tuple[Path, ...]) -> None:
+    """Evaluate the run, unless that was not wanted, and write its report."""
+    if flags.eval_after_train == "on":
+        _evaluate_finished(flags, manifest, paths)
+    _report_finished(flags, manifest)
+
+
 def _evaluate_finished(flags: JobFlags, manifest: Manifest, paths: tuple[Path, ...]) -> None:
     from act.evaluate.of_run import CHANGED, evaluate_finished
     from act.policies.contract_file import CONTRACT
@@ -366,6 +387,16 @@ def _evaluate_finished(flags: JobFlags, manifest: Manifest, paths: tuple[Path, .
         manifest.add_artifact(flags.run_folder / name)
     manifest.renew_policy(flags.run_folder / CONTRACT)
     manifest.write()
+
+
+def _report_finished(flags: JobFlags, manifest: Manifest) -> None:
+    from act.report.reporter import make_reporter
+    from act.report.writing import WRITTEN
+
+    if make_reporter(flags, flags.run_folder).write():
+        for name in WRITTEN:
+            manifest.add_artifact(flags.run_folder / name)
+        manifest.write()
 
 
 def _converted(
@@ -404,6 +435,9 @@ COMMANDS = {
         "act.evaluate.command",
         "run_evaluate",
         _evaluate,
+    ),
+    "report": Command(
+        "report RUN … writes a page about it", "act.report.command", "run_report", _report
     ),
     "simulate": Command(
         "simulate RUN … counts how often it succeeds in a simulator",

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from job.codes import BUG, DATASET, JOB_WARNINGS, WARNINGS
+from job.codes import BUG, DATASET, FINDINGS, JOB_WARNINGS, WARNINGS
 from job.errors import (
     EXIT_BUG,
     AlreadyDone,
@@ -62,6 +62,11 @@ _JOB_WARNINGS = """
 
 The job continues. The message and the manifest say what is weaker there.
 """
+_FINDINGS = """
+## What a report finds
+
+[report.md](report.md#what-the-curves-and-errors-show) has the thresholds.
+"""
 _OTHERS = """
 ## Other codes of a job
 
@@ -80,7 +85,8 @@ def page() -> str:
     ]
     ends = "\n| code | exit code | meaning |\n| --- | --- | --- |\n" + "".join(rows)
     warnings = _WARNINGS + _table(WARNINGS) + _JOB_WARNINGS + _table(JOB_WARNINGS)
-    return _START + _table(DATASET) + warnings + _ESTIMATES + _OTHERS + ends
+    found = _FINDINGS + _table(FINDINGS)
+    return _START + _table(DATASET) + warnings + _ESTIMATES + found + _OTHERS + ends
 
 
 def _table(codes: Mapping[str, str]) -> str:

@@ -11,6 +11,7 @@ from act.evaluate.flags import EvaluateFlags
 from act.export.flags import ExportFlags, ImportFlags
 from act.imitate_episodes import OPTIONS, UpstreamFlags
 from act.policies.registry import policies_that_obey
+from act.report.flags import ReportFlags
 from act.serve.flags import ServeFlags
 from act.simulate.flags import SimulateFlags
 from convert.flags import CheckFlags, ConvertFlags
@@ -43,6 +44,7 @@ _AVERAGE = (
 _EVALUATE = "`evaluate RUN` says [whether a run works](evaluate.md), without a robot."
 _SERVE = "`serve RUN` answers [robots over the network](serve.md)."
 _COMPARE = "`compare RUN RUN …` shows [several runs on one page](while-it-trains.md#compare)."
+_REPORT = "`report RUN` writes [a page about a run](report.md)."
 _EXPORT = "`export RUN` writes a policy [in another format](export.md)."
 _IMPORT = "`import FOLDER` makes a run of [what LeRobot trained](export.md#import)."
 _SIMULATE = "`simulate RUN` counts how often a policy succeeds [in a simulator](simulate.md)."
@@ -59,6 +61,7 @@ def page() -> str:
             *_command("convert", "`convert INPUT … OUTPUT` leaves episode files.", ConvertFlags),
             *_alone("contract", _CONTRACT, ContractFlags),
             *_alone("evaluate", _EVALUATE, EvaluateFlags),
+            *_alone("report", _REPORT, ReportFlags),
             *_alone("average", _AVERAGE, AverageFlags),
             *_alone("serve", _SERVE, ServeFlags),
             *_alone("export", _EXPORT, ExportFlags),

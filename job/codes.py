@@ -282,8 +282,26 @@ JOB_WARNINGS = {
     "notice-unsent": "The address of --notify_url did not take the notice of the job's end.",
     "tracker-failed": "A tracker failed, hangs or is too slow; the run does without it.",
     "status-unwritten": "status.json cannot be written; nothing else depends on it.",
+    "report-unwritten": "The report of a run cannot be written; the run is not touched by that.",
     "process-variables": "RANK or WORLD_SIZE is set, but not what else a process needs to join the "
     "others; the job runs on its own.",
+}
+
+# What a report says of a run, besides the verdict; docs/report.md has the thresholds
+FINDINGS = {
+    "still-falling": "The validation error was still falling when training ended.",
+    "overfitting": "The validation error rose while the training error fell.",
+    "stuck-high": "The training error hardly fell.",
+    "oscillating": "The training loss rises and falls by much of its level.",
+    "kl-zero": "The KL term is at 0 early: the latent is not used.",
+    "kl-dominates": "Most of the loss is the KL term.",
+    "always-clipped": "--grad_clip cuts nearly every gradient.",
+    "waits-for-data": "Much of the training time went into waiting for data.",
+    "late-error": "The error is much larger late in a chunk than early in it.",
+    "camera-ignored": "The policy does not use a camera.",
+    "no-better-than-baseline": "The error is hardly below that of a baseline that sees no image.",
+    "small-batch": "Steps have fewer samples than --batch_size asks for.",
+    "idle-frames": "Many frames at the ends of episodes do not move.",
 }
 
 # What can end a job, or be an error in the check's report

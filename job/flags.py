@@ -170,6 +170,15 @@ def titled(group: type[Flags]) -> dict[str, list["dataclasses.Field[Any]"]]:
     return {title: entries for title, entries in found.items() if entries}
 
 
+def defaults_of(group: type[Flags]) -> dict[str, Any]:
+    """The defaults of a class of flags by name, as JSON has them; required flags have none."""
+    return {
+        entry.name: as_json(entry.default)
+        for entry, _ in flags_of(group)
+        if entry.default is not REQUIRED
+    }
+
+
 def as_json(value: Any) -> Any:
     """A flag's value as JSON has it; an empty tuple is `auto`."""
     if isinstance(value, tuple):

@@ -237,10 +237,11 @@ class Manifest:
                 self.status.end(status, exit_code, code, reason)
 
 
-def renew(path: Path, changed: Sequence[Path], contract: Path) -> None:
+def renew(path: Path, changed: Sequence[Path], contract: Path | None = None) -> None:
     """Bring the manifest at `path`, if there is one, to where a finished run's files are now.
 
-    changed: files beside it that were written since, policy.json among them: contract
+    changed: files beside it that were written since
+    contract: policy.json, if it is one of them
     Raises OutputError.
     """
     try:
@@ -253,7 +254,7 @@ def renew(path: Path, changed: Sequence[Path], contract: Path) -> None:
             name = _relative(file, path.parent)
             listed[name] = Artifact(path=name, size_bytes=file.stat().st_size, sha256=sha256(file))
     content.artifacts = list(listed.values())
-    if content.policy is not None:
+    if content.policy is not None and contract is not None:
         digest = listed[_relative(contract, path.parent)].sha256
         content.policy = content.policy.model_copy(update={"sha256": digest})
     write_json(path, content.model_dump(mode="json"), shared=True)

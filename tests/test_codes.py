@@ -13,7 +13,7 @@ from job.errors import DatasetError, JobError, OutputError, UsageError
 from tests.support.errors import raises_code
 from tests.support.paths import ROOT
 
-KNOWN = {**codes.ERRORS, **codes.WARNINGS, **codes.JOB_WARNINGS}
+KNOWN = {**codes.ERRORS, **codes.WARNINGS, **codes.JOB_WARNINGS, **codes.FINDINGS}
 ENDINGS = ("-missing",)  # codes that begin with what is missing
 
 

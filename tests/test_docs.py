@@ -27,6 +27,8 @@ from act.imitate_episodes import parser as upstream_parser
 from act.network.act import ACT
 from act.policies.act import ACTPolicy
 from act.policies.contract_file import read_contract
+from act.report.command import parse as parse_report
+from act.report.command import parser as report_parser
 from act.serve.__main__ import parse as parse_serve
 from act.serve.__main__ import parser as serve_parser
 from act.simulate.command import parse_simulate, simulate_parser
@@ -168,6 +170,7 @@ _PARSERS: dict[str, Callable[[list[str]], Any]] = {
     "evaluate": parse_evaluate,
     "export": parse_export,
     "import": parse_import,
+    "report": parse_report,
     "serve": parse_serve,
     "simulate": parse_simulate,
 }
@@ -196,7 +199,7 @@ def test_a_wrong_flag_in_a_block_is_noticed() -> None:
 def test_every_flag_exists(page: Page) -> None:
     made = [parser({}), convert_parser(), check_parser(), contract_parser(), upstream_parser()]
     made += [average_parser(), serve_parser(), export_parser(), import_parser()]
-    made += [simulate_parser(), compare_parser(), evaluate_parser()]
+    made += [simulate_parser(), compare_parser(), evaluate_parser(), report_parser()]
     known = {flag for one in made for flag in re.findall(r"--\w+", one.format_help())}
     shown = set(re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", page.text))
     assert shown - known - _OTHER_FLAGS == set()

@@ -203,6 +203,7 @@ def test_an_evaluation_leaves_its_record_and_the_contract_follows_it(
     code, folder = evaluated(run, tmp_path)
     assert code == 0, capfd.readouterr().err
     record = Evaluation.model_validate_json((folder / "evaluation.json").read_bytes())
+    assert (folder / "report.html").exists()
     assert record.complete
     assert record.held_out
     assert record.stride == 1

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from act.compare.run import Run
-from act.training.curves import smoothed
+from act.report.smoothing import smoothed
 from job.sections.comparison import Comparison
 
 _COLOURS = ("#1f77b4", "#d95f02", "#2ca25f", "#7570b3", "#c51b7d", "#666666")

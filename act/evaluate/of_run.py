@@ -34,15 +34,14 @@ from episodes.reading import Reading
 from job.errors import Interrupted, UsageError, VerdictError, first_line
 from job.lock import only_job
 from job.manifest import renew
-from job.output_names import MANIFEST
+from job.output_names import EVALUATION, EVALUATION_ARRAYS, MANIFEST
 from job.sections.contract import CONTRACT_VERSION, Advice, Contract
 from job.sections.evaluation import Evaluation
 from job.whole_files import output_errors, read_bytes, whole_file, write_json
 
 logger = logging.getLogger("act")
 
-EVALUATION, ARRAYS = "evaluation.json", "evaluation.npz"
-CHANGED = (EVALUATION, ARRAYS, CONTRACT)
+CHANGED = (EVALUATION, EVALUATION_ARRAYS, CONTRACT)
 SCRATCH = ".evaluation.partial"
 
 # The episodes to evaluate on, read with the help of a scratch folder: of the run in this folder.
@@ -50,8 +49,13 @@ SCRATCH = ".evaluation.partial"
 ReadEpisodes = Callable[[Path, Contract, Path], Recorded]
 
 
-def evaluate_run(flags: EvaluateFlags, read_episodes: ReadEpisodes) -> Evaluation:
-    """Evaluate a run; raises UsageError, DatasetError, and VerdictError with `--fail_on no`."""
+def evaluate_run(
+    flags: EvaluateFlags, read_episodes: ReadEpisodes, afterwards: Callable[[Path], object]
+) -> Evaluation:
+    """Evaluate a run; raises UsageError, DatasetError, and VerdictError with `--fail_on no`.
+
+    afterwards: done with the run's folder, whatever the verdict is
+    """
     folder = run_path(flags.run, flags.output)
     if not folder.is_dir():
         raise UsageError(
@@ -73,6 +77,7 @@ def evaluate_run(flags: EvaluateFlags, read_episodes: ReadEpisodes) -> Evaluatio
             renew(folder / MANIFEST, changed, folder / CONTRACT)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+    afterwards(folder)
     refuse_no(record, flags.fail_on)
     return record
 
@@ -159,7 +164,7 @@ def refuse_no(record: Evaluation, fail_on: str) -> None:
 def _write(folder: Path, record: Evaluation, arrays: Mapping[str, NDArray[np.generic]]) -> None:
     content = io.BytesIO()
     np.savez_compressed(content, **arrays)  # type: ignore[arg-type]  # allow_pickle has a default
-    with whole_file(folder / ARRAYS, recorded=True) as file:
+    with whole_file(folder / EVALUATION_ARRAYS, recorded=True) as file:
         file.write(content.getvalue())
     write_json(folder / EVALUATION, record.model_dump(mode="json"), recorded=True)
     if record.held_out:

@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
+from act.report.smoothing import smoothed
 from act.training.metrics import Row
 from job.whole_files import whole_file
 
-_WINDOW_SHARE = 1 / 40  # of the epochs, on each side: what the running mean goes over
 _FEW = 20  # epochs, to which a mean would add nothing
 _TRAIN, _VALIDATION = "#1f77b4", "#d95f02"  # blue and orange: apart for every kind of eye
 _DECADE, _FEW_DECADES = 10.0, 3
@@ -67,19 +67,6 @@ def _draw_side(
         return
     axes.plot(epochs, values, color=colour, alpha=0.3, linewidth=0.7, zorder=order - 2)
     axes.plot(epochs, smoothed(values), color=colour, linewidth=1.8, label=label, zorder=order)
-
-
-def smoothed(values: Curve) -> Curve:
-    """The mean of each value and its neighbours.
-
-    At the start, where losses fall, as many before as after; at the end those before are enough.
-    """
-    reach = max(1, round(len(values) * _WINDOW_SHARE))
-    sums = np.concatenate([[0.0], np.cumsum(values)])
-    place = np.arange(len(values))
-    before = np.minimum(reach, place)
-    after = np.minimum(before, place[::-1])
-    return (sums[place + after + 1] - sums[place - before]) / (before + after + 1)
 
 
 def _scale(axes: Axes, values: Curve) -> None:

@@ -6,6 +6,7 @@ from act.batches.flags import AugmentationFlags, LoaderFlags
 from act.policies.flags import PolicyFlags
 from act.policies.registry import POLICIES
 from act.processes.flags import MachineFlags
+from act.report.flags import ReportIntervalFlags
 from act.trackers.flags import TrackerFlags
 from episodes.flags import EpisodeFlags
 from job.bounds import above, at_least, seed, usual_number
@@ -144,6 +145,7 @@ class TrainingFlags(
     MachineFlags,
     LoaderFlags,
     ResumeFlags,
+    ReportIntervalFlags,
     TrackerFlags,
 ):
     """All that a training needs, whichever command starts it."""

@@ -190,6 +190,9 @@ def _epoch(run: TrainingRun, epoch: int) -> None:
     if (epoch + 1) % run.flags.save_interval == 0:
         list_artifacts(run)
         run.manifest.write()
+    if run.reporter.is_due:
+        run.metrics.flush()
+        run.reporter.write()
 
 
 def _rate(run: TrainingRun, epoch: int) -> float | None:

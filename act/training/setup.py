@@ -21,6 +21,7 @@ from act.policies.weights import read_backbone
 from act.processes.data_parallel import Computation, computation, resolved_flags
 from act.processes.device import choose_device, device_section
 from act.processes.group import Group
+from act.report.reporter import make_reporter
 from act.trackers.trackers import Trackers
 from act.training.average import Average
 from act.training.best import Best
@@ -102,6 +103,7 @@ def prepare(
         progress=parts.progress,
         rates=parts.rates,
         average=parts.average,
+        reporter=make_reporter(flags, contract.folder),
         trackers=_make_trackers(flags, manifest, parts.progress, contract.folder),
         resumed_from_step=None if state is None else parts.progress.step,
     )

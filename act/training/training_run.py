@@ -10,6 +10,7 @@ from act.batches.loader import Loader
 from act.policies.contract_file import ContractFile
 from act.policies.policy import Policy
 from act.processes.group import Group
+from act.report.reporter import Reporter
 from act.trackers.trackers import Trackers
 from act.training.average import Average
 from act.training.best import Best
@@ -45,6 +46,7 @@ class TrainingRun:
     progress: Progress
     rates: Rates | None  # of success; None where nothing measures them
     average: Average | None  # of the weights; None without --ema
+    reporter: Reporter  # of the page about the run
     trackers: Trackers
     resumed_from_step: int | None  # None: the run starts here
 

@@ -1,0 +1,315 @@
+"""report.html and report.json: of a real run, of one that trains, and with hostile names."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from act.report.report import command
+from act.report.writing import HTML, JSON, write_report
+from job.flags import defaults_of
+from job.sections.report import Report
+from lerobot_to_act import JobFlags, main, parse
+from tests.support.commands import arguments
+from tests.support.good_evaluation import CHUNK, evaluation
+from tests.support.paths import SMALL
+from tests.support.schema import REPORT_VALIDATOR, VALIDATOR
+from tests.support.training import Short
+
+Capture = pytest.CaptureFixture[str]
+
+DEFAULTS = defaults_of(JobFlags)
+FLAGS: dict[str, Any] = {
+    "input": SMALL / "v21_h264",
+    "num_epochs": 2,
+    "batch_size": 1,
+    "eval_after_train": "on",
+}
+SECTIONS = {
+    *("findings", "dataset", "curves", "errors", "episodes", "checkpoints", "look", "simulation"),
+    "reproducibility",
+}
+MOST_BYTES = 10_000_000
+VOID = {"meta", "img", "br", "path", "use", "rect", "line", "circle"}
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "$\\frac{a}{b}$ & '] ]]> -->",
+    "\u202eturned\u202c \U0001f916 \u0301\u0301 \n\t tab",
+    "very long " * 400,
+    "",
+)
+
+
+class Page(HTMLParser):
+    """What a page is made of; raises AssertionError for tags that are not closed as opened."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.source = (folder / HTML).read_text(encoding="utf-8")
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self._open: list[str] = []
+        self.feed(self.source)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    @property
+    def ids(self) -> list[str]:
+        return [str(given["id"]) for _, given in self.tags if "id" in given]
+
+    def count(self, tag: str) -> int:
+        return sum(one == tag for one, _ in self.tags)
+
+
+def checked(folder: Path) -> Page:
+    """The page, once it is what every page must be: whole, small, alone, without scripts."""
+    page = Page(folder)
+    assert (folder / HTML).stat().st_size < MOST_BYTES
+    assert set(page.ids) >= SECTIONS
+    assert len(page.ids) == len(set(page.ids))
+    assert {tag for tag, _ in page.tags} & {"script", "iframe", "link", "object", "form"} == set()
+    for tag, given in page.tags:
+        assert [name for name in given if name.startswith("on")] == [], tag
+        for name in {"src", "href", "xlink:href", "action"} & given.keys():
+            assert str(given[name]).startswith(("data:image/jpeg;base64,", "#")), given[name]
+    style = " ".join(str(given.get("style") or "") for _, given in page.tags)
+    assert re.findall(r"url\((?!#)", style + page.source.split("</style>")[0]) == []
+    used = re.findall(r'(?:url\(#|xlink:href="#)([\w-]+)', page.source)
+    assert set(used) <= set(page.ids)
+    return page
+
+
+def record(folder: Path) -> Report:
+    content = json.loads((folder / JSON).read_text())
+    REPORT_VALIDATOR.validate(content)
+    return Report.model_validate_json(json.dumps(content))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run that a job has evaluated and reported."""
+    output = tmp_path_factory.mktemp("output")
+    assert main(arguments(output, **FLAGS)) == 0
+    return output / "checkpoints/test"
+
+
+@pytest.fixture
+def folder(run: Path, tmp_path: Path) -> Path:
+    """A copy of it without its weights."""
+    return shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("*.ckpt"))
+
+
+def rewrite(path: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
+
+
+def write_evaluation(folder: Path, camera: str = "top", dims: tuple[str, ...] = ("x",)) -> None:
+    """One by hand, with pictures, in place of the run's own."""
+    found = evaluation(dims, camera)
+    (folder / "evaluation.json").write_text(found.model_dump_json())
+    time = np.linspace(0, 6, 50)[:, None] + np.arange(len(dims))
+    small = np.full((3, 24, 32, 3), 90, np.uint8)
+    arrays: dict[str, Any] = {f"{part}_0": small for part in ("first", "middle", "last")}
+    arrays |= {"reference_0": small[0], "attended_0": small[:2]}
+    arrays["attention_0"] = np.random.default_rng(0).random((2, 3, 4), np.float32)
+    for number, name in enumerate(("best", "typical", "worst")):
+        arrays |= {f"{name}_demonstrated": np.sin(time), f"{name}_executed": np.cos(time)}
+        arrays |= {f"{name}_queries": np.arange(0, 50, CHUNK), f"{name}_episode": number}
+    np.savez(folder / "evaluation.npz", **arrays)
+
+
+@pytest.mark.slow
+def test_a_job_reports_what_it_has_trained(run: Path) -> None:
+    page, found = checked(run), record(run)
+    assert found.status == "finished"
+    assert found.run_name == "test"
+    assert found.dataset is not None
+    assert found.training is not None
+    assert found.training.epochs_done == 2
+    assert found.verdict is not None
+    assert f'class="verdict {found.verdict.answer}"' in page.source
+    assert len(found.reproducibility.checkpoints) >= 2
+    manifest = json.loads((run / "manifest.json").read_text())
+    VALIDATOR.validate(manifest)
+    assert {HTML, JSON} <= {one["path"] for one in manifest["artifacts"]}
+
+
+@pytest.mark.slow
+def test_its_command_is_the_one_that_trained(run: Path, tmp_path: Path) -> None:
+    flags = json.loads((run / "manifest.json").read_text())["flags"]
+    again = parse(record(run).reproducibility.command[1:], {})
+    assert again.resolved() == flags
+
+
+def test_a_command_has_what_is_not_the_default() -> None:
+    flags = {"run_name": "a b", "input": ["x", "y"], "keep_state": True, "camera_names": ["l", "r"]}
+    flags |= {"num_epochs": 5, "kl_weight": 10.0, "fix_quaternions": False}
+    words = ["--input", "x", "--input", "y", "--keep_state"]
+    words += ["--camera_names", "l,r", "--num_epochs", "5"]
+    assert command(flags, DEFAULTS) == ["lerobot-to-act", "--run_name", "a b", *words]
+
+
+@pytest.mark.slow
+def test_an_evaluation_fills_the_page(folder: Path) -> None:
+    write_evaluation(folder)
+    write_report(folder, DEFAULTS)
+    page, found = checked(folder), record(folder)
+    assert found.evaluation == evaluation(("x",))
+    assert page.count("img") == 3 + 9 + 2 + 1  # at the top, the sheet, attention, reference
+    for words in ("a new chunk is asked for", "policy, best", "Where it attends", "Yes: it works"):
+        assert words in page.text
+    assert "evaluate RUN measures" not in page.text
+    assert "simulate RUN measures it" in page.text
+
+
+@pytest.mark.slow
+def test_without_an_evaluation_each_section_says_how_to_get_it(folder: Path) -> None:
+    (folder / "evaluation.json").unlink()
+    write_report(folder, DEFAULTS)
+    page, found = checked(folder), record(folder)
+    assert found.verdict is None
+    assert found.evaluation is None
+    assert page.count("img") == 0
+    for words in ("Not judged yet", "evaluate RUN measures", "evaluate RUN replays"):
+        assert words in page.text
+
+
+@pytest.mark.slow
+def test_a_run_that_trains_is_reported_from_four_files(folder: Path, tmp_path: Path) -> None:
+    place = tmp_path / "unfinished"
+    place.mkdir()
+    for name in ("metrics.jsonl", "manifest.json", "policy.json", "run.json"):
+        shutil.copy(folder / name, place)
+    rewrite(place / "run.json", lambda which: which.update(finished=False))
+    rewrite(place / "manifest.json", lambda content: content.update(training=None, split=None))
+    with (place / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 2, "tra')  # a line that is being written
+    assert main(["report", str(place)]) == 0
+    page, found = checked(place), record(place)
+    assert found.status == "training"
+    assert found.training is not None
+    assert found.training.epochs_done == 2
+    assert "still training" in page.text
+    assert page.count("svg") >= 6
+
+
+@pytest.mark.slow
+def test_damaged_files_are_a_warning_each(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("evaluation.json", "policy.json", "manifest.json", "metrics.jsonl", "run.json"):
+        (folder / name).write_bytes(b'{"a": \xff')
+    write_report(folder, {})
+    page = checked(folder)
+    assert len(caplog.records) == 3  # those with a schema
+    assert "not known here" in page.text
+
+
+@pytest.mark.slow
+def test_names_from_datasets_are_text(folder: Path) -> None:
+    def hostile_contract(content: dict[str, Any]) -> None:
+        content["cameras"][0]["name"] = HOSTILE[0]
+        for vector in ("state", "action"):
+            for dim, name in zip(content[vector]["dims"], HOSTILE, strict=False):
+                dim["name"] = name
+
+    def hostile_manifest(content: dict[str, Any]) -> None:
+        content["dataset"]["tasks"] = list(HOSTILE)
+        content["warnings"] = list(HOSTILE)
+        content["flags"]["input"] = [HOSTILE[1]]
+        content["run_name"] = HOSTILE[0]
+
+    rewrite(folder / "policy.json", hostile_contract)
+    rewrite(folder / "manifest.json", hostile_manifest)
+    write_evaluation(folder, HOSTILE[1], HOSTILE)
+    write_report(folder, DEFAULTS)
+    page, found = checked(folder), record(folder)
+    assert found.dataset is not None
+    assert found.dataset.tasks == list(HOSTILE)
+    assert page.text.count(HOSTILE[0]) >= 4  # as a task, a warning, a camera, a dim
+    assert HOSTILE[2] in page.text
+    charts = re.findall(r"<svg.*?</svg>", page.source, re.DOTALL)
+    assert any("&lt;script&gt;" in chart for chart in charts)
+    assert any("$\\frac{a}{b}$ &amp;" in chart for chart in charts)
+    assert not any("\u202e" in chart for chart in charts)
+
+
+@pytest.mark.slow
+def test_a_report_while_a_job_holds_the_folder_leaves_its_manifest(folder: Path) -> None:
+    from job.lock import only_job
+
+    before = (folder / "manifest.json").read_bytes()
+    (folder / HTML).unlink()
+    with only_job(folder):
+        assert main(["report", str(folder)]) == 0
+    checked(folder)
+    assert (folder / "manifest.json").read_bytes() == before
+    (folder / HTML).write_text("old")
+    assert main(["report", str(folder)]) == 0
+    manifest = json.loads((folder / "manifest.json").read_text())
+    [listed] = [one for one in manifest["artifacts"] if one["path"] == HTML]
+    assert listed["size_bytes"] == (folder / HTML).stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [([], "expected one"), (["nowhere/run"], "no such folder"), (["."], "expected the folder")],
+)
+def test_what_is_no_run_is_refused(
+    words: list[str], code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", *(word.replace(".", "./") for word in words)]) == 2
+    assert code in capfd.readouterr().err
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.slow
+def test_reports_are_written_while_it_trains(tmp_path: Path) -> None:
+    short = Short(tmp_path)
+    short.run(report_interval_minutes=1e-9)
+    page, found = checked(short.folder), record(short.folder)
+    assert found.status == "training"
+    assert found.training is not None
+    assert found.training.epochs == 3
+    assert "Not judged yet: it is still training" in page.text
+
+
+@pytest.mark.slow
+def test_a_report_that_fails_is_one_warning_and_ends_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    short = Short(tmp_path)
+    (short.folder / HTML).mkdir(parents=True)
+    short.run(report_interval_minutes=1e-9)
+    assert len([one for one in caplog.records if "report-unwritten" in one.getMessage()]) == 1
+    assert (short.folder / "policy_last.ckpt").exists()
+    short = Short(tmp_path / "without")
+    short.run()
+    assert not (short.folder / HTML).exists()

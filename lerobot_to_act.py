@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from act.evaluate.flags import AfterTrainingFlags
+from act.report.flags import LastReportFlags
 from act.simulate.flags import EvalEnvFlags
 from act.training.flags import TrainingFlags
 from convert.flags import RunConversionFlags
@@ -70,7 +71,14 @@ logger = logging.getLogger("act")
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobFlags(RunConversionFlags, TrainingFlags, AfterTrainingFlags, EvalEnvFlags, NoticeFlags):
+class JobFlags(
+    RunConversionFlags,
+    TrainingFlags,
+    AfterTrainingFlags,
+    EvalEnvFlags,
+    LastReportFlags,
+    NoticeFlags,
+):
     """The job: a conversion, a training on what it leaves, and an evaluation of that."""
 
 
@@ -373,7 +381,8 @@ def _look_at_finished(flags: JobFlags, manifest: Manifest, paths: tuple[Path, ..
     """Evaluate the run, unless that was not wanted, and write its report."""
     if flags.eval_after_train == "on":
         _evaluate_finished(flags, manifest, paths)
-    _report_finished(flags, manifest)
+    if flags.report == "on":
+        _report_finished(flags, manifest)
 
 
 def _evaluate_finished(flags: JobFlags, manifest: Manifest, paths: tuple[Path, ...]) -> None:

@@ -368,7 +368,9 @@ def test_the_readme_shows_every_file_of_a_run(trained: Path) -> None:
     written = {path.name for path in trained.rglob("*.*") if not path.name.startswith(".")}
     assert [name for name in written if not any(fnmatch(name, one) for one in shown)] == []
     kept = shown - {"state.ckpt"}  # removed at the end of a run
-    kept -= {"policy_average.ckpt", "evaluation.json", "evaluation.npz"}  # which this run has not
+    kept -= {"policy_average.ckpt"}  # of --ema
+    kept -= {f"evaluation.{kind}" for kind in ("json", "npz")}  # switched off here, and so is
+    kept -= {f"report.{kind}" for kind in ("html", "json")}
     assert [one for one in kept if not any(fnmatch(name, one) for name in written)] == []
 
 

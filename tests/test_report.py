@@ -115,7 +115,7 @@ def record(folder: Path) -> Report:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run that a job has evaluated and reported."""
     output = tmp_path_factory.mktemp("output")
-    assert main(arguments(output, **FLAGS)) == 0
+    assert main(arguments(output, **FLAGS | {"eval_after_train": "on", "report": "on"})) == 0
     return output / "checkpoints/test"
 
 

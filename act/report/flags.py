@@ -22,6 +22,20 @@ class ReportIntervalFlags(Flags):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LastReportFlags(Flags):
+    """The report at the end of a job."""
+
+    title = "run"
+
+    report: str = flag(
+        "Whether report.html and report.json are written when the run has ended.",
+        "on",
+        choices=("on", "off"),
+        same_run=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportFlags(OutputFlags):
     """The command `report`."""
 

@@ -61,7 +61,8 @@ def arguments(output: Path, **flags: Any) -> list[str]:
     """
     named = {"--run_name": "test", "--task_name": "sim_test", "--output": output, **TINY}
     named["--backbone_weights"] = backbone_file()
-    named["--eval_after_train"] = "off"  # tests/test_evaluate.py has those with one
+    # what looks at a finished run has tests of its own
+    named["--eval_after_train"] = named["--report"] = "off"
     if (Path(flags.get("input") or "") / "meta").is_dir():
         named["--convert_workers"] = 1
     named |= {f"--{name}": value for name, value in flags.items()}

@@ -64,16 +64,22 @@ def simulate(flags: SimulateFlags, run: str, read: ReadDemonstrations) -> Path:
     rules = _rules(flags, source)
     trials, processes = trials_of(found, flags), flags.processes or cpu_count()
     limit_threads(cpu_count())  # one: with another number sums would be rounded otherwise
+    folder = source.checkpoint.parent
+    path = folder / f"{result_name(flags.env)}.json"
+
+    def write(tried: Sequence[Tried]) -> Simulation:
+        seconds = round(time.monotonic() - started, 1)
+        content = _content(flags, tried, rules, seen).model_copy(update={"seconds": seconds})
+        write_json(path, content.model_dump(mode="json"), shared=True)
+        return content
+
     with Workers() as pool:
         tried = _tried(flags, trials, Pool(pool, processes, flags.env))
+        _write_upstreams_results(folder, tried, rules)
+        seen = _read_or_warn(read, source)
+        write(tried)  # the rates do not wait for films of them, which take longer
         tried = _filmed(flags, tried, rules, Pool(pool, processes, flags.env))
-    folder = source.checkpoint.parent
-    _write_upstreams_results(folder, tried, rules)
-    content = _content(flags, tried, rules, _read_or_warn(read, source))
-    content = content.model_copy(update={"seconds": round(time.monotonic() - started, 1)})
-    path = folder / f"{result_name(flags.env)}.json"
-    write_json(path, content.model_dump(mode="json"), shared=True)
-    log_results(content)
+    log_results(write(tried))
     logger.info("written    %s", path)
     return path
 

@@ -13,11 +13,13 @@ import pytest
 
 from act.report.report import command
 from act.report.writing import HTML, JSON, write_report
+from act.simulate.video import write_video
 from job.flags import defaults_of
 from job.sections.report import Report
+from job.sections.simulation import Simulation
 from lerobot_to_act import JobFlags, main, parse
 from tests.support.commands import arguments
-from tests.support.good_evaluation import CHUNK, evaluation
+from tests.support.good_evaluation import CHUNK, NOW, evaluation
 from tests.support.paths import SMALL
 from tests.support.schema import REPORT_VALIDATOR, VALIDATOR
 from tests.support.training import Short
@@ -275,6 +277,49 @@ def test_a_report_while_a_job_holds_the_folder_leaves_its_manifest(folder: Path)
     manifest = json.loads((folder / "manifest.json").read_text())
     [listed] = [one for one in manifest["artifacts"] if one["path"] == HTML]
     assert listed["size_bytes"] == (folder / HTML).stat().st_size
+
+
+def simulation(*videos: str) -> Simulation:
+    rate = {"count": 3, "of": 4, "rate": 0.75, "low": 0.3, "high": 0.95}
+    rollouts: dict[str, Any] = {
+        "name": "best",
+        "file": "policy_best.ckpt",
+        "sha256": "0" * 64,
+        "way": "contract",
+    }
+    rollouts |= {"mode": "open_loop", "horizon": 10, "ensembling_weight": None, "success": rate}
+    rollouts |= {"stages": [{"name": "<b>lifted", "reward": 2.0, "rate": rate}]}
+    rollouts |= {"highest_rewards": [4.0], "successes": [True], "mean_return": 1.0}
+    rollouts |= {"path_length": 1.0, "jerk": None, "seconds_per_episode": 1.0}
+    content: dict[str, Any] = {
+        "schema_version": "1.0",
+        "created_at": NOW,
+        "seconds": 1.0,
+        "env": "cube",
+    }
+    content |= {"episode_steps": 9, "seeds": [1], "processes": 1, "success_reward": None}
+    content |= {"rollouts": [rollouts | {"videos": list(videos)}], "paired": [], "commit": None}
+    content |= {"demonstrated_path_length": None, "demonstrated_jerk": None, "simulator": {}}
+    content |= {"versions": {"project": "0.1.0", "python": "3.11", "torch": None}}
+    return Simulation.model_validate(content)
+
+
+@pytest.mark.slow
+def test_a_simulation_shows_rates_and_strips(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "evaluation.json").unlink()
+    write_video(folder / "1.mp4", [np.full((32, 48, 3), n * 20, np.uint8) for n in range(12)], 10.0)
+    write_video(folder.parent / "outside.mp4", [np.zeros((32, 48, 3), np.uint8)], 10.0)
+    found = simulation("1.mp4", "../outside.mp4", "missing.mp4")
+    (folder / "simulation_cube.json").write_text(found.model_dump_json())
+    write_report(folder, DEFAULTS)
+    page = checked(folder)
+    assert record(folder).simulation == [found]
+    assert page.count("img") == 6  # of one video
+    assert len(caplog.records) == 2
+    for words in ("75.0%", "30% to 95%", "<b>lifted 75%", "Success in simulation 75%"):
+        assert words in page.text
 
 
 @pytest.mark.parametrize(

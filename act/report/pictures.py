@@ -124,8 +124,9 @@ def attention(run: RunFiles, cameras: Sequence[str]) -> Iterator[Picture]:
         )
         if photos is None or maps is None or photos.ndim != 4 or maps.ndim != 3:
             continue
-        for photo, one in zip(photos, maps, strict=False):
-            yield picture(_overlaid(photo, np.asarray(one, dtype=float)), camera)
+        for place, (photo, one) in enumerate(zip(photos, maps, strict=False), 1):
+            alt = f"{camera}, observation {place}"
+            yield picture(_overlaid(photo, np.asarray(one, dtype=float)), alt)
 
 
 def _overlaid(photo: Photo, attended: NDArray[np.float64]) -> Photo:
@@ -136,9 +137,9 @@ def _overlaid(photo: Photo, attended: NDArray[np.float64]) -> Photo:
     small = ((attended - attended.min()) / span * 255).astype(np.uint8)
     size = photo.shape[1], photo.shape[0]
     share = np.asarray(Image.fromarray(small).resize(size, Image.Resampling.BICUBIC)) / 255.0
-    grey = photo.mean(axis=2, keepdims=True) * 0.55
+    grey = photo.mean(axis=2, keepdims=True) * 0.5
     weight = share[..., None]
-    mixed = grey * (1 - weight) + (0.6 * photo + 0.4 * _WARM) * weight
+    mixed = grey * (1 - weight) + photo * weight + 0.35 * _WARM * weight**2
     return np.clip(mixed, 0, 255).astype(np.uint8)
 
 

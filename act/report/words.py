@@ -94,7 +94,7 @@ def next_step(report: Report) -> str:
 
 def facts(report: Report) -> list[Fact]:
     """The numbers at the top."""
-    return [*_chosen(report), *_rates(report.simulation), *_training(report)]
+    return [*_chosen(report), *_rates(report), *_training(report)]
 
 
 def _chosen(report: Report) -> Iterator[Fact]:
@@ -110,11 +110,15 @@ def _chosen(report: Report) -> Iterator[Fact]:
     yield Fact("Error on held-out episodes", f"{error.mean:.3f}", note)
 
 
-def _rates(simulations: Sequence[Simulation]) -> Iterator[Fact]:
-    for one in simulations[:2]:
-        best = max(one.rollouts, key=lambda rollouts: rollouts.success.rate)
-        note = f"{_interval_of(best.success)}, {best.success.of} episodes, {one.env}"
-        yield Fact("Success in simulation", f"{best.success.rate:.0%}", note)
+def _rates(report: Report) -> Iterator[Fact]:
+    """Of the recommended checkpoint where it was tried, else of the first."""
+    found = report.evaluation
+    chosen = found.recommendation.checkpoint if found else None
+    for one in report.simulation[:2]:
+        shown = min(one.rollouts, key=lambda tried: (tried.name != chosen, tried.way != "contract"))
+        success = shown.success
+        note = f"{_interval_of(success)}, {success.of} episodes of {one.env}, {shown.name}"
+        yield Fact("Success in simulation", f"{success.rate:.0%}", note)
 
 
 def _training(report: Report) -> Iterator[Fact]:
@@ -217,8 +221,8 @@ def distance(found: Distance | None) -> str:
         return ""
     cameras = "".join(f", {one.name} {one.ratio:.2f}" for one in found.cameras)
     return (
-        f"Held-out observations lie this much as far from training as training episodes from each "
-        f"other: state {found.state:.2f}{cameras}."
+        f"How far held-out observations lie from training, with 1 as far as training episodes lie "
+        f"from each other: state {found.state:.2f}{cameras}."
     )
 
 

@@ -75,6 +75,9 @@ def test_nothing_else_is_installed_at_the_top_level(installed: Path) -> None:
     assert names - {"bin", info} == OURS
     modules = {path.relative_to(ROOT) for room in OURS for path in (ROOT / room).rglob("*.py")}
     assert all((installed / module).is_file() for module in modules)
+    templates = [*(ROOT / "act/report/templates").iterdir()]
+    assert templates
+    assert all((installed / one.relative_to(ROOT)).is_file() for one in templates)
 
 
 def test_the_installed_command_answers_and_checks(installed: Path) -> None:

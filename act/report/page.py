@@ -38,7 +38,7 @@ def page(run: RunFiles, report: Report) -> str:
     found: dict[str, Any] = {
         "report": report,
         "title": report.run_name or run.folder.resolve().name,
-        "style": Markup(_text("style.css")),
+        "style": Markup(template_text("style.css")),
         "when": report.created_at.replace("T", " ").removesuffix("+00:00") + " UTC",
         "command": shown_command(report.reproducibility.command),
         "facts": facts(report),
@@ -93,11 +93,15 @@ def _figures(run: RunFiles) -> dict[str, Any]:
 @cache
 def _environment() -> Environment:
     made = Environment(
-        loader=FunctionLoader(_text), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=FunctionLoader(template_text),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
     )
     made.globals |= {"answers": ANSWERS, "number": number, "sentence": sentence, "times": times}
     return made
 
 
-def _text(name: str) -> str:
+def template_text(name: str) -> str:
+    """A file of templates/."""
     return files("act.report").joinpath("templates", name).read_text(encoding="utf-8")

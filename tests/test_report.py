@@ -256,6 +256,7 @@ def test_names_from_datasets_are_text(folder: Path) -> None:
     assert found.dataset.tasks == list(HOSTILE)
     assert page.text.count(HOSTILE[0]) >= 4  # as a task, a warning, a camera, a dim
     assert HOSTILE[2] in page.text
+    assert "very long " * 80 not in page.text
     charts = re.findall(r"<svg.*?</svg>", page.source, re.DOTALL)
     assert any("&lt;script&gt;" in chart for chart in charts)
     assert any("$\\frac{a}{b}$ &amp;" in chart for chart in charts)

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 
 from act.compare.run import Run
+from act.report.curve_figures import scale
 from act.report.drawing import HEIGHT, WIDTH, Drawings, shown_name
 from act.report.page import template_text
 from act.report.smoothing import smoothed
@@ -95,6 +96,10 @@ def _curves(drawings: Drawings, runs: Sequence[Run], over_time: bool) -> Markup:
         for number, run in enumerate(runs):
             if run.rows:
                 _run(axes, run, over_time, _COLOURS[number % len(_COLOURS)])
+        losses = [row.val["loss"] for run in runs for row in run.rows]
+        losses += [row.train["loss"] for run in runs for row in run.rows]
+        if losses:
+            scale(axes, np.array(losses))
         axes.set_xlabel("hours of training" if over_time else "training samples")
         axes.set_ylabel("loss; dotted: training")
         axes.legend()

@@ -102,6 +102,13 @@ def _thinned(epochs: Curve, values: Curve) -> tuple[Curve, Curve]:
 def _scales(axes: Axes, values: Curve, may_be_log: bool) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     axes.margins(x=0.01 if len(values) > _FEW else 0.08)
+    scale(axes, values, may_be_log)
+    axes.spines["bottom"].set_color(LINE)
+    axes.tick_params(colors=MUTED)
+
+
+def scale(axes: Axes, values: Curve, may_be_log: bool = True) -> None:
+    """The vertical axis: a log scale where the values are positive and span more than a decade."""
     if may_be_log and values.min() > 0 and values.max() / values.min() > _DECADE:
         axes.set_yscale("log")
         few = values.max() / values.min() < _DECADE**2
@@ -112,8 +119,6 @@ def _scales(axes: Axes, values: Curve, may_be_log: bool) -> None:
         axes.set_ylim(min(0.0, float(values.min())), 1.15 * float(values.max()) or 1.0)
         axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _number(value)))
-    axes.spines["bottom"].set_color(LINE)
-    axes.tick_params(colors=MUTED)
 
 
 def _number(value: float) -> str:

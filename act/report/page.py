@@ -26,6 +26,7 @@ from act.report.words import (
     number,
     replay_rows,
     sentence,
+    short,
     simulation_rows,
     times,
     versions,
@@ -98,7 +99,13 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    made.globals |= {"answers": ANSWERS, "number": number, "sentence": sentence, "times": times}
+    made.globals |= {
+        "answers": ANSWERS,
+        "number": number,
+        "sentence": sentence,
+        "short": short,
+        "times": times,
+    }
     return made
 
 

@@ -73,6 +73,11 @@ def sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith((".", "…")) else ".")
 
 
+def short(text: str, longest: int = 120) -> str:
+    """A name that leaves place for others."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
 def number(value: float | None) -> str:
     """A value of a dataset, in a table."""
     return _NOTHING if value is None else f"{value:.4g}".replace("-", "\N{MINUS SIGN}")

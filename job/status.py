@@ -21,6 +21,7 @@ Read = Callable[[], TrainingStatus]
 
 _INTERVAL_S = 5.0
 _SHARE = 1e-3  # of the time, where writing takes long
+_LONGEST_S = 60.0  # between two writes, however long they take: a health probe waits no longer
 _LAST_WAIT_S = 1.0  # for the thread, which may hang where the output does
 
 
@@ -105,7 +106,8 @@ class StatusFile:
         try:
             started = time.monotonic()
             self._put(self._path)
-            self._interval_s = max(_INTERVAL_S, (time.monotonic() - started) / _SHARE)
+            taken_s = time.monotonic() - started
+            self._interval_s = min(max(_INTERVAL_S, taken_s / _SHARE), _LONGEST_S)
         except (OSError, JobError) as error:
             self._warn(error)
         finally:

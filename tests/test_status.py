@@ -112,12 +112,14 @@ def test_it_is_replaced_while_nothing_else_happens(
 def test_where_writing_takes_long_it_is_done_less_often(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = iter([100.0, 100.02, 200.0, 200.0])
+    clock = iter([100.0, 100.02, 200.0, 203.0, 300.0, 300.0])
     monkeypatch.setattr("job.status.time.monotonic", lambda: next(clock))
     status = StatusFile(tmp_path / "status.json", JOB)
     status.enter("train")
     status.enter("train")
     assert read(tmp_path)["interval_s"] == 20.0
+    status.enter("train")
+    assert read(tmp_path)["interval_s"] == 60.0  # a health probe waits no longer
 
 
 def test_a_folder_that_refuses_is_one_warning(

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from act.evaluate.verdict import best_baseline
 from act.report.finding_facts import THRESHOLDS, Facts
 from job.sections.report import CurveFinding
 
@@ -50,7 +51,7 @@ def no_better(facts: Facts) -> CurveFinding | None:
     bound, best = THRESHOLDS["no-better-than-baseline"]["ratio"], facts.recommended
     if best is None or facts.evaluation is None or not facts.evaluation.baselines:
         return None
-    lowest = min(facts.evaluation.baselines, key=lambda one: one.errors.mae_in_std.mean)
+    lowest = best_baseline(facts.evaluation.baselines)
     error, other = best.errors.mae_in_std.mean, lowest.errors.mae_in_std.mean
     ratio = error / max(other, 1e-9)
     if ratio < bound:

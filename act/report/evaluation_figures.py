@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from act.evaluate.verdict import best_baseline
 from act.report.curve_figures import Shown
 from act.report.drawing import (
     ACCENT,
@@ -41,8 +42,7 @@ def recommended(evaluation: Evaluation) -> CheckpointErrors:
 
 def lowest(evaluation: Evaluation) -> BaselineErrors | None:
     """The baseline that is hardest to beat."""
-    baselines = evaluation.baselines
-    return min(baselines, key=lambda one: one.errors.mae_in_std.mean, default=None)
+    return best_baseline(evaluation.baselines) if evaluation.baselines else None
 
 
 def _age(one: CheckpointErrors) -> tuple[float, str]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from act.evaluate.verdict import best_baseline
 from act.report.evaluation_figures import recommended
 from job.sections.estimates import Lag
 from job.sections.evaluation import Evaluation, Interval, Replay
@@ -110,7 +111,7 @@ def _chosen(report: Report) -> Iterator[Fact]:
     yield Fact("Recommended checkpoint", advice.checkpoint, advice.file)
     name, note = way(advice.mode, advice.horizon, advice.ensembling_weight)
     yield Fact("Way of execution", name, note)
-    base = min((one.errors.mae_in_std.mean for one in found.baselines), default=None)
+    base = best_baseline(found.baselines).errors.mae_in_std.mean if found.baselines else None
     note = "of a standard deviation" + (f"; best baseline {base:.3f}" if base is not None else "")
     yield Fact("Error on held-out episodes", f"{error.mean:.3f}", note)
 

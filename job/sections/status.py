@@ -65,8 +65,8 @@ class JobStatus(BaseModel):
     updated_at: Time = Field(description="Time of this file, UTC, ISO 8601.")
     interval_s: Seconds = Field(
         description="Seconds to the next update: longer where writing takes long, so that it "
-        "takes a thousandth of the time, and 60 at most. Where several times as many have passed, the "
-        "process is gone or its output does not answer."
+        "takes a thousandth of the time, and 60 at most. Where several times as many have passed, "
+        "the process is gone or its output does not answer."
     )
     training: TrainingStatus | None = Field(description="Null before the training begins.")
 

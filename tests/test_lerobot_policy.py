@@ -5,8 +5,12 @@ Real LeRobot is asked where LEROBOT_PYTHON is a Python that has lerobot 0.4.
 
 import json
 import os
+import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +249,51 @@ def test_a_processor_that_changes_actions_is_refused_by_name(
         read_lerobot(copy)
 
 
+@pytest.fixture(scope="module")
+def with_env_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `pretrained_model` of a policy that observes the environment, and no images."""
+    run = write_policy(tmp_path_factory.mktemp("runs") / "run", cameras=0, env_state_dim=2)
+    words = [str(run), "--format", "lerobot", "--observations", "3"]
+    return export(parse_export(words), run, none) / "pretrained_model"
+
+
+@pytest.mark.parametrize("mode", [None, "IDENTITY", "MIN_MAX"])
+def test_an_environment_state_that_lerobot_leaves_as_it_is_stays_so(
+    with_env_state: Path, tmp_path: Path, mode: str | None
+) -> None:
+    """LeRobot's own ACT names no mode for it, and so does not normalise it."""
+    folder = shutil.copytree(with_env_state, tmp_path / "pretrained_model")
+    before = read_lerobot(folder).contract
+    assert before.statistics.env_state_std == pytest.approx([2.0, 2.0])
+
+    def change(modes: dict[str, Any]) -> None:
+        modes.pop("ENV")
+        modes.update({} if mode is None else {"ENV": mode})
+
+    rewrite(folder / "config.json", lambda c: change(c["normalization_mapping"]))
+    for name, step in (("policy_preprocessor", 3), ("policy_postprocessor", 0)):
+        at = partial(lambda step, c: change(c["steps"][step]["config"]["norm_map"]), step)
+        rewrite(folder / f"{name}.json", at)
+    if mode == "MIN_MAX":
+        with raises_code(UsageError, "import-normalisation", "ENV is 'MIN_MAX', .* 'IDENTITY'"):
+            read_lerobot(folder)
+        return
+    found = read_lerobot(folder).contract
+    assert (found.statistics.env_state_mean, found.statistics.env_state_std) == ([0, 0], [1, 1])
+    assert found.env_state is not None
+    assert [(dim.minimum, dim.maximum) for dim in found.env_state.dims] == [(0, 1)] * 2
+    back, ours = (load_policy(one, device="cpu") for one in _runs(folder, with_env_state, tmp_path))
+    env_state = np.array([0.25, -3.0], np.float32)
+    normalised = (env_state - 0.5) / 2
+    chunk = back.predict(STATE, env_state=normalised)
+    np.testing.assert_allclose(chunk, ours.predict(STATE, env_state=env_state), atol=1e-5)
+
+
+def _runs(changed: Path, whole: Path, output: Path) -> tuple[Path, Path]:
+    """What is imported of a folder that was changed, and the run that was exported."""
+    return imported(changed, output), whole.parents[2]
+
+
 def test_what_is_no_regular_file_is_not_waited_for(copy: Path) -> None:
     (copy / "model.safetensors").unlink()
     os.mkfifo(copy / "model.safetensors")
@@ -341,6 +390,54 @@ def test_real_lerobot_gives_the_same_actions(tmp_path: Path, env_state_dim: int)
     assert parity["observations"] == 100
     assert parity["largest_in_std"] <= 1e-4
     imported(left / "pretrained_model", tmp_path, lerobot_python=PYTHON)
+
+
+STOCK = """
+import sys, torch
+from lerobot.configs.types import FeatureType, PolicyFeature
+from lerobot.policies.act.configuration_act import ACTConfig
+from lerobot.policies.act.modeling_act import ACTPolicy
+from lerobot.policies.factory import make_pre_post_processors
+
+def feature(kind, *shape):
+    return PolicyFeature(type=FeatureType[kind], shape=shape)
+
+torch.manual_seed(0)
+config = ACTConfig(
+    input_features={
+        "observation.state": feature("STATE", 3),
+        "observation.environment_state": feature("ENV", 2),
+    },
+    output_features={"action": feature("ACTION", 3)},
+    device="cpu", chunk_size=5, n_action_steps=5, dim_model=32, dim_feedforward=32,
+    n_encoder_layers=1, n_vae_encoder_layers=1, pretrained_backbone_weights=None,
+)
+stats = {
+    name: {"mean": torch.randn(n), "std": torch.rand(n) + 1, "min": -torch.ones(n) * 5,
+           "max": torch.ones(n) * 5}
+    for name, n in (("observation.state", 3), ("observation.environment_state", 2), ("action", 3))
+}
+ACTPolicy(config).save_pretrained(sys.argv[1])
+for one in make_pre_post_processors(config, dataset_stats=stats):
+    one.save_pretrained(sys.argv[1])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(PYTHON is None, reason="LEROBOT_PYTHON names no Python that has lerobot")
+def test_what_real_lerobot_saves_of_an_environment_state_is_imported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With LeRobot's own defaults, which leave the environment state as it is."""
+    folder = tmp_path / "pretrained_model"
+    subprocess.run([str(PYTHON), "-c", STOCK, str(folder)], check=True, cwd=tmp_path)
+    assert "ENV" not in json.loads((folder / "config.json").read_text())["normalization_mapping"]
+    caplog.set_level("INFO", "act")
+    run = imported(folder, tmp_path, lerobot_python=PYTHON)
+    assert find_source(run).contract.statistics.env_state_std == [1, 1]
+    (said,) = [line for line in caplog.messages if line.startswith("parity")]
+    (in_std,) = re.findall(r"(\S+) of a dim's", said)
+    assert float(in_std) <= 1e-4
 
 
 def test_a_lerobot_gets_each_observation_of_the_datasets_own_dims(

@@ -21,7 +21,12 @@ from act.export.lerobot_layout import (
     WEIGHTS,
     to_ours,
 )
-from act.export.lerobot_processors import refuse_other_modes, statistics_files
+from act.export.lerobot_processors import (
+    Processor,
+    is_left_as_it_is,
+    read_processors,
+    refuse_other_modes,
+)
 from act.export.lerobot_sizes import check_numbers, check_sizes, is_size
 from act.export.refusals import not_ours
 from act.load.packages import needed
@@ -143,7 +148,13 @@ def _statistics(
     folder: Path, config: Mapping[str, Any], tensors: Weights, features: Features
 ) -> dict[str, Tensor]:
     """By LeRobot's name, such as `action.mean`; those that were used, nothing else."""
-    found = _processor_statistics(folder, features) or _older_statistics(tensors, features)
+    processors = read_processors(folder, _kinds(features)) or {}
+    found = _processor_statistics(processors) or _older_statistics(tensors, features)
+    modes = processors[PREPROCESSOR].modes if processors else config["normalization_mapping"]
+    if features.env_state is not None and is_left_as_it_is(modes, "ENV"):
+        width = features.env_state
+        found[f"{ENV_STATE}.mean"] = torch.zeros(width)
+        found[f"{ENV_STATE}.std"] = torch.ones(width)
     needed_ones = [f"{STATE}.mean", f"{STATE}.std", f"{ACTION}.mean", f"{ACTION}.std"]
     if features.env_state is not None:
         needed_ones += [f"{ENV_STATE}.mean", f"{ENV_STATE}.std"]
@@ -169,12 +180,12 @@ def _refuse_other_colours(folder: Path, features: Features, stats: Mapping[str, 
             )
 
 
-def _processor_statistics(folder: Path, features: Features) -> dict[str, Tensor]:
-    """What the processors' files hold; nothing where the folder has no processors."""
+def _processor_statistics(processors: Mapping[str, Processor]) -> dict[str, Tensor]:
+    """What the processors' files hold."""
     found: dict[str, Tensor] = {}
-    for name, path in (statistics_files(folder, _kinds(features)) or {}).items():
+    for name, processor in processors.items():
         into = name == PREPROCESSOR  # LeRobot puts all statistics into both
-        every = _tensors(path).items()
+        every = _tensors(processor.statistics).items()
         found |= {n: one for n, one in every if n.startswith(f"{ACTION}.") != into}
     return found
 

@@ -54,7 +54,7 @@ def run_lerobot(
             arrays = _arrays(contract, one)
             np.savez(given / f"{number:06}.npz", **arrays)  # type: ignore[arg-type]
         words = [str(python), str(_CHECK), str(folder.absolute()), str(given), str(predicted)]
-        _run(words, python)
+        _run(words, python, given)
         return _predicted(predicted, python)
 
 
@@ -70,9 +70,11 @@ def _folder(path: Path) -> Iterator[None]:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _run(words: list[str], python: Path) -> None:
+def _run(words: list[str], python: Path, folder: Path) -> None:
+    """folder: where it runs, which has no module. In / torch cannot be imported where
+    PYTHONPYCACHEPREFIX is set."""
     try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False, cwd="/")
+        done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=folder)
         failure = done.stderr.strip().splitlines()[-1:] if done.returncode else None
     except OSError as error:
         failure = [first_line(error)]

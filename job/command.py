@@ -20,7 +20,7 @@ from job.errors import (
     OutputError,
     UsageError,
 )
-from job.lock import Holder, only_job
+from job.lock import Holder, only_job, remove_empty
 from job.manifest import Manifest, WarningsToManifest
 from job.output_folder import try_folder
 from job.ranks import local_rank, rank
@@ -80,7 +80,11 @@ def _is_on_root(path: Path) -> bool:
 
 
 def _run(manifest: Manifest, job: Job) -> int:
-    before = {path: _read(path) for path in manifest.paths}
+    try:
+        before = {path: _read(path) for path in manifest.paths}
+    except UsageError:
+        _remove_new(manifest)
+        raise
 
     def record_end(_: bool) -> None:
         if manifest.begun:
@@ -136,6 +140,25 @@ def _restore(manifest: Manifest, before: Mapping[Path, bytes | None]) -> None:
             with contextlib.suppress(JobError), whole_file(path, shared=True) as file:
                 file.write(content)
                 manifest.status.restore()
+    if before[manifest.path] is None:
+        _remove_new(manifest)
+
+
+def _remove_new(manifest: Manifest) -> None:
+    """Leave no folder of a run that never began: the output's manifest says why."""
+    folder = manifest.path.parent
+    if manifest.of_output is None or rank() != 0:
+        return
+    with contextlib.suppress(OSError):
+        manifest.status.restore()
+        if manifest.is_in(manifest.path) and len(_shown_files(folder)) == 1:
+            manifest.path.unlink()
+        remove_empty(folder)
+        folder.parent.rmdir()  # the first run's
+
+
+def _shown_files(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if not path.name.startswith(".")]
 
 
 def _read(path: Path) -> bytes | None:

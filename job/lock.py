@@ -34,13 +34,26 @@ def only_job(folder: Path, holder: Holder = "alone") -> Iterator[None]:
     Raises Interrupted where a job of the same kind is in the way: the same command is worth
     running again later. Raises OutputError where one of another kind is, which may take days.
     """
-    held = _opened(folder)
+    held = _held_at_once(folder, holder)
     try:
-        if not _locked(held, folder, shared=holder != "alone"):
-            raise _in_use(folder, holder)
         yield
     finally:
         os.close(held)
+
+
+def _held_at_once(folder: Path, holder: Holder) -> int:
+    for left in reversed(range(_TRIES)):
+        held = _opened(folder)
+        try:
+            if not _locked(held, folder, shared=holder != "alone"):
+                raise _in_use(folder, holder)
+            if _is_of(held, folder) or not left:
+                return held
+        except BaseException:
+            os.close(held)
+            raise
+        os.close(held)  # a job that was refused has removed it: make it anew
+    raise AssertionError("the last try returns")
 
 
 def _in_use(folder: Path, holder: Holder) -> Interrupted | OutputError:
@@ -112,6 +125,15 @@ def _held_in_turn(folder: Path, waiting: str) -> int:
 def remove_unheld(folder: Path) -> None:
     """Remove a folder of `in_turn` that a killed job left behind."""
     if not _is_held(folder):
+        _remove(folder)
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove a folder that this job holds, where it has nothing but the lock; raises OSError.
+
+    While it is held: the next holder checks that it is still there.
+    """
+    if {one.name for one in folder.iterdir()} <= {LOCK}:
         _remove(folder)
 
 

@@ -42,6 +42,7 @@ class StatusFile:
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
         self._has_warned = False
+        self._has_written = False
         self._before: bytes | None = None  # what an earlier job left
         self._interval_s = _INTERVAL_S
         given: dict[str, Any] = dict.fromkeys(("exit_code", "code", "reason")) | dict(job)
@@ -59,8 +60,6 @@ class StatusFile:
         """Write it from now on; once."""
         if self._path is None or self._thread is not None:
             return
-        with contextlib.suppress(OSError, ValueError):
-            self._before = read_bytes(self._path)
         self._write()
         self._thread = threading.Thread(target=self._keep_writing, name="status", daemon=True)
         self._thread.start()
@@ -86,7 +85,7 @@ class StatusFile:
 
     def restore(self) -> None:
         """Put back what an earlier job left, where this one has done nothing."""
-        if self._path is not None and self._thread is not None:
+        if self._path is not None and self._has_written:
             with contextlib.suppress(OSError, JobError):
                 if self._before is None:
                     self._path.unlink(missing_ok=True)
@@ -115,6 +114,10 @@ class StatusFile:
 
     def _put(self, path: Path) -> None:
         """Write the content as it is now, checked; raises OutputError."""
+        if not self._has_written:
+            with contextlib.suppress(OSError, ValueError):
+                self._before = read_bytes(path)
+            self._has_written = True
         now = {"updated_at": time_text(), "interval_s": round(self._interval_s, 1)}
         if (read := self._read) is not None:
             now["training"] = read()

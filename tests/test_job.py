@@ -651,6 +651,7 @@ def test_a_bad_flag_is_one_line_and_2(
     ended = job(input=SMALL / "v30_h264", **flags)
     assert_refused(ended, 2, code, values)
     assert checked(ended)["exit_code"] == 2
+    assert [path.name for path in ended.output.iterdir()] == ["manifest.json"]
 
 
 def test_a_bad_flag_keeps_the_manifest_of_an_earlier_run(job: Job, tmp_path: Path) -> None:

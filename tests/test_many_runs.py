@@ -15,6 +15,7 @@ from act.policies.contract_file import read_contract
 from convert.episode_folder import converted_once
 from convert.flags import RunConversionFlags
 from convert.input import convert_input, plan_input, remove_converted
+from job import lock
 from job.command import run_recorded
 from job.errors import DatasetError, Interrupted, OutputError, UsageError
 from job.lock import in_turn, only_job
@@ -344,6 +345,66 @@ def test_a_refused_job_puts_back_no_manifest_but_its_own(tmp_path: Path, begins:
     assert run_recorded(run_manifest(tmp_path, "run"), refused) == 2
     assert (tmp_path / "checkpoints/run/manifest.json").read_bytes() == before
     assert manifest_of(tmp_path)["run_name"] == "later"
+
+
+@pytest.mark.parametrize("begins", [False, True])
+def test_a_new_run_of_a_wrong_command_leaves_no_folder(tmp_path: Path, begins: bool) -> None:
+    """The output's manifest says why."""
+    own = tmp_path / "checkpoints/run"
+
+    def refused(manifest: Manifest) -> None:
+        if begins:
+            manifest.write()
+        raise UsageError("no such device", code="device-missing")
+
+    status = own / "status.json"
+    of_output = tmp_path / "manifest.json"
+    new = Manifest(own / "manifest.json", {}, of_output=of_output, status=status)
+    assert run_recorded(new, refused) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+    assert manifest_of(tmp_path)["code"] == "device-missing"
+
+
+@pytest.mark.parametrize("name", ["notes.md", "manifest.json"])
+def test_a_folder_with_files_of_others_stays(tmp_path: Path, name: str) -> None:
+    own = tmp_path / "checkpoints/run"
+    own.mkdir(parents=True)
+    (own / name).write_text("mine")
+
+    def refused(_: Manifest) -> None:
+        raise UsageError("no such device", code="device-missing")
+
+    assert run_recorded(run_manifest(tmp_path, "run"), refused) == 2
+    assert (own / name).read_text() == "mine"
+
+
+def test_an_output_with_a_foreign_file_gets_no_folder_of_a_run(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("mine")
+    assert run_recorded(run_manifest(tmp_path, "run"), lambda manifest: manifest.write()) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+
+
+def test_a_folder_that_was_removed_before_it_was_locked_is_not_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a refused job of the same name ends between the two."""
+    folder = tmp_path / "run"
+    removed: list[Path] = []
+
+    def opened(path: Path) -> int:
+        held = open_folder(path)
+        if not removed:
+            removed.append(path)
+            path.rmdir()
+        return held
+
+    open_folder = lock._opened
+    monkeypatch.setattr(lock, "_opened", opened)
+    with lock.only_job(folder):
+        assert folder.is_dir()
+        with pytest.raises(Interrupted), lock.only_job(folder):
+            pass
+    assert removed == [folder]
 
 
 def test_a_new_run_that_is_refused_says_so_in_its_own_folder(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def chosen_episodes(
     Raises DatasetError, OutputError for the disk, and UsageError as `episodes_of_run`.
     """
     recorded = _read(folder / RUN)
-    values = recorded.flags if recorded.fingerprint else otherwise
+    values = recorded.flags if recorded.lengths else otherwise
     flags = _flags(values, folders, scratch)
     if of_files := find_episode_folders(flags.input):
         files = [file.path for file in choose_files(of_files, flags)]
@@ -160,7 +160,7 @@ def _read(record: Path) -> _Recorded:
     try:
         run = read_json(record)
         lengths = [int(length) for length in run["dataset"]["lengths"]]
-        fingerprint = str(run["dataset"]["fingerprint"])
+        fingerprint = run["dataset"].get("fingerprint")
         shaping = run["flags"].items()
     except FileNotFoundError:  # upstream's run has none, and what was imported neither
         return _Recorded({}, [], None)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from act.simulate.aloha import TASKS, Aloha
+from act.simulate.rendering import choose_renderer
 from tests.support.commands import HANGS_S, command_environment
 from tests.support.jobs import Job
 from tests.support.loading import write_policy
@@ -56,6 +57,7 @@ def test_recorded_actions_reach_full_reward(env: str) -> None:
 @needs_renderer
 @pytest.mark.parametrize("env", ENVS)
 def test_an_episode_is_gym_alohas_own(env: str) -> None:
+    choose_renderer(True)  # before anything imports dm_control
     theirs = importlib.import_module("gym_aloha.env").AlohaEnv(
         task=env.removeprefix("aloha_"), obs_type="pixels_agent_pos"
     )

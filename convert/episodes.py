@@ -20,7 +20,7 @@ from convert.episode_choice import WHOLE, Shard
 from convert.episode_folder import FINGERPRINT, drop_stale, is_done, refuse_foreign
 from convert.episode_vectors import read_vectors
 from convert.findings import refuse
-from convert.flags import ConversionFlags, DataFlags, RecordingFlags
+from convert.flags import ConversionFlags, DataFlags
 from convert.plan import Digests, Plan, make_plan, plan_fingerprint
 from convert.sources import NOTHING, LeftOut
 from episodes.arrays import Frame
@@ -109,7 +109,6 @@ def prepare_folder(flags: ConversionFlags, planned: Planned, shard: Shard = WHOL
     if shard == WHOLE:  # other shards may be writing theirs
         drop_stale(plan.folder, paths)
     _log_plan(plan, mine, todo)
-    _warn_of_shift(flags)
     check_disk(plan, todo, refuse)
     return todo
 
@@ -245,16 +244,6 @@ def _write_frames(
             send(unreported)
             unreported = 0
     send(unreported)
-
-
-def _warn_of_shift(flags: RecordingFlags) -> None:
-    """LeRobot stores action[t] with observation[t], so that sim=False must be known."""
-    if flags.sim == "auto" and not flags.is_sim:
-        logger.warning(
-            "--sim auto writes sim=False for the task %r, so ACT trains on action[t-1], upstream's "
-            "shift for real robots; --sim true trains on action[t]",
-            flags.task_name,
-        )
 
 
 def _log_plan(plan: Plan, mine: Sequence[int], todo: list[int]) -> None:

@@ -238,6 +238,7 @@ WARNINGS = {
     "dim-still": "A dim of a vector never changes.",
     "episode-still": "A vector never changes within an episode.",
     "jump": "A dim changes from one row to the next far more than usual.",
+    "sim-shift": "--sim auto is false for the task, so a chunk starts with the action before.",
     "action-is-state": "The action equals the state in every row.",
     "gripper-range": "A gripper value is outside of the usual ranges, or of that of nearly all "
     "others.",

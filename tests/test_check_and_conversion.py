@@ -11,10 +11,11 @@ import pytest
 
 from convert.check.__main__ import main as check_command
 from convert.check.dataset import check
+from convert.check.gate import check_input
 from convert.disk_and_memory import check_disk
 from convert.episodes import convert_episodes
 from convert.findings import refuse
-from convert.flags import DataFlags
+from convert.flags import ConversionFlags, DataFlags
 from convert.plan import make_plan
 from episodes.reading import NO_CAMERAS
 from job.errors import JobError
@@ -113,6 +114,26 @@ def test_the_standard_name_wins_with_a_warning(tmp_path: Path) -> None:
     plan = make_plan(replace(FLAGS, input=(root,)), tmp_path)
     assert (plan.qpos.key, plan.action.key) == ("observation.state", "action")
     assert_they_agree(root, tmp_path / "episodes", FLAGS)
+
+
+@pytest.mark.parametrize(
+    ("words", "shifts"), [({}, True), ({"sim": "true"}, False), ({"task_name": "sim_x"}, False)]
+)
+def test_the_shift_of_sim_auto_is_a_warning_of_both(
+    words: dict[str, Any], shifts: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = SMALL / "v21_h264"
+    given = [word for name, value in words.items() for word in (f"--{name}", value)]
+    assert check_command([str(root), "--json", *given]) == 0
+    found = json.loads(capsys.readouterr().out)["findings"]
+    said = [one["message"] for one in found if one["code"] == "sim-shift"]
+    assert len(said) == shifts
+    assert all("--sim true trains on action[t]" in one for one in said)
+    check_input(ConversionFlags(input=(root,), **words))
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if "--sim auto" in line] == [
+        f"warning: sim-shift: {one}" for one in said
+    ]
 
 
 def test_a_quaternion_of_length_0_that_is_to_be_repaired(tmp_path: Path) -> None:

@@ -237,6 +237,7 @@ _MADE_IN_THE_TEST = {
     "video-slanted",
     "video-order",
     "video-too-large",
+    "sim-shift",  # tests/test_check_and_conversion.py
     "image-distorted",  # tests/test_convert_options.py
     "datasets-differ",  # tests/test_check_and_conversion.py, as those below
     "keys-several",

@@ -47,8 +47,8 @@ def main(argv: Sequence[str]) -> int:
 def _check_datasets(flags: CheckFlags) -> int:
     """Each dataset of the input, and whether they go together; raises JobError."""
     from convert.check.gate import leave_out
+    from convert.check.input import findings_of_input
     from convert.check.own_process import check_apart, check_together
-    from convert.input_kind import unread_folders
     from convert.sources import NOTHING, find_datasets
 
     reports, code = [], EXIT_DONE
@@ -72,7 +72,7 @@ def _check_datasets(flags: CheckFlags) -> int:
     if len(roots) > 1 and code == EXIT_DONE and not any(report.errors for report in reports):
         check_together(flags, reports, left_out)
     for report in reports[:1]:
-        report.findings += unread_folders(flags.input)
+        report.findings += findings_of_input(flags)
     return _show(flags, reports, code)
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from convert.check.episode_files import numbers_to_exclude
+from convert.check.input import findings_of_input
 from convert.check.own_process import check_apart, check_files_apart
 from convert.check.whole_episodes import broken_episodes, is_any_left, tolerated, whole_episodes
 from convert.findings import Finding, Report, refuse
 from convert.flags import ConversionFlags, DataFlags
-from convert.input_kind import unread_folders
 from convert.sources import NOTHING, LeftOut, find_datasets
 from episodes.folder import choose_files
 from episodes.ranges import as_ranges
@@ -36,7 +36,7 @@ def check_input(
     ]
     if flags.only_whole_episodes:
         reports, left_out = leave_out(flags, reports, left_out, pool, deep=deep)
-    reports[0].findings += unread_folders(flags.input)
+    reports[0].findings += findings_of_input(flags)
     errors = _log(reports)
     if errors:
         _hint(flags, reports)

@@ -1,6 +1,7 @@
 """From chunks to one action per tick: open loop, temporal ensembling, the shift of real robots."""
 
 import itertools
+import logging
 import math
 from collections.abc import Iterator
 from functools import partial
@@ -12,6 +13,7 @@ import pytest
 
 from act import LoadedPolicy, UsageError, load_policy
 from act.load.execution import OpenLoop, TemporalEnsembling
+from act.load.pace import Pace
 from episodes.arrays import FloatArray
 from tests.support.errors import raises_code
 from tests.support.loading import CHUNK, STATE, frames, part, write_policy
@@ -150,6 +152,64 @@ def test_sessions_share_the_network_and_nothing_else(folder: Path) -> None:
     one.reset()
     np.testing.assert_array_equal(other.step(STATE, frames()), chunk[1])
     np.testing.assert_array_equal(loaded.step(STATE, frames()), chunk[0])
+
+
+def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [line for line in caplog.messages if line.startswith("a query takes")]
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(logging.getLogger("act"), "propagate", True)  # a command turns it off
+    return caplog
+
+
+def test_queries_that_are_late_are_counted_and_said_once(log: pytest.LogCaptureFixture) -> None:
+    pace = Pace(50.0, 1, 100)
+    for seconds in (3.0, 0.02, 0.21, 0.02, 0.21):  # the first, and one alone: nobody is warned
+        pace.took(seconds)
+    assert (pace.late, warned(log)) == (2, [])
+    for seconds in (0.25, 0.25):
+        pace.took(seconds)
+    assert pace.late == 4
+    assert warned(log) == [
+        "a query takes 250 ms, and has to do for 1 tick at 50 Hz, 20 ms: the robot waits, and "
+        "moves more slowly than in the data; execute more of each chunk (mode open_loop, horizon 13 or "
+        "more), or use a faster machine or smaller images"
+    ]
+
+
+@pytest.mark.parametrize(("seconds", "late"), [(0.1, 0), (0.11, 1), (math.inf, 1)])
+def test_a_chunk_has_the_ticks_of_its_horizon(
+    log: pytest.LogCaptureFixture, seconds: float, late: int
+) -> None:
+    pace = Pace(50.0, 5, 5)
+    for each in (seconds, seconds):
+        pace.took(each)
+    assert (pace.late, warned(log)) == (late, [])
+    pace.took(0.2)
+    assert ["5 ticks at 50 Hz, 100 ms" in line for line in warned(log)] == [True] * late
+    assert not any("horizon" in line for line in warned(log))  # the chunk has no more
+
+
+@pytest.mark.parametrize(
+    ("fps", "mode", "late"),
+    [
+        (1e6, "temporal_ensembling", CHUNK),
+        (1e6, "open_loop", 1),
+        (1e-3, "temporal_ensembling", 0),
+        (None, "temporal_ensembling", 0),
+    ],
+)
+def test_steps_are_timed(
+    tmp_path: Path, log: pytest.LogCaptureFixture, fps: float | None, mode: str, late: int
+) -> None:
+    """No network takes less than the microseconds of the first two, or more than 1,000 s."""
+    loaded = load(write_policy(tmp_path, lambda content: content.update(fps=fps)), mode=mode)
+    for t in range(CHUNK + 1):
+        loaded.step(STATE, frames(t))
+    assert loaded.pace.late == late
+    assert len(warned(log)) == (late > 1)
 
 
 @pytest.mark.parametrize(

@@ -367,11 +367,24 @@ def test_health_and_metrics(policy: LoadedPolicy) -> None:
         assert get(port, "/")[0] == 426
 
 
+def test_late_queries_are_counted(policy: LoadedPolicy) -> None:
+    """Of chunks and of steps; the first of each is not counted."""
+    contract = policy.contract.model_copy(update={"fps": 1e6})
+    way = ExecutionOptions(mode="temporal_ensembling")
+    hurried = LoadedPolicy(contract, policy.backend, executed=way, limits=OFF)
+    for one, late in ((hurried, 3), (policy, 0)):
+        with served(one) as (port, _):
+            with RobotClient(port) as robot:
+                for is_step in (True, True, True, False, False):
+                    robot.infer(observation() | {"step": is_step})
+            assert f"lerobot_to_act_late_queries_total {late}\n" in get(port, "/metrics")[1]
+
+
 def test_the_buckets_of_a_histogram_add_up() -> None:
     metrics = Metrics()
     for seconds in (0.001, 0.005, 0.3, 100.0):
         metrics.answered("chunk", seconds)
-    text = metrics.text(connections=0, pending=0)
+    text = metrics.text(connections=0, pending=0, late=0)
     found = re.findall(r'_bucket\{le="([^"]+)"\} (\d+)', text)
     counts = {"2": ("0.005", "0.01", "0.02", "0.05", "0.1", "0.2"), "4": ("+Inf",)}
     counts["3"] = ("0.5", "1.0", "2.0", "5.0", "10.0")

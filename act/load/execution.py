@@ -17,6 +17,10 @@ Query = Callable[[], FloatArray]  # predicts a chunk (K, A), whose first action 
 class Execution(Protocol):
     """What is executed at each tick, from chunks that are predicted as they are needed."""
 
+    @property
+    def query_ticks(self) -> int:
+        """From one query to the next."""
+
     def step(self, query: Query) -> FloatArray:
         """The action (A,) of this tick; asks for a chunk at most once."""
 
@@ -31,6 +35,11 @@ class OpenLoop:
         """horizon: actions of each chunk that are executed, at most K"""
         self._horizon = horizon
         self.reset()
+
+    @property
+    def query_ticks(self) -> int:
+        """As `Execution` has it."""
+        return self._horizon
 
     def reset(self) -> None:
         """As `Execution` has it."""
@@ -56,6 +65,11 @@ class TemporalEnsembling:
     def __init__(self, weight: float) -> None:
         self._weight = weight
         self.reset()
+
+    @property
+    def query_ticks(self) -> int:
+        """As `Execution` has it."""
+        return 1
 
     def reset(self) -> None:
         """As `Execution` has it."""

@@ -15,6 +15,7 @@ from act.load.execution import Execution, OpenLoop, TemporalEnsembling
 from act.load.limits import Limiter, Limits, StaleGuard, is_number
 from act.load.observation import Observation, Observer, names_of
 from act.load.own_dims import own
+from act.load.pace import Pace
 from episodes.arrays import FloatArray
 from job.errors import UsageError
 from job.sections.contract import Contract
@@ -51,6 +52,8 @@ class LoadedPolicy:
         self._observer = Observer(contract)
         self._own = own(contract.action)
         self._range = Limiter(limits, contract)  # of `predict`; it has no memory of actions
+        ticks, left = self.execution().query_ticks, self.chunk_size - executed.align_first_action
+        self.pace = Pace(contract.fps, ticks, left)  # of all sessions
         self._session = self.session()
 
     @property
@@ -136,13 +139,17 @@ class LoadedPolicy:
         """`step` and `reset` for one more robot, which shares the network with the others."""
         return Session(
             self._observer,
-            self._chunk,
+            self._timed_chunk,
             execution=self.execution(),
             limits=Limiter(self._limits, self.contract),
             guard=StaleGuard(self._limits.stale_ticks),
             dropped=int(self._executed.align_first_action),
             names=self.action_names,
         )
+
+    def _timed_chunk(self, seen: Observation) -> FloatArray:
+        with self.pace.query():
+            return self._chunk(seen)
 
     def _chunk(self, seen: Observation) -> FloatArray:
         """(B, K, A) in the dataset's dims, finite."""

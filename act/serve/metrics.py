@@ -33,8 +33,8 @@ class Metrics:
         """One was answered with an error, or a connection was refused; `code` of job/codes.py."""
         self._errors[code] += 1
 
-    def text(self, *, connections: int, pending: int) -> str:
-        """In Prometheus' text format, version 0.0.4."""
+    def text(self, *, connections: int, pending: int, late: int) -> str:
+        """In Prometheus' text format, version 0.0.4. late: as `Pace` has it"""
         lines = [
             *_head("requests_total", "counter", "Requests that were answered, by kind."),
             *(f'{_PREFIX}requests_total{{kind="{k}"}} {n}' for k, n in self._requests.items()),
@@ -42,6 +42,8 @@ class Metrics:
             *(f'{_PREFIX}errors_total{{code="{c}"}} {n}' for c, n in sorted(self._errors.items())),
             *_head("latency_seconds", "histogram", "From a whole request to its answer."),
             *self._histogram(),
+            *_head("late_queries_total", "counter", "Queries that took longer than their ticks."),
+            f"{_PREFIX}late_queries_total {late}",
             *_head("last_request_age_seconds", "gauge", "Since the last request; NaN: none yet."),
             f"{_PREFIX}last_request_age_seconds {self._age_s()}",
             *_head("connections", "gauge", "Clients that are connected."),

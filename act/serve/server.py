@@ -24,6 +24,7 @@ from websockets.http11 import Response
 from websockets.protocol import State
 
 from act.load.loaded_policy import LoadedPolicy, Session
+from act.load.pace import Pace
 from act.serve.access import Access
 from act.serve.computing import ComputingThread
 from act.serve.flags import NetworkFlags
@@ -62,6 +63,8 @@ class PolicyServer:
         self._keys = Keys(policy.cameras, policy.contract.env_state is not None, flags.map)
         self._thread = ComputingThread(flags.max_waiting)
         self._metrics = Metrics()
+        # of whole chunks: how much of them a client executes is not known
+        self._pace = Pace(policy.fps, policy.chunk_size, policy.chunk_size)
         self._metadata = pack(self._described())
         self._answering = 0
         self._is_ending = False
@@ -171,8 +174,9 @@ class PolicyServer:
         return connection.respond(http.HTTPStatus(status), text + "\n")
 
     def _metrics_text(self, server: Server) -> str:
-        connections = len(server.connections)
-        return self._metrics.text(connections=connections, pending=self._thread.pending)
+        late = self._policy.pace.late + self._pace.late
+        pending, connections = self._thread.pending, len(server.connections)
+        return self._metrics.text(connections=connections, pending=pending, late=late)
 
     async def _connected(self, connection: ServerConnection) -> None:
         robot = Robot(_address(connection), self._policy.session())
@@ -243,7 +247,8 @@ class PolicyServer:
         seen = request.state, request.images, request.env_state
         if request.is_step:
             return robot.session.step(*seen)[None]
-        return self._policy.predict(*seen)
+        with self._pace.query():
+            return self._policy.predict(*seen)
 
     def _failed(self, robot: Robot, code: str, text: str, place: str = "") -> str:
         self._metrics.failed(code)

@@ -174,8 +174,8 @@ def test_queries_that_are_late_are_counted_and_said_once(log: pytest.LogCaptureF
     assert pace.late == 4
     assert warned(log) == [
         "a query takes 250 ms, and has to do for 1 tick at 50 Hz, 20 ms: the robot waits, and "
-        "moves more slowly than in the data; execute more of each chunk (mode open_loop, horizon 13 or "
-        "more), or use a faster machine or smaller images"
+        "moves more slowly than in the data; execute more of each chunk (mode open_loop, horizon "
+        "13 or more), or use a faster machine or smaller images"
     ]
 
 

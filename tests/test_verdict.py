@@ -1,5 +1,6 @@
 """The verdict: each rule on both sides of its threshold, and the page that lists them."""
 
+import json
 import re
 from typing import Any
 
@@ -124,3 +125,27 @@ def test_the_page_lists_every_rule_and_threshold() -> None:
     values = ("SAME_AS_STATE", "GOOD", "BAD", "WORSE", "CONSTANT", "EXCHANGED", "FAR", "FEW")
     for name in values:
         assert re.search(rf"\b{re.escape(str(getattr(rules, name)))}\b", page), name
+
+
+@pytest.mark.parametrize(
+    ("policy", "answer", "rule"),
+    [
+        ("good", "yes", "close-to-demonstrations"),
+        ("untrained", "no", "no-better-than-baseline"),
+        ("shuffled", "no", "output-constant"),
+        ("states", "no", "actions-are-states"),
+    ],
+)
+def test_policies_of_which_the_answer_is_known(policy: str, answer: str, rule: str) -> None:
+    """Trained by benchmarks/verdict.py on 50 simulated episodes, and evaluated on 10 others."""
+    recorded = json.loads((ROOT / "tests/data/verdicts.json").read_text())[policy]
+    distance = recorded["distance"]
+    found = Facts(
+        CheckpointErrors.model_validate(recorded["best"]),
+        [BaselineErrors.model_validate(one) for one in recorded["baselines"]],
+        Look.model_validate(recorded["look"]),
+        None if distance is None else Distance.model_validate(distance),
+        recorded["held_out"],
+    )
+    made = verdict(found)
+    assert (made.answer, made.reasons[0].rule) == (answer, rule)

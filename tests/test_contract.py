@@ -157,6 +157,7 @@ BROKEN: dict[str, tuple[dict[str, Any] | str | None, str]] = {
     "unknown field": ({"color": 1}, "color"),
     "no camera": ({"cameras": []}, "0 cameras, and elsewhere 2"),
     "a dim less": ({"statistics": {"qpos_mean": [0.0]}}, "the state has 3 dims"),
+    "no dims": ({"statistics": {"qpos_mean": []}}, "the state has 3 dims"),
     "no digest": ({"checkpoints": {"policy_best.ckpt": ["12"]}}, "checkpoints.policy_best.ckpt.0"),
 }
 

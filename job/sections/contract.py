@@ -329,7 +329,7 @@ class Contract(BaseModel):
             ("env_state", self.env_state, network.env_state_dim, env_stats),
         ):
             dims = len(vector.dims) if vector else None
-            others = {width, *(one and len(one) for one in lists)} - {dims}
+            others = {width, *(None if one is None else len(one) for one in lists)} - {dims}
             if others:
                 raise ValueError(f"the {what} has {dims} dims, and elsewhere {others}")
         names = [camera.name for camera in self.cameras]

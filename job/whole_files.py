@@ -198,8 +198,13 @@ def read_bytes(path: Path) -> bytes:
 
 def read_json(path: Path) -> Any:
     """What a JSON file of the output holds; raises OSError and, for what is no JSON, ValueError."""
+    return parse_json(read_bytes(path))
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What JSON text holds; raises ValueError for what is none."""
     try:
-        return json.loads(read_bytes(path))
+        return json.loads(text)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 

@@ -8,7 +8,9 @@ from typing import Any
 import jsonschema
 import pytest
 
+from act.compare.run import read_runs
 from docs.schema_page import SCHEMAS
+from job.errors import UsageError
 from job.sections.evaluation import Evaluation
 from job.sections.simulation import Simulation
 from tests.support.commands import run_module
@@ -167,6 +169,23 @@ def test_what_was_measured_in_another_way_is_not_compared(tmp_path: Path) -> Non
     for name, stride in (("one", 1), ("two", 2)):
         write_evaluation(write_run(tmp_path / "checkpoints" / name), [0.5] * 5, stride)
     assert compare(tmp_path, "one", "two")["differences"] == []
+
+
+def test_half_a_character_is_shown_as_a_question_mark(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_run(tmp_path / "checkpoints" / name)
+    flags = json.dumps({"flags": {"optimizer": "\ud800"}})
+    (tmp_path / "checkpoints/one/manifest.json").write_text(flags)
+    compare(tmp_path, "one", "two")
+    assert "?" in (tmp_path / "compare/compare.html").read_text()
+
+
+def test_a_line_that_is_no_epoch_is_refused(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "checkpoints/one")
+    for line in ('{"wait_s": "x"}', "[" * 100_000 + "}"):
+        (run / "metrics.jsonl").write_text(line)
+        with pytest.raises(UsageError, match="cannot be compared"):
+            read_runs([run])
 
 
 @pytest.mark.parametrize("words", [["one"], ["one", "one"], ["one", "none"], ["one", "broken"]])

@@ -18,6 +18,7 @@ from act.evaluate.grippers import Events, Gripper, count_events, find_grippers
 from act.evaluate.held_out import Demonstration, wanted
 from act.evaluate.ladder import ladder, recommended_checkpoint, recommended_way
 from act.evaluate.replay import Replayed, Way, executed, replay_section, ways
+from act.evaluate.run_record import RunRecord, read_record
 from job.sections.contract import Contract
 from job.sections.evaluation import Evaluation
 from job.whole_files import sha256
@@ -165,6 +166,18 @@ def test_the_longest_horizon_that_costs_little_is_recommended() -> None:
         Way(4), [Replayed(one.action + np.float32(0.2), one.action)], SCALE, None
     )
     assert recommended_way(sections).horizon == 2
+
+
+def test_an_epoch_is_known_of_names_that_have_one() -> None:
+    record = RunRecord(None, None, {"best": 3})
+    found = [record.epoch_of(name) for name in ("best", "last", "epoch_12", "epoch_x", "12")]
+    assert found == [3, None, 12, None, None]
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, '{"wait_s": "x"}', "[]", '{"wait_s": 1}'])
+def test_a_line_that_is_no_epoch_says_no_time(tmp_path: Path, line: str) -> None:
+    (tmp_path / "metrics.jsonl").write_text(line)
+    assert read_record(tmp_path).seconds is None
 
 
 def test_a_stride_divides_the_chunk_and_fits_the_time() -> None:

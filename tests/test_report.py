@@ -1,5 +1,6 @@
 """report.html and report.json: of a real run, of one that trains, and with hostile names."""
 
+import io
 import json
 import re
 import shutil
@@ -11,7 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from act.report.curves import _COLUMNS, read_curves
+from act.report.drawing import Drawings
+from act.report.evaluation_figures import episodes
 from act.report.report import command
+from act.report.run_files import read_run
 from act.report.writing import HTML, JSON, write_report
 from act.simulate.video import write_video
 from job.flags import defaults_of
@@ -221,6 +226,56 @@ def test_a_run_that_trains_is_reported_from_four_files(folder: Path, tmp_path: P
     assert found.training.epochs_done == 2
     assert "still training" in page.text
     assert page.count("svg") >= 6
+
+
+def _arrays(**arrays: Any) -> bytes:
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    return content.getvalue()
+
+
+def _of_size(size: int) -> bytes:
+    """An archive whose directory says that an array has so many bytes."""
+    content = _arrays(best_episode=np.zeros(1))
+    place = content.rindex(b"PK\x01\x02") + 24  # of its size, in the directory
+    return content[:place] + size.to_bytes(4, "little") + content[place + 4 :]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"PK", _arrays(best_episode=np.array([{}])), _of_size(1 << 31)],
+    ids=["empty", "torn", "objects", "huge"],
+)
+def test_arrays_that_cannot_be_read_are_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
+    write_evaluation(tmp_path)
+    (tmp_path / "evaluation.npz").write_bytes(content)
+    assert read_run(tmp_path).arrays == {}
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("number", [np.zeros(0), np.array("x"), np.array(np.inf)])
+def test_arrays_of_another_kind_are_left_out(number: Any) -> None:
+    arrays: dict[str, Any] = {
+        f"best_{name}": np.zeros((3, 1)) for name in ("demonstrated", "executed")
+    }
+    arrays |= {"best_queries": np.zeros(1), "best_episode": number}
+    empty = arrays | {"best_episode": np.array(0)}
+    empty |= {f"best_{name}": np.zeros((0, 1)) for name in ("demonstrated", "executed")}
+    assert list(episodes(Drawings(), evaluation(("x",), "top"), arrays)) == []
+    assert list(episodes(Drawings(), evaluation(("x",), "top"), empty)) == []
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000, str(10**400), '"x"', "null", "[]"])
+def test_a_line_that_is_no_epoch_is_left_out(tmp_path: Path, value: str) -> None:
+    losses = {"loss": 1.0}
+    row: dict[str, Any] = dict.fromkeys(_COLUMNS, 1) | {"train": losses, "val": losses}
+    line = json.dumps(row)
+    (tmp_path / "metrics.jsonl").write_text(f"{line}\n{line.replace('1', value, 1)}\n")
+    curves = read_curves(tmp_path / "metrics.jsonl")
+    assert curves is not None
+    assert len(curves) == 1
 
 
 @pytest.mark.slow

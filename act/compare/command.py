@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
         to = flags.to or flags.output / "compare"
         write_json(to / NUMBERS, found.model_dump(mode="json"))
         with whole_file(to / PAGE) as file:
-            file.write(page(found, runs).encode())
+            file.write(page(found, runs).encode(errors="replace"))  # half a character of UTF-16
         for difference in found.differences:
             logger.info("%s", difference.text)
         logger.info("done       %s", to / PAGE)

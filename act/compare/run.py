@@ -1,14 +1,13 @@
 """A run as `compare` sees it: what its folder says of it."""
 
 import contextlib
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from act.training.metrics import Row
 from job.errors import UsageError, first_line
@@ -18,6 +17,7 @@ from job.sections.simulation import Simulation
 from job.whole_files import read_bytes, read_json
 
 M = TypeVar("M", bound=BaseModel)
+_ROW = TypeAdapter(Row)
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def _read(folder: Path, name: str) -> Run:
         which = read_json(folder / RUN)
         flags, fingerprint = dict(which["flags"]), str(which["dataset"]["fingerprint"])
         lines = read_bytes(folder / METRICS).decode().splitlines()
-        rows = [Row(**json.loads(line)) for line in lines if line.endswith("}")]
+        rows = [_ROW.validate_json(line) for line in lines if line.endswith("}")]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{folder}: cannot be compared ({first_line(error)}), expected the folder of a run "

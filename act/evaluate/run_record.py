@@ -1,6 +1,5 @@
 """What a run's own files say of its training, for the record of an evaluation."""
 
-import json
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pydantic import ValidationError
 from act.load.source import Source, checkpoint_names, find_source
 from job.output_names import MANIFEST, METRICS
 from job.sections.whole import Whole
-from job.whole_files import read_bytes
+from job.whole_files import parse_json, read_bytes
 
 _FIRST = ("last", "best", "average")  # then the latest epochs: time may not be enough for all
 
@@ -25,9 +24,8 @@ class RunRecord:
 
     def epoch_of(self, name: str) -> int | None:
         """The epoch of a checkpoint's weights."""
-        if name.startswith("epoch_"):
-            return int(name.removeprefix("epoch_"))
-        return self.epochs.get(name)
+        number = name.removeprefix("epoch_")
+        return int(number) if number != name and number.isdecimal() else self.epochs.get(name)
 
 
 def read_record(folder: Path) -> RunRecord:
@@ -47,8 +45,8 @@ def read_record(folder: Path) -> RunRecord:
 def _seconds(folder: Path) -> float | None:
     """What the epochs took, validation aside."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        lines = (folder / METRICS).read_text(encoding="utf-8").splitlines()
-        rows = [json.loads(line) for line in lines]
+        lines = read_bytes(folder / METRICS).decode().splitlines()
+        rows = [parse_json(line) for line in lines]
         return float(sum(row["wait_s"] + row["compute_s"] for row in rows))
     return None
 
@@ -71,4 +69,4 @@ def _rank(name: str) -> tuple[int, int]:
     if name in _FIRST:
         return _FIRST.index(name), 0
     number = name.removeprefix("epoch_")
-    return len(_FIRST), -int(number) if number.isdigit() else 0
+    return len(_FIRST), -int(number) if number.isdecimal() else 0

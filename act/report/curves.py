@@ -1,7 +1,6 @@
 """metrics.jsonl as arrays over the epochs."""
 
 import contextlib
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from job.whole_files import read_bytes
+from job.whole_files import parse_json, read_bytes
 
 Curve = NDArray[np.float64]
 
 _COLUMNS = ("epoch", "step", "samples", "lr", "grad_norm", "wait_s", "compute_s")
+# What a line that is none of ours raises
+_NO_ROW = (ValueError, TypeError, KeyError, AttributeError, OverflowError)
 _MAIN = ("l1", "mse")  # the term of the actions' error, where the policy names one
 
 
@@ -53,8 +54,8 @@ def read_curves(path: Path) -> Curves | None:
     rows: list[dict[str, Any]] = []
     with contextlib.suppress(OSError, ValueError):
         for line in read_bytes(path).decode(errors="replace").splitlines():
-            with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
-                row = json.loads(line)
+            with contextlib.suppress(*_NO_ROW):
+                row = parse_json(line)
                 if _is_row(row, rows[0] if rows else row):
                     rows.append(row)
     return curves_of(rows) if rows else None

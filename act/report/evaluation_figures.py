@@ -166,9 +166,11 @@ def episodes(
             demonstrated = np.asarray(arrays[f"{name}_demonstrated"], dtype=float)
             executed = np.asarray(arrays[f"{name}_executed"], dtype=float)
             queries = np.asarray(arrays[f"{name}_queries"], dtype=int)
-        except KeyError:
+        except (KeyError, ValueError, TypeError, OverflowError):
             continue
         if number in seen or demonstrated.ndim != 2 or demonstrated.shape != executed.shape:
+            continue
+        if 0 in demonstrated.shape:
             continue
         seen.add(number)
         yield _episode(drawings, evaluation, name, number, (demonstrated, executed, queries))

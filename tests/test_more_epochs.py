@@ -12,14 +12,15 @@ from tests.support.commands import run_job
 from tests.support.errors import raises_code
 from tests.support.files import snapshot
 from tests.support.paths import SMALL
-from tests.support.training import Short, losses
+from tests.support.training import NO_CAMERAS, Short, losses
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
 def short(tmp_path: Path) -> Short:
-    return Short(tmp_path)
+    """Without cameras: the job of the first test has some."""
+    return Short(tmp_path, **NO_CAMERAS)
 
 
 def assert_as_long(folder: Path, longer: Path) -> None:
@@ -36,6 +37,7 @@ def assert_as_long(folder: Path, longer: Path) -> None:
 def test_a_finished_job_is_given_more_epochs(tmp_path: Path) -> None:
     """By the command line, twice; the state is kept as long as that is asked for."""
     flags: dict[str, Any] = {"input": SMALL / "v21_h264", "batch_size": 1, "lr_warmup": 2}
+    flags["image_size"] = "32x32"
     folder = tmp_path / "more/checkpoints/test"
     first = run_job(tmp_path / "more", num_epochs=1, keep_state=True, **flags)
     assert first.code == 0, first.err
@@ -75,7 +77,7 @@ def test_more_epochs_that_are_interrupted_are_resumed(
 
 
 def test_a_run_that_stopped_early_is_done_with_more_epochs_too(short: Short) -> None:
-    flags = {"early_stopping": 1, "learning_rate": 1e-9, "lr_backbone": 0.0}
+    flags = {"early_stopping": 1, "learning_rate": 1e-9}
     short.finish(num_epochs=5, keep_state=True, **flags)
     last = (short.folder / "policy_last.ckpt").read_bytes()
     assert len(losses(short.folder)) < 5

@@ -11,7 +11,7 @@ from act.training.loop import train
 from act.training.rates import Measuring, Rates
 from job.errors import Interrupted
 from job.manifest import Manifest
-from tests.support.training import Short, assert_same
+from tests.support.training import NO_CAMERAS, Short, assert_same
 
 
 class Rising:
@@ -44,7 +44,7 @@ def rates(folder: Path) -> list[float | None]:
 def test_a_run_ended_while_it_measures_has_the_rates_and_weights_of_another(
     tmp_path: Path,
 ) -> None:
-    short = Short(tmp_path)
+    short = Short(tmp_path, **NO_CAMERAS)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     run(short, whole, Measuring(Rising(), every=2))
     with pytest.raises(Interrupted):
@@ -63,7 +63,7 @@ def test_a_run_ended_while_it_measures_has_the_rates_and_weights_of_another(
 @pytest.mark.slow
 def test_a_rate_that_does_not_rise_ends_the_run(tmp_path: Path) -> None:
     folder = tmp_path / "stopped"
-    run(Short(tmp_path), folder, Measuring(lambda *_: 0.5, every=1, patience=2))
+    run(Short(tmp_path, **NO_CAMERAS), folder, Measuring(lambda *_: 0.5, every=1, patience=2))
     assert rates(folder) == [0.5] * 3
     assert (folder / "policy_last.ckpt").exists()
 

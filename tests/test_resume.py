@@ -30,12 +30,13 @@ from tests.support.errors import raises_code
 from tests.support.files import snapshot
 from tests.support.paths import ROOT, SAMPLES, SIGNALLED, SMALL
 from tests.support.processes import children, is_alive, wait_for
-from tests.support.training import Short, assert_same, losses
+from tests.support.training import NO_CAMERAS, Short, assert_same, losses
 
 pytestmark = pytest.mark.slow
 
 Job = Callable[..., Ended]
 FLAGS: dict[str, Any] = {"input": SMALL / "v21_h264", "num_epochs": 5, "batch_size": 1}
+FLAGS["image_size"] = "32x32"  # as nothing here depends on it
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +121,12 @@ def test_max_hours_end_a_run_that_is_then_resumed(
 
 @pytest.fixture
 def short(tmp_path: Path) -> Short:
+    """Without cameras: what a folder and its files are does not depend on them."""
+    return Short(tmp_path, **NO_CAMERAS)
+
+
+@pytest.fixture
+def with_images(tmp_path: Path) -> Short:
     return Short(tmp_path)
 
 
@@ -136,11 +143,13 @@ def test_a_changed_flag_is_refused_with_both_values(
 
 
 def test_other_workers_and_devices_are_no_change(
-    short: Short, monkeypatch: pytest.MonkeyPatch
+    with_images: Short, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    short.interrupted(monkeypatch)
-    short.run(num_workers=1, processes=1, max_hours=9, keep_checkpoints=3, task_name="sim_other")
-    assert (short.folder / "policy_last.ckpt").exists()
+    with_images.interrupted(monkeypatch)
+    with_images.run(
+        num_workers=1, processes=1, max_hours=9, keep_checkpoints=3, task_name="sim_other"
+    )
+    assert (with_images.folder / "policy_last.ckpt").exists()
 
 
 def test_a_changed_dataset_is_refused(short: Short, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -369,10 +378,14 @@ with signals.last_action(lambda in_time: Path(sys.argv[1]).write_text(str(in_tim
 
 @pytest.mark.parametrize("signals", [1, 2])
 def test_a_job_that_is_stuck_is_ended(tmp_path: Path, signals: int) -> None:
-    """One signal: in time to save; a second one: at once."""
+    """One signal: in time to save, after a grace that is short here; a second one: at once."""
     word = tmp_path / "word"
+    grace = {"PYTHONPATH": str(SIGNALLED), "SIGNAL_GRACE_S": "0.5"} if signals == 1 else {}
     with subprocess.Popen(
-        [sys.executable, "-c", STUCK, str(word)], cwd=ROOT, stdout=subprocess.PIPE
+        [sys.executable, "-c", STUCK, str(word)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        env=os.environ | grace,
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
@@ -423,16 +436,16 @@ def test_the_last_word_of_a_long_step_is_the_state_before_it(
     ],
 )
 def test_every_kind_of_run_goes_on_to_the_same_bytes(
-    short: Short, monkeypatch: pytest.MonkeyPatch, flags: dict[str, Any]
+    with_images: Short, monkeypatch: pytest.MonkeyPatch, flags: dict[str, Any]
 ) -> None:
-    short.interrupted(monkeypatch, **flags)
-    short.run(**flags)
-    went_on = short.folder
-    short.folder = short.tmp_path / "straight"
-    short.run(**flags)
+    with_images.interrupted(monkeypatch, **flags)
+    with_images.run(**flags)
+    went_on = with_images.folder
+    with_images.folder = with_images.tmp_path / "straight"
+    with_images.run(**flags)
     for name in ("policy_last.ckpt", "policy_best.ckpt"):
-        assert (went_on / name).read_bytes() == (short.folder / name).read_bytes()
-    assert losses(went_on) == losses(short.folder)
+        assert (went_on / name).read_bytes() == (with_images.folder / name).read_bytes()
+    assert losses(went_on) == losses(with_images.folder)
 
 
 def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
@@ -446,11 +459,11 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     wait_for(lambda: not any(map(is_alive, workers)))
 
 
-def test_weights_that_diverged_are_not_gone_on_with(short: Short) -> None:
+def test_weights_that_diverged_are_not_gone_on_with(with_images: Short) -> None:
     """Its one step an epoch has finite losses: only the next validation shows what it did."""
     with raises_code(DivergedError, "diverged", "validation of epoch 1"):
-        short.run(batch_size=3, learning_rate=1e30, lr_backbone=1e30)
-    assert not (short.folder / "state.ckpt").exists()
+        with_images.run(batch_size=3, learning_rate=1e30, lr_backbone=1e30)
+    assert not (with_images.folder / "state.ckpt").exists()
 
 
 def test_claim_is_of_the_first_dataset(short: Short) -> None:
@@ -465,14 +478,14 @@ def test_claim_is_of_the_first_dataset(short: Short) -> None:
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory."), MemoryError()])
 def test_running_out_of_memory_says_what_to_lower(
-    short: Short, monkeypatch: pytest.MonkeyPatch, error: Exception
+    with_images: Short, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fails(*_: Any) -> None:
         raise error
 
     monkeypatch.setattr("act.training.loop.validate", fails)
     with raises_code(OutputError, "memory") as told:
-        short.run()
+        with_images.run()
     for text in ("batch 1, 2 cameras, ", "lower --batch_size, --image_size", "--data_cache none"):
         assert text in str(told.value)
     assert told.value.exit_code == 4

@@ -56,17 +56,24 @@ def assert_same(folder: Path, undisturbed: Path) -> None:
     assert losses(folder) == losses(undisturbed)
 
 
-class Short:
-    """Two epochs on three small episodes, in this process."""
+# Flags of a policy that sees nothing, which trains ten times as fast.
+NO_CAMERAS: dict[str, Any] = {"camera_names": "none", "backbone_weights": None}
 
-    def __init__(self, tmp_path: Path) -> None:
+
+class Short:
+    """Three epochs on three small episodes, in this process."""
+
+    def __init__(self, tmp_path: Path, **flags: Any) -> None:
+        """flags: of all its runs"""
         self.tmp_path = tmp_path
+        self.flags = flags
         self.folder = tmp_path / "run"
         self.paths = write_episodes(tmp_path / "episodes", "raw")
 
     def config(self, **flags: Any) -> JobFlags:
         return make_config(
-            self.tmp_path, **({"num_epochs": 3, "batch_size": 1, "chunk_size": 5} | flags)
+            self.tmp_path,
+            **({"num_epochs": 3, "batch_size": 1, "chunk_size": 5} | self.flags | flags),
         )
 
     def run(self, **flags: Any) -> Manifest:

@@ -1,4 +1,8 @@
-"""A signal in each phase of a job, on each of its processes: 75 in time, and nothing is lost."""
+"""A signal in each phase of a job, on each of its processes: 75 in time, and nothing is lost.
+
+Without cameras, as no phase depends on them: tests/test_job.py and tests/test_resume.py interrupt
+conversions and trainings with images.
+"""
 
 import json
 import shutil
@@ -21,6 +25,8 @@ pytestmark = pytest.mark.slow
 
 FLAGS: dict[str, Any] = {
     "input": SMALL / "v21_h264",
+    "camera_keys": "none",
+    "backbone_weights": None,
     "num_epochs": 2,
     "batch_size": 2,
     "state_interval_minutes": 1e-4,

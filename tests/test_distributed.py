@@ -39,6 +39,8 @@ from tests.support.processes import wait_for
 pytestmark = pytest.mark.slow
 
 RunJob = Callable[..., Ended]
+# Of several processes that do not differ by what is computed: images take three times as long.
+NO_CAMERAS: dict[str, Any] = {"camera_names": "none", "backbone_weights": None}
 
 
 def rows(ended: Ended) -> list[dict[str, Any]]:
@@ -65,7 +67,7 @@ def ten_episodes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_one_two_and_four_processes_follow_the_same_losses(
     job: RunJob, tmp_path: Path, ten_episodes: Path
 ) -> None:
-    """20 steps, of 5 samples and of 3 by turns: two processes have 3 and 2 of them, then 2 and 1.
+    """10 steps, of 5 samples and of 3 by turns: two processes have 3 and 2 of them, then 2 and 1.
 
     Four have 2, 1, 1, 1, then 1, 1, 1 and none. Two add the gradients of two parts of each share.
     """
@@ -75,7 +77,7 @@ def test_one_two_and_four_processes_follow_the_same_losses(
             output=tmp_path / str(count),
             input=ten_episodes,
             processes=count,
-            num_epochs=10,
+            num_epochs=5,
             batch_size=5,
             accumulate=accumulate,
             dropout=0,
@@ -83,7 +85,7 @@ def test_one_two_and_four_processes_follow_the_same_losses(
         )
         assert found[count].code == 0, found[count].err
         last = rows(found[count])[-1]
-        assert (last["step"], last["samples"]) == (20, 80)
+        assert (last["step"], last["samples"]) == (10, 40)
         manifest = found[count].manifest
         assert manifest["flags"]["processes"] == count
         assert manifest["training"]["effective_batch"] == 5
@@ -113,6 +115,7 @@ def test_a_batch_for_each_process(job: RunJob, tmp_path: Path, ten_episodes: Pat
         "max_episodes": 9,
         "num_epochs": 3,
         "dropout": 0,
+        **NO_CAMERAS,
         "learning_rate": 1e-5,
     }
     pair = job(
@@ -168,7 +171,8 @@ def may_be_alone() -> bool:
 @pytest.mark.skipif(not may_be_alone(), reason="may not make a network of its own")
 def test_processes_find_each_other_without_a_network(tmp_path: Path) -> None:
     """As in a container with --network none, which cannot look up its own name."""
-    words = arguments(tmp_path, input=SMALL / "v21_h264", processes=2, num_epochs=1)
+    flags: dict[str, Any] = {"camera_keys": "none", "backbone_weights": None}
+    words = arguments(tmp_path, input=SMALL / "v21_h264", processes=2, num_epochs=1, **flags)
     done = subprocess.run(
         [*ALONE, NO_NETWORK, "bash", sys.executable, "entrypoint.py", *words],
         cwd=ROOT,
@@ -188,7 +192,7 @@ def launch(output: Path, **flags: Any) -> Job:
 
 def start(output: Path, **flags: Any) -> Job:
     """A long run of two processes, that has begun to train."""
-    process = launch(output, **{"num_epochs": 100000, "max_episodes": 4} | flags)
+    process = launch(output, **{"num_epochs": 100000, "max_episodes": 4} | NO_CAMERAS | flags)
     metrics = output / "checkpoints/test/metrics.jsonl"
     wait_while_running(process, lambda: metrics.exists() and metrics.stat().st_size > 0)
     return process
@@ -232,6 +236,7 @@ def test_a_rank_that_is_killed_ends_the_run_and_another_number_goes_on(
     job: RunJob, tmp_path: Path, ten_episodes: Path, number: int, processes: int
 ) -> None:
     flags: dict[str, Any] = {"input": ten_episodes, "max_episodes": 4, "num_epochs": 4}
+    flags |= NO_CAMERAS
     slow = slow_steps(rank=number)  # so that it does not end meanwhile
     slow |= OWN_PROCESSES if number == 0 else {}
     process = launch(tmp_path, environment=slow, state_interval_minutes=1e-4, **flags)
@@ -268,7 +273,7 @@ def test_a_rank_that_is_killed_while_another_converts_ends_the_run(
 ) -> None:
     flags: dict[str, Any] = {
         "input": SAMPLES[0],
-        "image_size": "96x128",
+        "image_size": "24x32",
         "num_epochs": 1,
         "convert_workers": 1,
     }
@@ -289,6 +294,7 @@ def test_processes_of_a_training_operator_are_one_run(tmp_path: Path, ten_episod
     """Each is started by itself, with an output of its own, and joins the others."""
     operator = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     flags: dict[str, Any] = {"input": ten_episodes, "num_epochs": 2, "dist_timeout_s": 100}
+    flags |= NO_CAMERAS
     outputs = [tmp_path / rank for rank in ("0", "1")]
     jobs = [
         start_job(output, environment=operator | {"RANK": output.name}, **flags)
@@ -338,7 +344,7 @@ def test_upstreams_command_warns_of_variables_that_are_incomplete(
 
 def test_variables_that_are_incomplete_are_warned_of(tmp_path: Path, ten_episodes: Path) -> None:
     environment = {"WORLD_SIZE": "2", "RANK": "1"}
-    flags: dict[str, Any] = {"input": ten_episodes, "num_epochs": 1}
+    flags: dict[str, Any] = {"input": ten_episodes, "num_epochs": 1, **NO_CAMERAS}
     alone = ended(start_job(tmp_path, environment=environment, **flags), tmp_path)
     assert alone.code == 0, alone.err
     assert alone.manifest["flags"]["processes"] == 1
@@ -376,18 +382,16 @@ except Interrupted as error:
 """
 
 
-def start_each() -> "tuple[subprocess.Popen[str], subprocess.Popen[str]]":
+def start_each() -> tuple[Job, Job]:
     """One that waits and one that works, on two machines, for the work to come."""
     group = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
     group |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     waiting, working = (
-        subprocess.Popen(
-            [sys.executable, "-c", EACH],
-            cwd=ROOT,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=command_environment() | group | {"RANK": rank},
+        Job(
+            ["-c", EACH],
+            command_environment() | group | {"RANK": rank},
+            subprocess.PIPE,
+            subprocess.STDOUT,
         )
         for rank in ("0", "1")
     )
@@ -453,6 +457,7 @@ def test_a_run_goes_on_with_another_number_of_processes(
         "num_epochs": 8,
         "dropout": 0,
         "batch_size": 2,
+        **NO_CAMERAS,
     }
     process = start(tmp_path / "two", environment=slow_steps(rank=0), **flags)
     metrics = tmp_path / "two/checkpoints/test/metrics.jsonl"

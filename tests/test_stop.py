@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from tests.support.commands import HANGS_S, run_python
+from tests.support.commands import HANGS_S, command_environment, run_python
+from tests.support.jobs import WHOLE_END, Job
 from tests.support.paths import ROOT
 
 # Goes on for some seconds after a signal, unless it is ended.
@@ -96,9 +97,11 @@ sys.exit(3)
 @pytest.mark.parametrize("end", ["by itself", "without a word"])
 def test_python_does_not_end_while_the_listener_ends_the_process(end: str) -> None:
     """It would stop the listener in the frames of torch's C++, which ends with an abort."""
-    done = run_python("-c", TOGETHER, end)
-    assert (done.returncode, done.stdout) == (75, "computed\n"), done.stderr
-    assert done.stderr.startswith("SIGTERM received, and ended at once")
+    environment = command_environment() | WHOLE_END
+    job = Job(["-c", TOGETHER, end], environment, subprocess.PIPE, subprocess.PIPE)
+    out, err = job.communicate(HANGS_S)
+    assert (job.returncode, out) == (75, "computed\n"), err
+    assert err.startswith("SIGTERM received, and ended at once")
 
 
 # A job that records its end when the grace is over, for longer than is allowed or not.

@@ -13,7 +13,8 @@ from tests.chaos.places import lacking, rclone, weak
 from tests.chaos.small_job import Lost, check_files, check_result, finish, start
 from tests.support.weak_folder import needs_compiler
 
-# in one process, as they share the undisturbed job
+# In one process, as they share the undisturbed job; tests/test_file_systems.py has some that share
+# the fork server of jobs with the weak folder.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chaos")]
 
 
@@ -25,15 +26,15 @@ def test_kills() -> None:
 
 @needs_compiler
 def test_kills_on_a_file_system_that_lacks_most_calls() -> None:
-    found = list(kills(2, place=weak))
-    assert len(found) >= 3
+    found = list(kills(1, place=weak))
+    assert len(found) == 2
     assert not any(found)
 
 
 @pytest.mark.skipif(bool(lacking("rclone")), reason=lacking("rclone"))
 def test_kills_on_a_mounted_bucket() -> None:
-    found = list(kills(2, place=rclone))
-    assert len(found) >= 3
+    found = list(kills(1, place=rclone))
+    assert len(found) == 2
     assert not any(found)
 
 
@@ -43,7 +44,7 @@ def test_steps_that_end_about_the_grace() -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a tmpfs")
 def test_full_disks() -> None:
-    assert list(full_disks([2600, 60_000])) == [None, None]
+    assert list(full_disks([220, 60_000])) == [None, None]
 
 
 def test_failing_calls() -> None:

@@ -24,15 +24,17 @@ from job.whole_files import whole_path
 from tests.chaos.jumping_clock import COMPILER, jumping_clock
 from tests.chaos.small_job import check_result, finish, small_job, start
 from tests.support.commands import HANGS_S, Ended, command_environment, imitate
-from tests.support.episodes import write_official
+from tests.support.episodes import write_episodes, write_official
 from tests.support.errors import raises_code
 from tests.support.jobs import OWN_PROCESSES, Job, Process
-from tests.support.paths import DATA, SMALL
+from tests.support.paths import DATA, ROOT, SMALL
 from tests.support.processes import children, wait_for
 
 pytestmark = pytest.mark.slow
 
 RunJob = Callable[..., Ended]
+# A job that nothing here needs images of, in a third of the time
+NO_CAMERAS = {"camera_keys": "none", "backbone_weights": None}
 JUMPS_DAYS = {0, 40, -3, 0.5, -400}  # of tests/chaos/jumping_clock.c
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a tmpfs")
 
@@ -82,7 +84,7 @@ def test_an_input_that_changes_while_converting_is_3(tmp_path: Path) -> None:
     """What was converted is of the files before and after, and of neither."""
     root = Path(shutil.copytree(DATA / "aloha_sim_v21", tmp_path / "input"))
     output = tmp_path / "output"
-    process = start(output, input=root, convert_workers=1)
+    process = start(output, input=root, convert_workers=1, image_size=None)
     wait_for(lambda: bool(list(output.glob("converted_hdf5/*/*.hdf5"))))
     table = min((root / "data").rglob("*.parquet"))
     pq.write_table(pq.read_table(table), table, compression="gzip")  # as good as before
@@ -145,7 +147,7 @@ def test_a_video_that_crashes_its_decoder_is_named_by_a_finished_run(
 
 
 def test_a_run_removes_no_episodes_but_those_that_it_wrote(tmp_path: Path, job: RunJob) -> None:
-    flags = {"input": SMALL / "v21_h264", "num_epochs": 1}
+    flags = {"input": SMALL / "v21_h264", "num_epochs": 1, **NO_CAMERAS}
     assert job(**flags, keep_converted_hdf5=True).code == 0
     episodes = tmp_path / "output/converted_hdf5/test"
     (episodes / "episode_3.hdf5").unlink()  # the other run writes this one
@@ -172,7 +174,7 @@ def test_a_finished_run_removes_what_a_kill_left(
     tmp_path: Path, job: RunJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(_KILL)
-    flags = {"input": SMALL / "v21_h264", "num_epochs": 1}
+    flags = {"input": SMALL / "v21_h264", "num_epochs": 1, **NO_CAMERAS}
     with monkeypatch.context() as patch:
         patch.setenv("PYTHONPATH", str(tmp_path))
         assert job(**flags).code == -signal.SIGKILL
@@ -192,7 +194,7 @@ def test_episodes_that_cannot_be_removed_are_a_warning(tmp_path: Path, job: RunJ
     episodes.mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(episodes)], check=True)
     try:
-        ended = job(input=SMALL / "v21_h264", num_epochs=1)
+        ended = job(input=SMALL / "v21_h264", num_epochs=1, **NO_CAMERAS)
     finally:
         subprocess.run(["umount", str(episodes)], check=True)
     assert ended.code == 0, ended.err
@@ -214,13 +216,14 @@ def manifest_of(output: Path) -> dict[str, Any]:
 def test_another_dataset_is_refused_before_the_conversion_is_replaced(
     tmp_path: Path, job: RunJob
 ) -> None:
-    ended = job(input=SMALL / "v21_h264", num_epochs=1, keep_converted_hdf5=True)
+    flags: dict[str, Any] = {"num_epochs": 1, "keep_converted_hdf5": True, **NO_CAMERAS}
+    ended = job(input=SMALL / "v21_h264", **flags)
     assert ended.code == 0, ended.err
     which = ended.output / "checkpoints/test/run.json"
     which.write_text(which.read_text().replace('"finished": true', '"finished": false'))
     episodes = ended.output / "converted_hdf5/test"
     before = {path: path.stat().st_mtime_ns for path in episodes.iterdir()}
-    other = job(input=SMALL / "v30_hevc", num_epochs=1, keep_converted_hdf5=True)
+    other = job(input=SMALL / "v30_hevc", **flags)
     assert other.code == 2
     assert str(ended.output / "checkpoints/test") in other.errors[0]
     assert {path: path.stat().st_mtime_ns for path in episodes.iterdir()} == before
@@ -229,7 +232,7 @@ def test_another_dataset_is_refused_before_the_conversion_is_replaced(
 def test_an_input_that_disappears_while_converting_is_3(tmp_path: Path) -> None:
     root = Path(shutil.copytree(DATA / "aloha_sim_v21", tmp_path / "input"))
     output = tmp_path / "output"
-    process = start(output, input=root, convert_workers=1)
+    process = start(output, input=root, convert_workers=1, image_size=None)
     wait_for(lambda: bool(list(output.glob("converted_hdf5/*/*.hdf5"))))
     shutil.rmtree(root)
     assert finish(process, (3,), "the input is gone") == 3
@@ -257,7 +260,7 @@ def test_a_job_whose_worker_dies_names_its_episode_and_can_be_gone_on_with(
     number: signal.Signals, exit_code: int, code: str, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"
-    flags = {"input": DATA / "aloha_sim_v21", "image_size": "96x128", "convert_workers": 2}
+    flags = {"input": DATA / "aloha_sim_v21", "image_size": "24x32", "convert_workers": 2}
     flags["num_epochs"] = 1
     process = start(output, OWN_PROCESSES, **flags)
     victims: list[tuple[int, str]] = []
@@ -291,10 +294,11 @@ def writing(parent: int) -> list[tuple[int, str]]:
 
 def training_on(tmp_path: Path, num_epochs: int) -> tuple[Path, Process]:
     """A folder of episodes, and a job that has begun to train on them."""
-    first, output = tmp_path / "first", tmp_path / "output"
-    finish(start(first, num_epochs=1), (0,), "the conversion")
-    episodes = first / "converted_hdf5/test"
-    process = start(output, input=episodes, num_epochs=num_epochs, keep_converted_hdf5=None)
+    episodes, output = tmp_path / "episodes", tmp_path / "output"
+    write_episodes(episodes, "raw")
+    flags: dict[str, Any] = {"input": episodes, "image_size": None, "keep_converted_hdf5": None}
+    flags["state_interval_minutes"] = 30
+    process = start(output, num_epochs=num_epochs, **flags)
     wait_for((output / "checkpoints/test/policy_best.ckpt").exists)
     return episodes, process
 
@@ -306,7 +310,15 @@ def test_a_clock_that_jumps_changes_nothing_but_the_times_in_the_manifest(tmp_pa
     assert_jumps(clock)
     output = tmp_path / "output"
     started = time.monotonic()
-    finish(start(output, clock), (0,), "a clock that jumps")
+    process = subprocess.Popen(  # alone: a server for jobs with the clock starts no sooner
+        [sys.executable, "entrypoint.py", *small_job(output)],
+        cwd=ROOT,
+        env=command_environment() | clock,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    finish(process, (0,), "a clock that jumps")
     took_s = time.monotonic() - started
     check_result(output)
     manifest = manifest_of(output)
@@ -343,7 +355,8 @@ def test_a_log_that_nobody_reads_or_that_is_full_ends_no_training(
         os.close(reader)
     else:
         writer = os.open("/dev/full", os.O_WRONLY)
-    words = ["entrypoint.py", *small_job(tmp_path / "output", num_epochs=2)]
+    flags: dict[str, Any] = {"image_size": None, **NO_CAMERAS}
+    words = ["entrypoint.py", *small_job(tmp_path / "output", **flags)]
     process = Job(words, command_environment(), writer, writer)
     os.close(writer)
     assert process.wait(HANGS_S) == 0

@@ -22,6 +22,9 @@ from tests.support.weak_folder import needs_compiler, weak_folder
 
 pytestmark = pytest.mark.slow
 
+# Beside the other jobs with the weak folder: the server that forks them takes eight seconds.
+in_chaos = pytest.mark.xdist_group("chaos")
+
 LACKS = {
     "sync_folder": errno.EINVAL,
     "lock": errno.ENOLCK,
@@ -61,6 +64,7 @@ def conversion(output: Path, *extra: str) -> list[str]:
 
 
 @needs_compiler
+@in_chaos
 def test_a_conversion_gives_the_same_bytes_and_one_warning(tmp_path: Path) -> None:
     """Of all that is lacking: on the terminal, in the manifest, and when it is run again."""
     usual, weak = tmp_path / "usual", tmp_path / "weak"
@@ -82,6 +86,7 @@ def test_a_conversion_gives_the_same_bytes_and_one_warning(tmp_path: Path) -> No
 
 
 @needs_compiler
+@in_chaos
 def test_a_shard_is_converted_where_nothing_is_locked(tmp_path: Path) -> None:
     environment = weak_folder(tmp_path, lock=errno.EOPNOTSUPP, lock_folder=errno.EOPNOTSUPP)
     ended = convert(tmp_path, environment, "--shard", "0/2")

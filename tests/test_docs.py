@@ -44,8 +44,9 @@ from job.errors import UsageError
 from job.flags import flags_of, names_of
 from lerobot_to_act import JobFlags, parse, parser
 from tests.support.broken import BROKEN, ODD
-from tests.support.commands import arguments, run_python
+from tests.support.commands import HANGS_S, arguments, command_environment, run_python
 from tests.support.errors import raises_code
+from tests.support.jobs import Job
 from tests.support.markdown import Page
 from tests.support.paths import ROOT, SMALL
 
@@ -352,8 +353,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [command] = [words for words in _readme_commands() if "--run_name" in words]
     tiny: dict[str, Any] = {"num_epochs": 1, "state_dim": _DIMS, "keep_converted_hdf5": True}
     words = [str(SMALL / "v30_av1") if word == "dataset" else word for word in command[1:]]
-    done = run_python(*words, *arguments(output, **tiny))
-    assert done.returncode == 0, done.stderr
+    job = Job([*words, *arguments(output, **tiny)], command_environment())
+    assert job.wait(HANGS_S) == 0
     return output
 
 

@@ -50,6 +50,13 @@ def seen(run: TrainingRun) -> dict[str, Any]:
     }
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The flags of a run without any of those below, and what it is made of."""
+    run = prepared(tmp_path_factory.mktemp("plain"))
+    return run.manifest.content.flags, seen(run)
+
+
 @pytest.mark.parametrize(
     ("flag", "value", "changed"),
     [
@@ -74,14 +81,18 @@ def seen(run: TrainingRun) -> dict[str, Any]:
     ],
 )
 def test_a_flag_changes_what_it_says_and_nothing_else(
-    tmp_path: Path, flag: str, value: Any, changed: set[str]
+    plain: tuple[dict[str, Any], dict[str, Any]],
+    tmp_path: Path,
+    flag: str,
+    value: Any,
+    changed: set[str],
 ) -> None:
-    before, after = prepared(tmp_path / "a"), prepared(tmp_path / "b", **{flag: value})
-    flags = [run.manifest.content.flags for run in (before, after)]
+    run = prepared(tmp_path, **{flag: value})
+    flags = [plain[0], run.manifest.content.flags]
     named = {name for name in flags[0] if flags[0][name] != flags[1][name]} - {"output"}
     assert named == {flag}
     assert flags[1][flag] == value
-    one, other = seen(before), seen(after)
+    one, other = plain[1], seen(run)
     assert {name for name in one if one[name] != other[name]} == changed
 
 

@@ -389,19 +389,20 @@ def test_a_signal_while_converting_ends_with_75(tmp_path: Path) -> None:
 
 
 def test_training_on_the_kept_episodes_of_the_same_output_keeps_them(tmp_path: Path) -> None:
-    first = run_job(tmp_path, ["--keep_converted_hdf5"], input=SMALL / "v30_h264", num_epochs=1)
+    flags: dict[str, Any] = {"num_epochs": 1, "camera_keys": "none", "backbone_weights": None}
+    first = run_job(tmp_path, ["--keep_converted_hdf5"], input=SMALL / "v30_h264", **flags)
     assert first.code == 0, first.err
     episodes = tmp_path / "converted_hdf5/test"
     before = snapshot(episodes)
-    again = run_job(tmp_path, run_name="again", input=episodes.parent, num_epochs=1)
+    again = run_job(tmp_path, run_name="again", input=episodes.parent, **flags)
     assert again.code == 0, again.err
     assert snapshot(episodes) == before
     shutil.copytree(episodes, episodes.parent / "other", copy_function=os.link)
-    twice = run_job(tmp_path, run_name="twice", input=episodes.parent, num_epochs=1)
+    twice = run_job(tmp_path, run_name="twice", input=episodes.parent, **flags)
     assert twice.code == 2
     assert str(episodes) in twice.errors[0]
     assert str(episodes.parent / "other") in twice.errors[0]
-    inside = run_job(episodes / "run", input=episodes, num_epochs=1)
+    inside = run_job(episodes / "run", input=episodes, **flags)
     assert inside.code == 2
     assert str(episodes) in inside.errors[0]
     assert not (episodes / "run/manifest.json").exists()

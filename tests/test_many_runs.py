@@ -61,10 +61,12 @@ def test_runs_at_the_same_time_leave_each_other_alone(tmp_path: Path) -> None:
     """One that trains for long, and what others do in its output meanwhile."""
     runs = tmp_path / "checkpoints"
     quiet = (subprocess.DEVNULL, subprocess.PIPE)
+    blind: dict[str, Any] = {"camera_keys": "none", "backbone_weights": None}
     long: dict[str, Any] = {
         "input": SMALL / "v21_h264",
         "num_epochs": 100000,
         "keep_converted_hdf5": True,
+        **blind,
     }
     first = start_job(tmp_path, streams=quiet, run_name="first", **long)
     wait_for(lambda: first.poll() is not None or (runs / "first/policy_best.ckpt").exists())
@@ -75,14 +77,15 @@ def test_runs_at_the_same_time_leave_each_other_alone(tmp_path: Path) -> None:
     twice = run_job(tmp_path, run_name="first", **long)
     assert (twice.code, len(twice.errors)) == (75, 1)
     assert str(runs / "first") in twice.errors[0]
-    misspelt = run_job(tmp_path, run_name="misspelt", **long, camera_keys="observation.images.frnt")
+    wrong = {"camera_keys": "observation.images.frnt", "backbone_weights": "none"}
+    misspelt = run_job(tmp_path, run_name="misspelt", **long | wrong)
     assert misspelt.code == 3
     alone = run_module("convert", SMALL / "v21_h264", tmp_path, output=tmp_path)
     assert alone.code == 4  # a scheduler that tries again would find it there for hours
     assert "'first'" in alone.errors[0]
     assert manifest_of(tmp_path)["run_name"] == "first"
 
-    other = run_job(tmp_path, run_name="other", input=SMALL / "v30_hevc", **SMALL_JOB)
+    other = run_job(tmp_path, run_name="other", input=SMALL / "v30_hevc", **blind, **SMALL_JOB)
     assert other.code == 0, other.err
     assert_contract(runs / "other")
     assert snapshot(tmp_path / "converted_hdf5/first") == episodes

@@ -12,13 +12,14 @@ import pytest
 from tests.support.backbone import backbone_file
 from tests.support.bytecode import keep_bytecode
 from tests.support.commands import Ended, run_job
-from tests.support.jobs import fork_workers
+from tests.support.jobs import fork_workers, share_server
 
 
 def pytest_configure() -> None:
-    """The processes that share the tests share bytecode and a backbone, by their environment."""
+    """The processes of a session share bytecode, a backbone and a fork server, by environment."""
     keep_bytecode()
     backbone_file()
+    share_server()
 
 
 @pytest.fixture(autouse=True, scope="session")

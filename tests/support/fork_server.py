@@ -4,10 +4,10 @@ A job is a process like any other: it has its own command line, environment, fil
 imports this project afresh, and hears real signals. Only the libraries are there already, as
 importing torch takes seconds, and are left as they are at the end, unless it is asked otherwise.
 
-Requests come over the socket that is standard input, which no longer gives any when the tests
-have ended: the server ends then too, with every job that is left. They also come over connections
-to a listening socket, from what stands in the place of a Python that a job starts (stand_in.py). A
-job whose requester is gone is killed.
+Requests come over connections to a listening socket, from the processes that run tests and from
+what stands in the place of a Python that a job starts (stand_in.py). A job whose requester is gone
+is killed. When standard input is closed, by the process that started the server, the server ends
+with every job that is left.
 """
 
 import atexit
@@ -51,25 +51,23 @@ WHOLE_END = "TEST_WHOLE_END"  # in the environment of a job whose interpreter is
 class Server:
     """Forks a job for each request, and answers with its wait status when it has ended."""
 
-    def __init__(self, requests: socket.socket, listener: socket.socket) -> None:
-        self._requests = requests
+    def __init__(self, owner: socket.socket, listener: socket.socket) -> None:
+        """owner: is closed when nobody wants jobs any more"""
+        self._owner = owner
         self._listener = listener
         self._selector = selectors.DefaultSelector()
-        for source in (requests, listener):
+        for source in (owner, listener):
             self._selector.register(source, selectors.EVENT_READ)
         self._jobs: dict[int, tuple[int, socket.socket]] = {}  # by pidfd
 
     def serve(self) -> dict[str, Any] | None:
-        """Serve until there are no more requests: None then, and in each job its request."""
+        """Serve until the owner has ended: None then, and in each job its request."""
         while True:
             for key, _ in self._selector.select():
-                if key.fileobj is self._requests:
-                    message, files, _, _ = socket.recv_fds(self._requests, REQUEST_BYTES, 4)
-                    if not message:
-                        self._end_jobs()
-                        return None
-                    request = self._fork(message, socket.socket(fileno=files[0]), files[1:])
-                elif key.fileobj is self._listener:
+                if key.fileobj is self._owner:
+                    self._end_jobs()
+                    return None
+                if key.fileobj is self._listener:
                     connection, _ = self._listener.accept()
                     message, files, _, _ = socket.recv_fds(connection, REQUEST_BYTES, MOST_FILES)
                     request = self._fork(message, connection, files)
@@ -127,7 +125,7 @@ class Server:
     def _close(self) -> None:
         """What is the server's own, and not the job's."""
         self._selector.close()
-        self._requests.close()
+        self._owner.close()
         self._listener.close()
         for watched, (_, connection) in self._jobs.items():
             os.close(watched)
@@ -224,10 +222,10 @@ def _preload() -> None:
 if __name__ == "__main__":
     _preload()
     with (
-        socket.socket(fileno=os.dup(0)) as requests,
+        socket.socket(fileno=os.dup(0)) as owner,
         socket.socket(fileno=int(sys.argv[1])) as listener,
     ):
-        found = Server(requests, listener).serve()
+        found = Server(owner, listener).serve()
     if found is not None:
         if found["environment"].get(WHOLE_END):
             become(found["words"], found["environment"])

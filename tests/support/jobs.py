@@ -50,7 +50,7 @@ class Job:
         """stdout, stderr: subprocess.PIPE, DEVNULL or STDOUT, or a descriptor; None: ours."""
         self.args = [str(word) for word in words]
         self.returncode: int | None = None
-        server, address = _server(environment.get(_PRELOADED, ""))
+        address = _server(environment.get(_PRELOADED, ""))
         forked = {"PYTHON_EXEC": stand_in.__file__, stand_in.SERVER: address}
         request = {
             "words": self.args,
@@ -58,16 +58,15 @@ class Job:
             "files": [0, 1, 2],
             "blocked": [],
         }
-        self._answer, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._answer = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._answer.connect(f"\0{address}")
         self.stdout, out = _stream(stdout, 1)
         joined = stderr == subprocess.STDOUT
         self.stderr, err = (None, os.dup(out)) if joined else _stream(stderr, 2)
         nothing = os.open(os.devnull, os.O_RDONLY)
         try:
-            files = [theirs.fileno(), nothing, out, err]
-            socket.send_fds(server, [json.dumps(request).encode()], files)
+            socket.send_fds(self._answer, [json.dumps(request).encode()], [nothing, out, err])
         finally:
-            theirs.close()
             for file in (nothing, out, err):
                 os.close(file)
         self.pid = int(self._answer.recv(32))
@@ -149,14 +148,15 @@ def _stream(chosen: int | None, ours: int) -> tuple[IO[str] | None, int]:
 
 
 @cache
-def _server(preloaded: str) -> tuple[socket.socket, str]:
-    """Where this process's fork server takes requests; it is started by the first one.
+def _server(preloaded: str) -> str:
+    """The (abstract) address where a fork server takes requests; the first one starts it.
 
-    From us over a socket, from a job's processes at an (abstract) address.
-
-    preloaded: a library that it and its jobs have in front of others; "" for none
+    preloaded: a library that it and its jobs have in front of others; "" for none: then it may be
+        the one that another process of the session has started
     """
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if not preloaded and stand_in.SERVER in os.environ:
+        return os.environ[stand_in.SERVER]
+    ours, theirs = socket.socketpair()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind("")  # the kernel chooses an address
     listener.listen()
@@ -179,12 +179,17 @@ def _server(preloaded: str) -> tuple[socket.socket, str]:
         server.wait()
 
     atexit.register(end)
-    return ours, address
+    return address
+
+
+def share_server() -> None:
+    """Start the server, unless there is one, for this process and those that it starts."""
+    os.environ[stand_in.SERVER] = _server("")
 
 
 def fork_workers() -> None:
     """Have the workers that this process itself starts forked as well."""
-    os.environ[stand_in.SERVER] = _server("")[1]
+    share_server()
     multiprocessing.set_executable(stand_in.__file__)
 
 

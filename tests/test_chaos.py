@@ -19,8 +19,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chaos")]
 
 
 def test_kills() -> None:
-    found = list(kills(4))
-    assert len(found) >= 5
+    found = list(kills(2))
+    assert len(found) >= 3
     assert not any(found)
 
 

@@ -23,7 +23,7 @@ from job.manifest import Manifest
 from tests.support.commands import make_config
 from tests.support.episodes import write_episodes
 from tests.support.policies import tiny_batch, tiny_policy
-from tests.support.training import prepared, same
+from tests.support.training import NO_CAMERAS, prepared, same
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_parts_of_a_step_add_up_to_its_losses() -> None:
 
 
 def test_kl_grows_in_training_and_counts_whole_in_validation(rows: Any) -> None:
-    for row in rows("kl", kl_warmup=6, kl_weight=8):
+    for row in rows("kl", kl_warmup=6, kl_weight=8, **NO_CAMERAS):
         steps = (2 * row["epoch"] + 1, 2 * row["epoch"] + 2)
         weight = 8 * sum(min(1, step / 6) for step in steps) / 2
         train, val = row["train"], row["val"]
@@ -143,9 +143,11 @@ def test_kl_grows_in_training_and_counts_whole_in_validation(rows: Any) -> None:
 
 
 def test_the_learning_rate_follows_the_schedule(rows: Any) -> None:
-    found = [row["lr"] for row in rows("lr", learning_rate=1e-3, lr_warmup=4)]
+    found = [row["lr"] for row in rows("lr", learning_rate=1e-3, lr_warmup=4, **NO_CAMERAS)]
     assert found == pytest.approx([5e-4, 1e-3, 1e-3, 1e-3])
-    assert rows("cosine", lr_schedule="cosine")[-1]["lr"] == pytest.approx(0, abs=1e-12)
+    assert rows("cosine", lr_schedule="cosine", **NO_CAMERAS)[-1]["lr"] == pytest.approx(
+        0, abs=1e-12
+    )
 
 
 def test_the_gradient_is_cut_to_a_norm(tmp_path: Path) -> None:
@@ -163,7 +165,7 @@ def test_the_gradient_is_cut_to_a_norm(tmp_path: Path) -> None:
 
 
 def test_training_stops_when_validation_does_not_improve(rows: Any) -> None:
-    found = rows("early", num_epochs=60, early_stopping=3, learning_rate=1e-9)
+    found = rows("early", num_epochs=60, early_stopping=3, learning_rate=1e-9, **NO_CAMERAS)
     best = min(range(len(found)), key=lambda i: found[i]["val"]["loss"])
     assert len(found) == best + 3 + 1 < 60
 

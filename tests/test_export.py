@@ -18,12 +18,19 @@ from act.export.observations import random_observations, recorded_observations
 from act.export.onnx_model import write_onnx
 from act.export.parity import Reference, actions_of, compared, reference_actions
 from act.export.publishing import publish
-from act.export.torch_program import program_backend, program_of
+from act.export.torch_program import (
+    PACKAGE,
+    PROGRAM,
+    compile_package,
+    program_backend,
+    program_of,
+)
 from act.load.loading import ComputeOptions
 from act.load.onnx_backend import CONTRACT_KEY, LAYOUT_KEY, OnnxBackend
 from act.load.packages import needed
 from act.load.source import find_source, is_name
 from act.load.torch_backend import TorchBackend
+from act.policies.flags import PolicyFlags
 from convert.of_run import episodes_of_run
 from episodes.episode_set import open_episodes
 from job.errors import UsageError
@@ -211,17 +218,45 @@ def test_a_program_gives_the_checkpoints_actions(
     np.testing.assert_allclose(theirs, ours.actions, atol=1e-4)
 
 
+@pytest.mark.parametrize("format", ["onnx", "torch_export"])
+def test_cnnmlp_is_exported(tmp_path: Path, format: str) -> None:
+    size = (385, 385)  # it takes no smaller ones
+    flags = PolicyFlags(policy_class="CNNMLP")
+    run = write_policy(tmp_path / "run", flags=flags, cameras=1, size=size)
+    folder, manifest = exported(run, format=format, observations=2)
+    assert manifest["parity"][0]["largest_in_std"] <= 1e-4
+    assert manifest["outputs"][0]["shape"] == ["batch", 1, 3]
+    if format == "onnx":
+        images = np.random.default_rng(0).integers(0, 256, (2, *size, 3), np.uint8)
+        states = np.stack([STATE, 2 * STATE])
+        both = load_policy(folder).predict(states, {"top": images})
+        expected = load_policy(run, device="cpu").predict(states, {"top": images})
+        np.testing.assert_allclose(both, expected, atol=1e-4)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++")
-def test_a_package_is_compiled(run: Path, tmp_path: Path) -> None:
-    copy = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("export"))
-    words = [str(copy), "--format", "torch_export", "--aot_inductor", "--observations", "2"]
-    folder = export(parse_export(words), copy, none)
+def test_a_package_is_compiled(tmp_path: Path) -> None:
+    """Of a policy without images: the backbone's kernels take minutes."""
+    run = write_policy(tmp_path / "run", cameras=0, env_state_dim=2)
+    words = [str(run), "--format", "torch_export", "--aot_inductor", "--observations", "2"]
+    folder = export(parse_export(words), run, none)
     manifest = json.loads((folder / "manifest.json").read_text())
     assert [one["ran_in"].split()[0] for one in manifest["parity"]] == [
         "torch.export.load,",
         "AOTInductor,",
     ]
+    assert [one["path"] for one in manifest["artifacts"]] == [PROGRAM, PACKAGE]
+    assert all(one["largest_in_std"] <= 1e-4 for one in manifest["parity"])
+
+
+def test_without_a_compiler_no_package_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    program: Any = None  # it is not looked at
+    with raises_code(UsageError, "compilation-unavailable", "there is no g\\+\\+"):
+        compile_package(program, tmp_path / PACKAGE)
 
 
 @pytest.mark.parametrize(("cameras", "env_state_dim"), [(0, 0), (0, 2), (1, 2)])

@@ -36,6 +36,7 @@ from job.command_line import OneLineParser, add_flags, given_output, make, neare
 from job.departures import DEPARTURES
 from job.errors import EXIT_DONE, DatasetError, UsageError, VerdictError
 from job.flags import defaults_of
+from job.input_folders import refuse_holding, refuse_inside
 from job.machine import end_with_parent, limit_threads
 from job.manifest import Manifest
 from job.notice import Notice
@@ -52,7 +53,6 @@ from job.ranks import (
 )
 from job.run_flags import NoticeFlags
 from job.version import shown_version
-from job.whole_files import refuse_holding, refuse_inside
 
 if TYPE_CHECKING:
     from act.evaluate.flags import EvaluateFlags

@@ -26,12 +26,12 @@ from job.command import log_to_terminal, report_error, run_recorded
 from job.command_line import OneLineParser, add_flags, make
 from job.errors import DatasetError, UsageError
 from job.flags import flag, required
+from job.input_folders import refuse_inside
 from job.machine import end_with_parent, limit_threads
 from job.manifest import Manifest
 from job.output_names import MANIFEST, STATUS
 from job.ranks import by_torchrun, rank, take_over_from_operator, warn_of_variables
 from job.run_flags import OutputFlags, TaskFlags
-from job.whole_files import refuse_inside
 
 logger = logging.getLogger("act")
 

@@ -17,11 +17,11 @@ from job import signals
 from job.command import log_to_terminal, report_error, run_recorded
 from job.command_line import OneLineParser, add_flags, make
 from job.errors import JobError, UsageError
+from job.input_folders import refuse_inside
 from job.lock import only_job
 from job.manifest import Manifest
 from job.output_names import MANIFEST
 from job.ranks import rank
-from job.whole_files import refuse_inside
 
 logger = logging.getLogger("act")
 

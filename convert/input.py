@@ -26,11 +26,11 @@ from convert.sections import describe_conversion, describe_dataset
 from convert.sources import NOTHING, LeftOut, find_datasets
 from episodes.folder import choose_files
 from job.errors import DatasetError, OutputError
+from job.input_folders import refuse_holding, refuse_inside
 from job.manifest import Manifest
 from job.output_names import CONVERTED
 from job.ranks import local_rank
 from job.sections.data import Conversion, Dataset
-from job.whole_files import refuse_holding, refuse_inside
 from job.workers import Workers
 
 logger = logging.getLogger("act")

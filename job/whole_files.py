@@ -11,12 +11,12 @@ import stat
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
 from job import file_system
-from job.errors import OutputError, UsageError
+from job.errors import OutputError
 from job.write_errors import explain
 
 Note = Callable[[str, str], None]  # called with a file's name and SHA-256 before it gets the name
@@ -214,35 +214,6 @@ def write_json(path: Path, value: Any, recorded: bool = False, shared: bool = Fa
     text = json.dumps(value, indent=2, allow_nan=False) + "\n"
     with whole_file(path, recorded, shared=shared) as file:
         file.write(text.encode())
-
-
-def refuse_inside(
-    output: Path, inputs: Sequence[Path], names: tuple[str, str] = ("--output", "--input")
-) -> None:
-    """The input is never written to: raise UsageError for an output that is an input or in one.
-
-    names: the flags that named them
-    """
-    place = output.resolve()
-    for folder in (path.resolve() for path in inputs):
-        if place == folder or folder in place.parents:
-            raise UsageError(
-                f"{names[0]} {output} is inside {names[1]} {folder}, expected another folder, as "
-                f"the input is never written to",
-                code="output-inside-input",
-            )
-
-
-def refuse_holding(written: Path, inputs: Sequence[Path]) -> None:
-    """Raise UsageError for an input that is a folder which is written to, or in one."""
-    place = written.resolve()
-    for folder in (path.resolve() for path in inputs):
-        if place == folder or place in folder.parents:
-            raise UsageError(
-                f"--input {folder} is inside {written}, where this job writes, expected another "
-                f"folder, as the input is never written to",
-                code="output-inside-input",
-            )
 
 
 def append_lines(path: Path, lines: list[str]) -> None:

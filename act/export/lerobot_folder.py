@@ -16,10 +16,10 @@ from act.export.lerobot_layout import (
     CONFIG,
     ENV_STATE,
     EPS,
+    MODEL,
     POSTPROCESSOR,
     PREPROCESSOR,
     STATE,
-    WEIGHTS,
     camera_key,
     computed_layers,
     to_lerobot,
@@ -49,7 +49,7 @@ def write_lerobot(source: Source, folder: Path) -> list[Path]:
     _write(files / CONFIG, _config(contract))
     weights = to_lerobot(load_weights(source.checkpoint), contract)
     # whole in memory: safetensors itself writes files that their owner alone may read
-    (files / WEIGHTS).write_bytes(save(weights, metadata={"format": "pt"}))
+    (files / MODEL).write_bytes(save(weights, metadata={"format": "pt"}))
     for name, steps in _processors(contract).items():
         for number, step in enumerate(steps):
             if "norm_map" in step["config"]:

@@ -16,9 +16,9 @@ from act.export.lerobot_layout import (
     ACTION,
     CONFIG,
     ENV_STATE,
+    MODEL,
     PREPROCESSOR,
     STATE,
-    WEIGHTS,
     to_ours,
 )
 from act.export.lerobot_processors import (
@@ -81,7 +81,7 @@ def read_lerobot(folder: Path, run_name: str | None = None, fps: float | None = 
     features = _features(folder, config)
     where, modes = "normalization_mapping", config["normalization_mapping"]
     refuse_other_modes(folder, where, modes, _kinds(features).values())
-    tensors = _tensors(folder / WEIGHTS)
+    tensors = _tensors(folder / MODEL)
     check_sizes(folder, config, features, tensors)
     stats = _statistics(folder, config, tensors, features)
     contract = contract_of(folder, config, features, stats, run_name=run_name, fps=fps)

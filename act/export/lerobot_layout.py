@@ -18,7 +18,7 @@ from job.sections.export import Tensor as TensorSection
 
 STATE, ACTION = "observation.state", "action"
 ENV_STATE, IMAGES = "observation.environment_state", "observation.images."
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+CONFIG, MODEL = "config.json", "model.safetensors"
 PREPROCESSOR, POSTPROCESSOR = "policy_preprocessor", "policy_postprocessor"
 EPS = 1e-8  # LeRobot divides by the standard deviation and this
 

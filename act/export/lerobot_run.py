@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from act.export.graph import own_width
 from act.export.lerobot_layout import ENV_STATE, STATE, camera_key
-from act.export.observations import Observation, Observations
+from act.export.observations import Observations, PolicyInput
 from act.load.backend import Backend
 from act.load.own_dims import OwnDims
 from episodes.arrays import FloatArray
@@ -98,7 +98,7 @@ def _failed(python: Path, reason: str) -> UsageError:
     )
 
 
-def _arrays(contract: Contract, one: Observation) -> dict[str, NDArray[Any]]:
+def _arrays(contract: Contract, one: PolicyInput) -> dict[str, NDArray[Any]]:
     """By LeRobot's features: vectors of the dataset's own dims, images (3, H, W) uint8."""
     found: dict[str, NDArray[Any]] = {STATE: one.state[0, : own_width(contract.state)]}
     if one.images is not None:

@@ -20,7 +20,7 @@ _SEED = 0
 
 
 @dataclass(frozen=True)
-class Observation:
+class PolicyInput:
     """One observation as a backend takes it, in the policy's dims, padding included."""
 
     state: FloatArray  # (1, Q)
@@ -39,13 +39,13 @@ class Observations:
     count: int
     source: str
     seed: int | None
-    make: Callable[[], Iterator[Observation]]
+    make: Callable[[], Iterator[PolicyInput]]
 
 
 def random_observations(contract: Contract, count: int) -> Observations:
     """States within the ranges of the data, images of noise; the same ones each time."""
 
-    def make() -> Iterator[Observation]:
+    def make() -> Iterator[PolicyInput]:
         random = np.random.default_rng(_SEED)
         cameras, env_state = contract.cameras, contract.env_state
         for _ in range(count):
@@ -57,7 +57,7 @@ def random_observations(contract: Contract, count: int) -> Observations:
             seen = None
             if env_state is not None:
                 seen = _random_vector(random, contract, env_state, "env_state")
-            yield Observation(state, images, seen)
+            yield PolicyInput(state, images, seen)
 
     return Observations(
         count, "random: states within the data's ranges, images of noise", _SEED, make
@@ -90,7 +90,7 @@ def recorded_observations(
     return Observations(len(chosen), source, None, lambda: _read(episodes, chosen.tolist()))
 
 
-def _read(episodes: Episodes, chosen: Sequence[int]) -> Iterator[Observation]:
+def _read(episodes: Episodes, chosen: Sequence[int]) -> Iterator[PolicyInput]:
     starts = np.cumsum([0, *episodes.lengths])
     with contextlib.closing(open_frames(episodes)) as frames:
         for place in chosen:
@@ -101,7 +101,7 @@ def _read(episodes: Episodes, chosen: Sequence[int]) -> Iterator[Observation]:
                 images = np.empty((1, *frames.shape), np.uint8)
                 frames.copy_into(np.array([number]), np.array([ts]), images)
             seen = episodes.env_state[number][ts][None] if episodes.env_state else None
-            yield Observation(episodes.qpos[number][ts][None], images, seen)
+            yield PolicyInput(episodes.qpos[number][ts][None], images, seen)
 
 
 def _check_fits(episodes: Episodes, contract: Contract, source: str) -> None:

@@ -15,7 +15,7 @@ def _port(value: int) -> str | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PolicyFlags(ComputeFlags):
+class LoadFlags(ComputeFlags):
     """Which policy, and how its chunks become steps: what `load_policy` takes."""
 
     title = "policy"
@@ -103,7 +103,7 @@ class NetworkFlags(Flags):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServeFlags(NetworkFlags, LimitFlags, PolicyFlags):
+class ServeFlags(NetworkFlags, LimitFlags, LoadFlags):
     """`serve`: a policy that robots ask over the network."""
 
     def loading(self) -> dict[str, Any]:

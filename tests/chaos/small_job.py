@@ -59,7 +59,7 @@ def small_job(output: Path, **flags: Any) -> list[str]:
         "image_size": "32x32",  # smaller ones are faster, and nothing here depends on them
         "num_epochs": 2,
         "batch_size": 1,
-        "state_interval_minutes": 0.004,
+        "state_interval_minutes": 0.001,
         "keep_converted_hdf5": True,
         **flags,
     }

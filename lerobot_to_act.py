@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -128,7 +129,7 @@ class Command:
 
     does: str  # for --help
     module: str  # imported when the command is asked for
-    function: str = "main"  # takes the command line, returns the exit code
+    function: str = "main"  # in there; takes the command line, returns the exit code
     do: Callable[[Any], object] | None = None  # what it takes besides, as that needs recordings
 
 
@@ -136,7 +137,7 @@ def _command(argv: list[str]) -> int:
     command = COMMANDS.get(argv[0]) if argv else None
     if command is None:
         return _train(argv)
-    run = getattr(import_module(command.module), command.function)
+    run = attrgetter(command.function)(import_module(command.module))
     code: int = run(argv[1:]) if command.do is None else run(command.do, argv[1:])
     return code
 
@@ -442,16 +443,16 @@ COMMANDS = {
     "evaluate": Command(
         "evaluate RUN … says whether it works, without a robot",
         "act.evaluate.command",
-        "run_evaluate",
+        "EVALUATE.run",
         _evaluate,
     ),
     "report": Command(
-        "report RUN … writes a page about it", "act.report.command", "run_report", _report
+        "report RUN … writes a page about it", "act.report.command", "REPORT.run", _report
     ),
     "simulate": Command(
         "simulate RUN … counts how often it succeeds in a simulator",
         "act.simulate.command",
-        "run_simulate",
+        "SIMULATE.run",
         _simulate,
     ),
     "compare": Command("compare RUN RUN … shows several runs on one page", "act.compare.command"),
@@ -460,7 +461,7 @@ COMMANDS = {
     "export": Command(
         "export RUN … writes a policy for LeRobot, ONNX or C++",
         "act.export.command",
-        "run_export",
+        "EXPORT.run",
         _export,
     ),
     "import": Command("import FOLDER … reads one of LeRobot's", "act.export.command", "run_import"),

@@ -4,14 +4,11 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from job import signals
 from job.bounds import distinct, file_name
-from job.command import log_to_terminal, report_error
-from job.command_line import OneLineParser, add_flags, make
-from job.errors import EXIT_DONE, JobError, UsageError
+from job.errors import UsageError
 from job.flags import flag
-from job.machine import limit_threads
 from job.run_flags import OutputFlags
+from job.target_command import TargetCommand
 
 logger = logging.getLogger("act")
 
@@ -43,16 +40,17 @@ class AverageFlags(OutputFlags):
     )
 
 
+AVERAGE = TargetCommand(
+    "average",
+    AverageFlags,
+    "The mean of several of a run's checkpoints, as one more checkpoint of the run.",
+    "--checkpoints A,B,… [FLAG VALUE …]",
+)
+
+
 def main(argv: Sequence[str]) -> int:
     """Write the mean beside the checkpoints; returns the exit code."""
-    signals.install()
-    log_to_terminal()
-    limit_threads()
-    try:
-        write_mean(parse(argv))
-    except JobError as error:
-        return report_error(error)
-    return EXIT_DONE
+    return AVERAGE.run(write_mean, argv)
 
 
 def write_mean(flags: AverageFlags) -> None:
@@ -62,9 +60,10 @@ def write_mean(flags: AverageFlags) -> None:
     """
     from act.load.source import find_source, run_path
     from act.load.torch_backend import network_of
-    from act.policies.contract_file import ContractFile
+    from act.policies.contract_file import CONTRACT, ContractFile
     from act.policies.weights import load_weights, mean_of, save_weights
     from job.lock import only_job
+    from job.manifest import renew
 
     folder = run_path(flags.run, flags.output)
     if not folder.is_dir():
@@ -90,34 +89,5 @@ def write_mean(flags: AverageFlags) -> None:
             weights.append(found)
         path = folder / f"policy_{flags.name}.ckpt"
         save_weights(path, mean_of(weights), ContractFile(folder, sources[0].contract).add)
+        renew(folder, [path, folder / CONTRACT], folder / CONTRACT)
     logger.info("average    %s: the mean of %s", path, ", ".join(flags.checkpoints))
-
-
-def parse(argv: Sequence[str]) -> AverageFlags:
-    """What the command line asks for; raises UsageError."""
-    given = parser().values(argv)
-    runs = given.pop("runs", [])
-    if len(runs) != 1:
-        raise UsageError(
-            f"found {len(runs)} runs, expected one: a run's name, or the path of its folder; "
-            f"--help lists the flags",
-            code="flag-missing",
-        )
-    return make(AverageFlags, given | {"run": runs[0]})
-
-
-def parser() -> OneLineParser:
-    """The command line of `average`."""
-    made = OneLineParser(
-        "average",
-        "The mean of several of a run's checkpoints, as one more checkpoint of the run.",
-        "RUN --checkpoints A,B,… [FLAG VALUE …]",
-    )
-    made.add_argument(
-        "runs",
-        nargs="*",
-        metavar="RUN",
-        help="Name of a run below --output, or the path of its folder.",
-    )
-    add_flags(made, AverageFlags)
-    return made

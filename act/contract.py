@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from job.bounds import above, distinct
-from job.command import log_to_terminal, report_error
-from job.command_line import OneLineParser, add_flags, make
-from job.errors import EXIT_DONE, JobError, UsageError
+from job.errors import UsageError
 from job.flags import Flags, flag
+from job.target_command import TargetCommand
 
 logger = logging.getLogger("act")
 
@@ -49,14 +48,21 @@ class ContractFlags(Flags):
     )
 
 
+CONTRACT_COMMAND = TargetCommand(
+    "contract",
+    ContractFlags,
+    "policy.json for the checkpoints that upstream ACT wrote, so that they can be loaded here.",
+    "--camera_names A,B --fps HZ [FLAG VALUE …]",
+    target="folder",
+    expected="the one that upstream trained into",
+    shown="Where policy_best.ckpt and dataset_stats.pkl lie, and policy.json is written to.",
+    as_value=Path,
+)
+
+
 def main(argv: Sequence[str]) -> int:
     """Write the contract into the folder; returns the exit code."""
-    log_to_terminal()
-    try:
-        write_contract(parse(argv))
-    except JobError as error:
-        return report_error(error)
-    return EXIT_DONE
+    return CONTRACT_COMMAND.run(write_contract, argv)
 
 
 def write_contract(flags: ContractFlags) -> None:
@@ -91,37 +97,6 @@ def write_contract(flags: ContractFlags) -> None:
         *(path, made.policy_class, made.network.qpos_dim, made.network.action_dim),
         *(made.network.chunk_size, ", ".join(flags.camera_names), flags.image_size, flags.fps),
     )
-
-
-def parse(argv: Sequence[str]) -> ContractFlags:
-    """What the command line asks for; raises UsageError."""
-    given = parser().values(argv)
-    folders = given.pop("folders", [])
-    if len(folders) != 1:
-        raise UsageError(
-            f"found {len(folders)} folders, expected one, which upstream trained into; --help "
-            f"lists the flags",
-            code="flag-missing",
-        )
-    return make(ContractFlags, given | {"folder": folders[0]})
-
-
-def parser() -> OneLineParser:
-    """The command line of `contract`."""
-    made = OneLineParser(
-        "contract",
-        "policy.json for the checkpoints that upstream ACT wrote, so that they can be loaded here.",
-        "FOLDER --camera_names A,B --fps HZ [FLAG VALUE …]",
-    )
-    made.add_argument(
-        "folders",
-        nargs="*",
-        type=Path,
-        metavar="FOLDER",
-        help="Where policy_best.ckpt and dataset_stats.pkl lie, and policy.json is written to.",
-    )
-    add_flags(made, ContractFlags)
-    return made
 
 
 if __name__ == "__main__":

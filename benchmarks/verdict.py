@@ -1,14 +1,14 @@
 """The verdict on policies of which the answer is known: one command, one table.
 
-    python -m benchmarks.verdict DATASET --good RUN [--output FOLDER] [--epochs N] [--record FILE]
+    python -m benchmarks.verdict DATASET --good RUN [--output FOLDER] [--record FILE]
 
-DATASET has one camera, and enough episodes to hold some out; RUN was trained on it to a good rate
-in simulation. The others are trained here, on its episodes at 60x80, each half of a frame a camera:
+DATASET has enough episodes to hold some out; RUN was trained on it to a good rate in simulation.
+The others are trained here, on its episodes at 60x80:
 
 untrained  one epoch with a learning rate of nothing
 shuffled   the actions of each episode in another order
-swapped    the two cameras exchanged; evaluated on the episodes as they are
 states     the states as the actions
+swapped    the camera's pictures of another episode
 
 --record writes what the verdicts rest on, which tests/test_verdict.py judges again.
 """
@@ -19,60 +19,62 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
-from numpy.typing import NDArray
 
-from episodes.arrays import Frame
-from episodes.episode_set import open_episodes
 from episodes.folder import find_episodes
-from episodes.frames import open_frames
-from episodes.writer import write_episode
 from job.output_names import CHECKPOINTS
 from job.sections.evaluation import Evaluation
 
 _ROOT = Path(__file__).parent.parent
-_CAMERAS = ("left", "right")
-_SIZE = "60x80"
+_CONVERSION = "--image_size 60x80 --state_dim 0 --task_name sim_transfer_cube"
 _TRAINING = (
     "--task_name sim_transfer_cube --state_dim 0 --backbone_weights none --batch_size 8 "
     "--chunk_size 50 --hidden_dim 128 --dim_feedforward 256 --enc_layers 2 --dec_layers 2 "
-    "--learning_rate 1e-4 --lr_backbone 1e-4 --eval_after_train off"
+    "--eval_after_train off --report off"
 )
+_RATES = "--learning_rate {0} --lr_backbone {0}"
 _DIGITS = 5
 
-Vector = NDArray[np.float32]
-Change = Callable[[dict[str, Vector], np.random.Generator], dict[str, Vector]]
+Change = Callable[[h5py.File, h5py.File], None]  # of an episode; the next one is to read from
+
+
+def _nothing(_: h5py.File, __: h5py.File) -> None:
+    pass
+
+
+def _shuffle(file: h5py.File, _: h5py.File) -> None:
+    actions = file["action"]
+    actions[:] = np.random.default_rng(len(actions)).permutation(actions[:])
+
+
+def _states(file: h5py.File, _: h5py.File) -> None:
+    file["action"][:] = file["observations/qpos"][:]
+
+
+def _swap(file: h5py.File, other: h5py.File) -> None:
+    for pictures in file["observations/images"].values():
+        pictures[:] = other[pictures.name][:]
 
 
 @dataclass(frozen=True)
 class Kind:
     """A policy that is no good, and why."""
 
-    change: Change = lambda vectors, _: vectors
-    cameras: tuple[str, ...] = _CAMERAS
-    flags: Mapping[str, str] = field(default_factory=dict)
-    on_whole: bool = False  # whether it is evaluated on the episodes as they are
+    change: Change
+    epochs: int = 20  # what is wrong shows at once
+    learning_rate: float = 1e-4
 
-
-def _shuffled(vectors: dict[str, Vector], random: np.random.Generator) -> dict[str, Vector]:
-    return vectors | {"action": random.permutation(vectors["action"])}
-
-
-def _states(vectors: dict[str, Vector], _: np.random.Generator) -> dict[str, Vector]:
-    return vectors | {"action": vectors["qpos"]}
-
-
-_SHORT = {"num_epochs": "20"}  # what is wrong with them shows at once
 
 KINDS = {
-    "untrained": Kind(flags={"num_epochs": "1", "learning_rate": "1e-12", "lr_backbone": "0"}),
-    "shuffled": Kind(_shuffled, flags=_SHORT),
-    "states": Kind(_states, flags=_SHORT),
-    "swapped": Kind(cameras=_CAMERAS[::-1], on_whole=True),
+    "untrained": Kind(_nothing, epochs=1, learning_rate=1e-12),
+    "shuffled": Kind(_shuffle),
+    "states": Kind(_states),
+    "swapped": Kind(_swap, epochs=100),
 }
 
 
@@ -80,18 +82,14 @@ def main() -> None:
     """Train, evaluate, print."""
     asked = _arguments()
     output = Path(asked.output)
-    found = {}
-    if asked.good:
-        found["good"] = _evaluated(Path(asked.good), output, [])
-    whole = _converted(asked.dataset, output)
+    found = {"good": _evaluated(Path(asked.good), output)} if asked.good else {}
+    whole = output / "converted"
+    _do("convert", asked.dataset, whole, *_CONVERSION.split())
     for name, kind in KINDS.items():
-        episodes = _written(whole, output / "episodes" / name, kind)
-        flags = {"num_epochs": str(asked.epochs), **kind.flags}
-        words = [word for flag, value in flags.items() for word in (f"--{flag}", value)]
-        _do("--input", episodes, "--output", output, "--run_name", name, *_TRAINING.split(), *words)
-        as_they_are = output / "episodes" / "untrained"
-        given: list[str | Path] = ["--input", as_they_are] if kind.on_whole else []
-        found[name] = _evaluated(output / CHECKPOINTS / name, output, given)
+        episodes = _changed(whole, output / "episodes" / name, kind.change)
+        flags = f"{_TRAINING} {_RATES.format(kind.learning_rate)} --num_epochs {kind.epochs}"
+        _do("--input", episodes, "--output", output, "--run_name", name, *flags.split())
+        found[name] = _evaluated(output / CHECKPOINTS / name, output)
     print("\n".join(_table(found)))
     if asked.record:
         recorded = {name: _facts(one) for name, one in found.items()}
@@ -105,7 +103,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("dataset", help="the LeRobot dataset")
     parser.add_argument("--good", help="a run that works, with the dataset where it was")
     parser.add_argument("--output", default="out/verdict", help="where the others go")
-    parser.add_argument("--epochs", type=int, default=60, help="of the training on swapped cameras")
     parser.add_argument("--record", help="a JSON file for what the verdicts rest on")
     return parser.parse_args()
 
@@ -116,44 +113,24 @@ def _do(*words: str | Path) -> None:
     subprocess.run(command, check=True, stdout=sys.stderr)
 
 
-def _converted(dataset: str, output: Path) -> Path:
-    folder = output / "converted"
-    whole = ["--image_size", _SIZE, "--state_dim", "0", "--task_name", "sim_transfer_cube"]
-    _do("convert", dataset, folder, *whole)
-    return folder
-
-
-def _written(whole: Path, folder: Path, kind: Kind) -> Path:
-    """Episode files of that kind, each half of a frame a camera."""
+def _changed(whole: Path, folder: Path, change: Change) -> Path:
+    """Copies of the episode files, each changed; the next of the last is the first."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     paths = find_episodes(whole)
-    episodes = open_episodes(paths)
-    frames, random = open_frames(episodes), np.random.default_rng(0)
-    height, width = episodes.image_size
-    for number, info in enumerate(episodes.infos):
-        vectors = {"action": episodes.action[number], "qpos": episodes.qpos[number]}
-        vectors["qvel"] = np.zeros_like(vectors["qpos"])
-        shapes = dict.fromkeys(_CAMERAS, (info.length, height, width // 2))
-        attributes: dict[str, Any] = {"sim": True, "camera_names": list(_CAMERAS), "fps": info.fps}
-        path = folder / f"episode_{number}.hdf5"
-        with write_episode(path, kind.change(vectors, random), shapes, attributes) as writer:
-            image: Frame = np.empty((1, *frames.shape), np.uint8)
-            for ts in range(info.length):
-                frames.copy_into(np.array([number]), np.array([ts]), image)
-                halves = image[0, 0, :, : width // 2], image[0, 0, :, width // 2 :]
-                for camera, half in zip(kind.cameras, halves, strict=True):
-                    writer.write_frame(camera, ts, np.ascontiguousarray(half))
-    frames.close()
+    for path, other in zip(paths, [*paths[1:], paths[0]], strict=True):
+        copy = shutil.copy(path, folder)
+        with h5py.File(copy, "r+") as file, h5py.File(other) as next_file:
+            change(file, next_file)
     return folder
 
 
-def _evaluated(run: Path, output: Path, given: list[str | Path]) -> Evaluation:
-    """On a copy, so that the run stays as it is; given: flags for other episodes."""
+def _evaluated(run: Path, output: Path) -> Evaluation:
+    """On a copy, so that the run stays as it is."""
     copy = output / "evaluated" / run.name
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(run, copy, ignore=shutil.ignore_patterns("state.ckpt", "policy_epoch_*"))
-    _do("evaluate", copy, "--minutes", "2", *given)
+    _do("evaluate", copy, "--minutes", "2")
     return Evaluation.model_validate_json((copy / "evaluation.json").read_bytes())
 
 

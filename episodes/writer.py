@@ -32,7 +32,11 @@ class FrameWriter(Protocol):
     """Takes the frames of an episode, camera by camera, each camera in order."""
 
     def write_frame(self, camera: str, ts: int, frame: Frame) -> None:
-        """Write frame `ts` (H, W, 3) uint8 RGB of a camera."""
+        """Write frame `ts` (H, W, 3) uint8 RGB of a camera.
+
+        The cameras come one after the other, each from its first frame on: a file is written from
+        start to end.
+        """
 
 
 @contextlib.contextmanager
@@ -171,6 +175,7 @@ class _RawWriter:
         turn, self._turn = self._turn, (self._turn + 1) % _BUFFERS
         self._wait(turn)
         place = self._layout.offsets[camera] + ts * self._frame_bytes
+        assert place >= self._end, f"frame {ts} of {camera} is before what has been written"
         self._write_layout(place)
         buffer = self._buffers[turn]
         np.frombuffer(buffer, np.uint8).reshape(frame.shape)[:] = frame

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from job.codes import BUG_CODE
 from job.departures import DEPARTURES
 from job.errors import EXIT_BUG, EXIT_DONE, JobError, first_line
+from job.output_names import CHECKPOINTS, MANIFEST
 from job.ranks import attempt
 from job.sections.policy import Input, Policy
 from job.sections.section import Section
@@ -27,6 +28,7 @@ from job.sections.whole import SCHEMA_VERSION, Artifact, Versions, Whole
 from job.status import StatusFile, time_text
 from job.version import VERSION, commit
 from job.whole_files import (
+    RECORD,
     output_errors,
     read_bytes,
     read_json,
@@ -151,7 +153,13 @@ class Manifest:
             warnings.append(message)
 
     def add_artifact(self, path: Path) -> None:
-        """List a file of the output with its size and SHA-256: as recorded, or as it is now."""
+        """List a file of the output with its size and SHA-256: as recorded, or as it is now.
+
+        The folder's record of digests grows with each file: if it is listed, it is listed anew.
+        """
+        record = path.with_name(RECORD)
+        if record in self._artifacts and path != record:
+            self.add_artifact(record)
         with output_errors(path):
             found = path.stat()
             state = (found.st_ino, found.st_size, found.st_mtime_ns)
@@ -237,19 +245,36 @@ class Manifest:
                 self.status.end(status, exit_code, code, reason)
 
 
-def renew(path: Path, changed: Sequence[Path], contract: Path | None = None) -> None:
-    """Bring the manifest at `path`, if there is one, to where a finished run's files are now.
+def renew(folder: Path, changed: Sequence[Path], contract: Path | None = None) -> None:
+    """Bring the manifests of a finished run, where there are any, to where its files are now.
 
-    changed: files beside it that were written since
+    Its own, and the output's if that is of the same job.
+    changed: files in the run's folder that were written since
     contract: policy.json, if it is one of them
     Raises OutputError.
     """
-    try:
-        content = Whole.model_validate_json(read_bytes(path))
-    except (OSError, ValidationError):  # of upstream's run, or of another version
+    own = _manifest_at(folder / MANIFEST)
+    if own is None:  # upstream's run, or another version's
         return
+    of_output = folder.parent.parent / MANIFEST
+    other = _manifest_at(of_output) if folder.parent.name == CHECKPOINTS else None
+    _renew(folder / MANIFEST, own, changed, contract)
+    if other is not None and other.attempt == own.attempt:
+        _renew(of_output, other, changed, contract)
+
+
+def _manifest_at(path: Path) -> Whole | None:
+    try:
+        return Whole.model_validate_json(read_bytes(path))
+    except (OSError, ValidationError):
+        return None
+
+
+def _renew(path: Path, content: Whole, changed: Sequence[Path], contract: Path | None) -> None:
     listed = {one.path: one for one in content.artifacts}
-    for file in changed:
+    grown = {file.with_name(RECORD) for file in changed}
+    grown = {one for one in grown if one.exists() and _relative(one, path.parent) in listed}
+    for file in (*changed, *grown):
         with output_errors(file):
             name = _relative(file, path.parent)
             listed[name] = Artifact(path=name, size_bytes=file.stat().st_size, sha256=sha256(file))

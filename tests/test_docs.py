@@ -14,24 +14,21 @@ from typing import Any
 import pytest
 from torch import Tensor, nn
 
-from act.average import parser as average_parser
+from act.average import AVERAGE
 from act.compare.command import parse as parse_compare
 from act.compare.command import parser as compare_parser
-from act.contract import parse as parse_contract
-from act.contract import parser as contract_parser
-from act.evaluate.command import parse as parse_evaluate
-from act.evaluate.command import parser as evaluate_parser
-from act.export.command import export_parser, import_parser, parse_export, parse_import
+from act.contract import CONTRACT_COMMAND
+from act.evaluate.command import EVALUATE
+from act.export.command import EXPORT, IMPORT
 from act.imitate_episodes import parse as parse_upstream
 from act.imitate_episodes import parser as upstream_parser
 from act.network.act import ACT
 from act.policies.act import ACTPolicy
 from act.policies.contract_file import read_contract
-from act.report.command import parse as parse_report
-from act.report.command import parser as report_parser
+from act.report.command import REPORT
 from act.serve.__main__ import parse as parse_serve
 from act.serve.__main__ import parser as serve_parser
-from act.simulate.command import parse_simulate, simulate_parser
+from act.simulate.command import SIMULATE
 from convert.__main__ import parse as parse_convert
 from convert.__main__ import parser as convert_parser
 from convert.check.__main__ import parse as parse_check
@@ -42,6 +39,7 @@ from job.codes import DATASET, WARNINGS
 from job.command_line import shown_default
 from job.errors import UsageError
 from job.flags import flags_of, names_of
+from job.target_command import TargetCommand
 from lerobot_to_act import JobFlags, parse, parser
 from tests.support.broken import BROKEN, ODD
 from tests.support.commands import HANGS_S, arguments, command_environment, run_python
@@ -61,7 +59,7 @@ PAGE_FILES = [*(ROOT / name for name in _HAND_WRITTEN), *sorted((ROOT / "docs").
 README = Page(ROOT / "README.md")
 UPSTREAM = Page(ROOT / "docs/upstream.md")
 ROBOT = Page(ROOT / "docs/robot.md")  # tests/test_robot_page.py runs its Python
-EXPORT = Page(ROOT / "docs/export.md")  # tests/test_export.py runs its Python
+EXPORT_PAGE = Page(ROOT / "docs/export.md")  # tests/test_export.py runs its Python
 
 MAKE_TARGETS = set(re.findall(r"^([\w./-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
@@ -118,7 +116,7 @@ def test_a_page_that_was_edited_by_hand_is_stale_until_it_is_written(tmp_path: P
 
 
 def test_every_block_is_run_or_says_why_not(page: Page) -> None:
-    run_here = {"text", "python"} if page in (README, UPSTREAM, ROBOT, EXPORT) else {"text"}
+    run_here = {"text", "python"} if page in (README, UPSTREAM, ROBOT, EXPORT_PAGE) else {"text"}
     for block in page.blocks:
         if block.language == "sh":
             unknown = [words for words in block.commands if not _understood(words)]
@@ -163,17 +161,15 @@ def _understood(words: list[str]) -> bool:
     return True
 
 
+_TARGET_COMMANDS: tuple[TargetCommand[Any], ...] = (
+    *(AVERAGE, CONTRACT_COMMAND, EVALUATE, EXPORT, IMPORT, REPORT, SIMULATE),
+)
 _PARSERS: dict[str, Callable[[list[str]], Any]] = {
     "check": parse_check,
     "compare": parse_compare,
-    "contract": parse_contract,
     "convert": parse_convert,
-    "evaluate": parse_evaluate,
-    "export": parse_export,
-    "import": parse_import,
-    "report": parse_report,
     "serve": parse_serve,
-    "simulate": parse_simulate,
+    **{one.name: one.parse for one in _TARGET_COMMANDS},
 }
 
 
@@ -198,9 +194,8 @@ def test_a_wrong_flag_in_a_block_is_noticed() -> None:
 
 
 def test_every_flag_exists(page: Page) -> None:
-    made = [parser({}), convert_parser(), check_parser(), contract_parser(), upstream_parser()]
-    made += [average_parser(), serve_parser(), export_parser(), import_parser()]
-    made += [simulate_parser(), compare_parser(), evaluate_parser(), report_parser()]
+    made = [parser({}), convert_parser(), check_parser(), upstream_parser(), serve_parser()]
+    made += [compare_parser(), *(one.parser() for one in _TARGET_COMMANDS)]
     known = {flag for one in made for flag in re.findall(r"--\w+", one.format_help())}
     shown = set(re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", page.text))
     assert shown - known - _OTHER_FLAGS == set()

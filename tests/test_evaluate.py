@@ -23,6 +23,7 @@ from job.sections.contract import Contract
 from job.sections.evaluation import Evaluation
 from job.whole_files import sha256
 from lerobot_to_act import main
+from tests.support.artifacts import assert_artifacts_are_whole
 from tests.support.commands import Ended, arguments
 from tests.support.evaluations import SCALE, checkpoint
 from tests.support.paths import SMALL
@@ -275,6 +276,7 @@ def test_a_job_evaluates_what_it_has_trained(job: Job, tmp_path: Path) -> None:
     record = Evaluation.model_validate_json((folder / "evaluation.json").read_bytes())
     assert record.held_out
     for place in (folder, done.output):
+        assert_artifacts_are_whole(place / "manifest.json")
         manifest = json.loads((place / "manifest.json").read_text())
         VALIDATOR.validate(manifest)
         assert manifest["status"] == "completed"
@@ -285,6 +287,14 @@ def test_a_job_evaluates_what_it_has_trained(job: Job, tmp_path: Path) -> None:
     again = job(eval_after_train="on", **FLAGS)
     assert again.code == 0
     assert "holds the policy of this very run" in again.out
+    assert main(["evaluate", str(folder), "--device", "cpu", "--checkpoints", "last"]) == 0
+    mean = ["--checkpoints", "best,last", "--name", "mean"]
+    assert main(["average", str(folder), *mean]) == 0
+    for place in (folder, done.output):  # both manifests are of this run
+        assert_artifacts_are_whole(place / "manifest.json")
+        manifest = json.loads((place / "manifest.json").read_text())
+        assert manifest["policy"]["sha256"] == sha256(folder / "policy.json")
+    assert "checkpoints/test/policy_mean.ckpt" in {one["path"] for one in manifest["artifacts"]}
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from act import load_policy
-from act.export.command import parse_export
+from act.export.command import EXPORT
 from act.export.exporting import ReadEpisodes, export
 from act.export.graph import Graph
 from act.export.lerobot_folder import refuse_unrepresentable
@@ -56,7 +56,7 @@ def exported(run: Path, read: ReadEpisodes = none, **flags: Any) -> tuple[Path, 
     """The folder of an export of few observations, and its manifest."""
     pairs = {"format": "torch_export", "observations": 3} | flags
     words = [word for name, value in pairs.items() for word in (f"--{name}", str(value))]
-    folder = export(parse_export([str(run), *words]), run, read)
+    folder = export(EXPORT.parse([str(run), *words]), run, read)
     manifest = json.loads((folder / "manifest.json").read_text())
     EXPORT_VALIDATOR.validate(manifest)
     for one in manifest["artifacts"]:
@@ -240,7 +240,7 @@ def test_a_package_is_compiled(tmp_path: Path) -> None:
     """Of a policy without images: the backbone's kernels take minutes."""
     run = write_policy(tmp_path / "run", cameras=0, env_state_dim=2)
     words = [str(run), "--format", "torch_export", "--aot_inductor", "--observations", "2"]
-    folder = export(parse_export(words), run, none)
+    folder = export(EXPORT.parse(words), run, none)
     manifest = json.loads((folder / "manifest.json").read_text())
     assert [one["ran_in"].split()[0] for one in manifest["parity"]] == [
         "torch.export.load,",
@@ -334,8 +334,8 @@ def test_the_runs_own_dataset_is_taken_where_it_is(tmp_path: Path) -> None:
     write_episodes(tmp_path / "episodes", "raw")
     source = find_source(write_policy(tmp_path / "run"))
     words = [str(source.checkpoint.parent), "--format", "onnx"]
-    assert recorded_episodes(parse_export(words), source, tmp_path) is None
-    given = parse_export([*words, "--input", str(tmp_path / "episodes")])
+    assert recorded_episodes(EXPORT.parse(words), source, tmp_path) is None
+    given = EXPORT.parse([*words, "--input", str(tmp_path / "episodes")])
     found = recorded_episodes(given, source, tmp_path / "scratch")
     assert found is not None
     assert found[0].lengths == [7]
@@ -360,11 +360,11 @@ def test_the_runs_own_dataset_is_taken_where_it_is(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_asked_for(words: list[str], code: str) -> None:
     with raises_code(UsageError, code):
-        parse_export(words)
+        EXPORT.parse(words)
 
 
 def test_a_name_and_a_path_are_told_apart() -> None:
-    assert parse_export(["./cube", "--format", "onnx"]).run == "./cube"
+    assert EXPORT.parse(["./cube", "--format", "onnx"]).run == "./cube"
     assert is_name("cube")
     assert not any(is_name(one) for one in ("./cube", "cube/", Path("cube")))
 

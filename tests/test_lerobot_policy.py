@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from act import load_policy
-from act.export.command import parse_export, parse_import
+from act.export.command import EXPORT, IMPORT
 from act.export.exporting import export
 from act.export.importing import import_lerobot
 from act.export.lerobot_import import read_lerobot
@@ -57,13 +57,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(run: Path) -> Path:
     """Its `pretrained_model`."""
     words = [str(run), "--format", "lerobot", "--observations", "3"]
-    return export(parse_export(words), run, none) / "pretrained_model"
+    return export(EXPORT.parse(words), run, none) / "pretrained_model"
 
 
 def imported(folder: Path, output: Path, **flags: Any) -> Path:
     pairs = {"run_name": "back", "output": output} | flags
     words = [word for name, value in pairs.items() for word in (f"--{name}", str(value))]
-    command = parse_import([str(folder), *words])
+    command = IMPORT.parse([str(folder), *words])
     return import_lerobot(command, command.folder)
 
 
@@ -132,7 +132,7 @@ def test_several_layers_that_count_stay(tmp_path: Path) -> None:
 
     run = write_policy(tmp_path / "run", edit)
     words = [str(run), "--format", "lerobot", "--observations", "2"]
-    found = read_lerobot(export(parse_export(words), run, none) / "pretrained_model")
+    found = read_lerobot(export(EXPORT.parse(words), run, none) / "pretrained_model")
     network = found.contract.network
     assert (network.dec_layers, network.decoder_output) == (2, "last")
 
@@ -254,7 +254,7 @@ def with_env_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The `pretrained_model` of a policy that observes the environment, and no images."""
     run = write_policy(tmp_path_factory.mktemp("runs") / "run", cameras=0, env_state_dim=2)
     words = [str(run), "--format", "lerobot", "--observations", "3"]
-    return export(parse_export(words), run, none) / "pretrained_model"
+    return export(EXPORT.parse(words), run, none) / "pretrained_model"
 
 
 @pytest.mark.parametrize("mode", [None, "IDENTITY", "MIN_MAX"])
@@ -367,7 +367,7 @@ def test_ensembling_is_written_as_it_was_read(tmp_path: Path, cameras: int) -> N
 
     run = write_policy(tmp_path / "run", edit, cameras=cameras, env_state_dim=2)
     words = [str(run), "--format", "lerobot", "--observations", "1"]
-    folder = export(parse_export(words), run, none)
+    folder = export(EXPORT.parse(words), run, none)
     written = json.loads((folder / "pretrained_model/config.json").read_text())
     assert (written["n_action_steps"], written["temporal_ensemble_coeff"]) == (1, 0.1)
     found = read_lerobot(folder / "pretrained_model").contract.execution
@@ -383,7 +383,7 @@ def test_real_lerobot_gives_the_same_actions(tmp_path: Path, env_state_dim: int)
     """Through its own processors, for the export and for what is imported of it."""
     run = write_policy(tmp_path / "run", with_padding, dims=5, env_state_dim=env_state_dim)
     words = [str(run), "--format", "lerobot", "--lerobot_python", str(PYTHON)]
-    left = export(parse_export(words), run, none)
+    left = export(EXPORT.parse(words), run, none)
     _, parity = json.loads((left / "manifest.json").read_text())["parity"]
     print(f"\n{parity['ran_in']}: {parity['largest_in_std']:.2g} standard deviations")  # noqa: T201
     assert parity["ran_in"].startswith("lerobot 0.4")
@@ -479,6 +479,6 @@ def test_a_python_without_lerobot_is_one_line(folder: Path, run: Path, tmp_path:
     for python in ("/nowhere/python", "/bin/false", "/bin/true"):
         words = [str(run), "--format", "lerobot", "--observations", "1"]
         with raises_code(UsageError, "lerobot-failed"):
-            export(parse_export([*words, "--lerobot_python", python]), run, none)
+            export(EXPORT.parse([*words, "--lerobot_python", python]), run, none)
     assert (folder.parent / "manifest.json").read_bytes() == before
     assert find_source(run).contract.policy_class == "ACT"

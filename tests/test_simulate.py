@@ -17,7 +17,7 @@ import pytest
 from act import LoadedPolicy, load_policy
 from act.load.source import find_source
 from act.simulate.aloha import Aloha, fitted_pairs
-from act.simulate.command import parse_simulate
+from act.simulate.command import SIMULATE
 from act.simulate.environment import StageRule
 from act.simulate.intervals import mcnemar, rate_of
 from act.simulate.rendering import VARIABLE, choose_renderer
@@ -230,7 +230,7 @@ def test_path_and_jerk_by_hand() -> None:
 
 def test_ways_and_checkpoints(run: Path) -> None:
     def trials(*words: str) -> list[tuple[str, str]]:
-        flags = parse_simulate([str(run), "--env", POINT, *words])
+        flags = SIMULATE.parse([str(run), "--env", POINT, *words])
         return [
             (t.checkpoint, t.way.name) for t in trials_of(find_checkpoints(flags.run, flags), flags)
         ]
@@ -242,11 +242,11 @@ def test_ways_and_checkpoints(run: Path) -> None:
         ("last", "chunks"),
         ("epoch_3", "chunks"),
     ]
-    flags = parse_simulate([str(run / "policy_last.ckpt"), "--env", POINT])
+    flags = SIMULATE.parse([str(run / "policy_last.ckpt"), "--env", POINT])
     [one] = trials_of(find_checkpoints(flags.run, flags), flags)
     assert (one.file, one.way.horizon) == (run / "policy_last.ckpt", CHUNK)
     with raises_code(UsageError, "flags-conflict"):
-        flags = parse_simulate([str(one.file), "--env", POINT, "--checkpoints", "last"])
+        flags = SIMULATE.parse([str(one.file), "--env", POINT, "--checkpoints", "last"])
         find_checkpoints(flags.run, flags)
 
 
@@ -266,7 +266,7 @@ def test_ways_and_checkpoints(run: Path) -> None:
 )
 def test_what_cannot_be_asked_for(words: list[str], code: str) -> None:
     with raises_code(UsageError, code):
-        parse_simulate(words)
+        SIMULATE.parse(words)
 
 
 def rolled_out(run: Path, env: str, maps: Sequence[str] = MAP) -> Rollout:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from act import UsageError, load_policy
-from act.contract import main, parse, write_contract
+from act.contract import CONTRACT_COMMAND, main, write_contract
 from act.policies.contract_file import read_contract
 from act.policies.flags import PolicyFlags
 from act.policies.statistics import load_stats, save_stats
@@ -50,7 +50,7 @@ def test_what_upstream_wrote_is_loaded_with_a_short_contract(folder: Path) -> No
 def test_the_sizes_are_those_of_the_weights(tmp_path: Path) -> None:
     flags = PolicyFlags(chunk_size=7, hidden_dim=64, dim_feedforward=48, enc_layers=2, dec_layers=3)
     folder = write_weights(tmp_path, flags, dims=14, cameras=1)
-    write_contract(parse(words(folder, cameras="top")))
+    write_contract(CONTRACT_COMMAND.parse(words(folder, cameras="top")))
     network = read_contract(folder).network
     assert (network.chunk_size, network.hidden_dim, network.dim_feedforward) == (7, 64, 48)
     assert (network.enc_layers, network.dec_layers, network.latent_dim) == (2, 3, 32)
@@ -59,16 +59,16 @@ def test_the_sizes_are_those_of_the_weights(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("sim", "offset"), [("true", 0), ("false", -1), ("unknown", None)])
 def test_sim_says_which_action_is_the_first(folder: Path, sim: str, offset: int | None) -> None:
-    write_contract(parse(words(folder, "--sim", sim)))
+    write_contract(CONTRACT_COMMAND.parse(words(folder, "--sim", sim)))
     assert read_contract(folder).action.first_offset == offset
 
 
 def test_every_checkpoint_of_the_folder_is_listed(folder: Path) -> None:
     weights = load_weights(folder / "policy_best.ckpt")
     save_weights(folder / "policy_epoch_100_seed_0.ckpt", weights)
-    write_contract(parse(words(folder)))
+    write_contract(CONTRACT_COMMAND.parse(words(folder)))
     assert load_policy(folder, checkpoint="epoch_100", device="cpu").fps == 50
-    write_contract(parse(words(folder, "--sim", "true")))  # its own is replaced
+    write_contract(CONTRACT_COMMAND.parse(words(folder, "--sim", "true")))  # its own is replaced
 
 
 def test_the_contract_of_a_run_is_not_replaced(tmp_path: Path) -> None:
@@ -83,38 +83,38 @@ def test_the_contract_of_a_run_is_not_replaced(tmp_path: Path) -> None:
     folder = write_policy(tmp_path, lambda content: content.update(dataset=recorded))
     before = (folder / "policy.json").read_bytes()
     with raises_code(UsageError, "contract-there"):
-        write_contract(parse(words(folder)))
+        write_contract(CONTRACT_COMMAND.parse(words(folder)))
     assert (folder / "policy.json").read_bytes() == before
 
 
 def test_cnnmlp_of_upstream_is_known_by_its_weights(tmp_path: Path) -> None:
     flags = PolicyFlags(policy_class="CNNMLP")
     folder = write_weights(tmp_path, flags, cameras=1, size=(385, 385))
-    write_contract(parse(words(folder, "--image_size", "385x385", cameras="top")))
+    write_contract(CONTRACT_COMMAND.parse(words(folder, "--image_size", "385x385", cameras="top")))
     assert read_contract(folder).policy_class == "CNNMLP"
     with raises_code(UsageError, "weights-mismatch"):
-        write_contract(parse(words(folder, "--image_size", "385x385")))
+        write_contract(CONTRACT_COMMAND.parse(words(folder, "--image_size", "385x385")))
 
 
 def test_what_upstream_did_not_write_is_refused(folder: Path, tmp_path: Path) -> None:
     with raises_code(UsageError, "checkpoint-missing", "policy_best.ckpt"):
-        write_contract(parse(words(tmp_path)))
+        write_contract(CONTRACT_COMMAND.parse(words(tmp_path)))
     stats = load_stats(folder / "dataset_stats.pkl")
     save_stats(folder, {"action_mean": stats["action_mean"]})
     with raises_code(UsageError, "weights-unreadable", "qpos_std"):
-        write_contract(parse(words(folder)))
+        write_contract(CONTRACT_COMMAND.parse(words(folder)))
     save_stats(folder, {name: one[:2] for name, one in stats.items()})
     with raises_code(UsageError, "weights-mismatch"):
-        write_contract(parse(words(folder)))
+        write_contract(CONTRACT_COMMAND.parse(words(folder)))
     save_stats(folder, stats)
     weights = load_weights(folder / "policy_best.ckpt")
     save_weights(folder / "policy_best.ckpt", {name: one.half() for name, one in weights.items()})
     with raises_code(UsageError, "weights-mismatch", "is float16, expected float32"):
-        write_contract(parse(words(folder)))
+        write_contract(CONTRACT_COMMAND.parse(words(folder)))
     del weights["model.latent_out_proj.weight"]
     save_weights(folder / "policy_best.ckpt", weights)
     with raises_code(UsageError, "weights-mismatch", "latent_out_proj"):
-        write_contract(parse(words(folder)))
+        write_contract(CONTRACT_COMMAND.parse(words(folder)))
     assert not (folder / "policy.json").exists()
 
 
@@ -133,7 +133,7 @@ def test_statistics_that_are_no_numbers_for_each_dim_are_one_line(
 ) -> None:
     save_stats_of(folder, load_stats(folder / "dataset_stats.pkl") | {name: wrong})
     with raises_code(UsageError, "weights-unreadable", name):
-        write_contract(parse(words(folder)))
+        write_contract(CONTRACT_COMMAND.parse(words(folder)))
     assert not (folder / "policy.json").exists()
 
 
@@ -144,13 +144,13 @@ def save_stats_of(folder: Path, stats: dict[str, Any]) -> None:
 def test_a_broken_contract_is_to_be_removed(folder: Path) -> None:
     (folder / "policy.json").write_text("{")
     with raises_code(UsageError, "contract-unreadable", "remove it, and"):
-        write_contract(parse(words(folder)))
+        write_contract(CONTRACT_COMMAND.parse(words(folder)))
     (folder / "policy.json").unlink()
     os.mkfifo(folder / "policy_x.ckpt")
     with raises_code(UsageError, "weights-unreadable", "policy_x.ckpt"):
-        write_contract(parse(words(folder)))
+        write_contract(CONTRACT_COMMAND.parse(words(folder)))
     (folder / "policy_x.ckpt").unlink()
-    write_contract(parse(words(folder)))
+    write_contract(CONTRACT_COMMAND.parse(words(folder)))
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_a_broken_contract_is_to_be_removed(folder: Path) -> None:
 )
 def test_a_wrong_command_is_refused(given: list[str], code: str) -> None:
     with raises_code(UsageError, code):
-        parse(given)
+        CONTRACT_COMMAND.parse(given)
 
 
 @pytest.mark.parametrize("program", [["entrypoint.py", "contract"], ["-m", "act.contract"]])

@@ -110,6 +110,19 @@ def test_a_rule_decides_on_its_side_of_the_threshold(found: Facts, answer: str, 
     assert isinstance(made, Verdict)
 
 
+def test_actions_are_compared_with_the_states_of_their_own_time() -> None:
+    """With sim false the first action of a chunk is of the step before, which may be the state."""
+    found = facts(0.09)
+    hold = found.baselines[0].errors.model_copy(update={"by_position": [0.0, 0.3]})
+    next_states = [BaselineErrors(name="hold", errors=hold), found.baselines[1]]
+    for follows, answer in ((0, "no"), (1, "yes")):
+        made = verdict(Facts(found.best, next_states, found.look, None, True, follows))
+        assert made.answer == answer
+    one_action = hold.model_copy(update={"by_position": [0.0]})  # of a policy without chunks
+    alone = [BaselineErrors(name="hold", errors=one_action), found.baselines[1]]
+    assert verdict(Facts(found.best, alone, found.look, None, True, 1)).answer == "yes"
+
+
 def test_a_policy_without_a_closer_look_is_unknown() -> None:
     found = facts(0.05)
     made = verdict(Facts(found.best, found.baselines, None, None, True))
@@ -137,11 +150,7 @@ def test_the_page_lists_every_rule_and_threshold() -> None:
     ],
 )
 def test_policies_of_which_the_answer_is_known(policy: str, answer: str, rule: str) -> None:
-    """Trained by benchmarks/verdict.py on 50 simulated episodes, and evaluated on 10 others.
-
-    But for the good one they had a black second camera: the benchmark writes frames in an order
-    that the writer does not take. They are to be recorded again.
-    """
+    """Trained by benchmarks/verdict.py on 50 simulated episodes, and evaluated on 10 others."""
     recorded = json.loads((ROOT / "tests/data/verdicts.json").read_text())[policy]
     distance = recorded["distance"]
     found = Facts(

@@ -1,54 +1,13 @@
-"""The command `evaluate RUN`: what is asked for, and its exit code."""
-
-from collections.abc import Callable, Sequence
+"""The command line of `evaluate RUN`."""
 
 from act.evaluate.flags import EvaluateFlags
-from job import signals
-from job.command import log_to_terminal, report_error
-from job.command_line import OneLineParser, add_flags, make
-from job.errors import EXIT_DONE, JobError, UsageError
-from job.machine import limit_threads
+from job.target_command import TargetCommand
 
-
-def run_evaluate(do: Callable[[EvaluateFlags], object], argv: Sequence[str]) -> int:
-    """Do what the command line asks for; returns the exit code."""
-    signals.install()
-    log_to_terminal()
-    limit_threads()
-    try:
-        do(parse(argv))
-    except JobError as error:
-        return report_error(error)
-    return EXIT_DONE
-
-
-def parse(argv: Sequence[str]) -> EvaluateFlags:
-    """What the command line asks for; raises UsageError."""
-    given = parser().values(argv)
-    runs = given.pop("runs", [])
-    if len(runs) != 1:
-        raise UsageError(
-            f"found {len(runs)} runs, expected one: a run's name, or the path of its folder; "
-            f"--help lists the flags",
-            code="flag-missing",
-        )
-    return make(EvaluateFlags, given | {"run": runs[0]})
-
-
-def parser() -> OneLineParser:
-    """The command line of `evaluate`."""
-    made = OneLineParser(
-        "evaluate",
-        "A verdict on a run without a robot: its checkpoints on episodes that were held out.",
-        "RUN [FLAG VALUE …]",
-        "Exit codes: 0 evaluated, 2 a wrong command, 3 the dataset is not there or broken, 6 the "
-        "verdict is no and --fail_on no was given.",
-    )
-    made.add_argument(
-        "runs",
-        nargs="*",
-        metavar="RUN",
-        help="Name of a run below --output, or the path of its folder.",
-    )
-    add_flags(made, EvaluateFlags)
-    return made
+EVALUATE = TargetCommand(
+    "evaluate",
+    EvaluateFlags,
+    "A verdict on a run without a robot: its checkpoints on episodes that were held out.",
+    "[FLAG VALUE …]",
+    "Exit codes: 0 evaluated, 2 a wrong command, 3 the dataset is not there or broken, 6 the "
+    "verdict is no and --fail_on no was given.",
+)

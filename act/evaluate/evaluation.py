@@ -135,7 +135,8 @@ def evaluate(
         arrays = figure_arrays(subject.recorded, frames, best, way, replayed, looked.arrays or {})
     baselines = _baselines(subject, stride)
     is_held_out = subject.recorded.is_held_out
-    facts = Facts(best, baselines, looked.look, looked.distance, is_held_out)
+    follows = int(subject.contract.action.first_offset == -1)
+    facts = Facts(best, baselines, looked.look, looked.distance, is_held_out, follows)
     record = Evaluation(
         schema_version=EVALUATION_VERSION,
         created_at=now(),

@@ -34,7 +34,7 @@ from episodes.reading import Reading
 from job.errors import Interrupted, UsageError, VerdictError, first_line
 from job.lock import only_job
 from job.manifest import renew
-from job.output_names import EVALUATION, EVALUATION_ARRAYS, MANIFEST
+from job.output_names import EVALUATION, EVALUATION_ARRAYS
 from job.sections.contract import CONTRACT_VERSION, Advice, Contract
 from job.sections.evaluation import Evaluation
 from job.whole_files import output_errors, read_bytes, whole_file, write_json
@@ -74,7 +74,7 @@ def evaluate_run(
             episodes = read_episodes(folder, contract, scratch)
             record = evaluate_folder(folder, episodes, flags, seconds, checkpoints)
             changed = [folder / name for name in CHANGED]
-            renew(folder / MANIFEST, changed, folder / CONTRACT)
+            renew(folder, changed, folder / CONTRACT)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     afterwards(folder)

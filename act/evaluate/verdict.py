@@ -45,6 +45,7 @@ class Facts:
     look: Look | None
     distance: Distance | None
     is_held_out: bool
+    follows: int = 0  # 1 where a chunk starts with the action before the observation
 
     @property
     def lowest(self) -> BaselineErrors:
@@ -85,9 +86,9 @@ def _smallest(facts: Facts) -> str:
 
 def _actions_are_states(facts: Facts) -> Reason | None:
     hold = next((one for one in facts.baselines if one.name == "hold"), None)
-    if hold is None:
+    if hold is None or facts.follows >= len(hold.errors.by_position):
         return None
-    error = min(hold.errors.by_position[:2])  # the second where a chunk starts one step earlier
+    error = hold.errors.by_position[facts.follows]
     if error >= SAME_AS_STATE:
         return None
     return Reason(

@@ -9,7 +9,7 @@ from act.report.flags import ReportFlags
 from job.errors import Interrupted, UsageError
 from job.lock import only_job
 from job.manifest import renew
-from job.output_names import MANIFEST, METRICS, RUN
+from job.output_names import METRICS, RUN
 from job.sections.report import Report
 from job.whole_files import whole_file, write_json
 
@@ -43,7 +43,7 @@ def report_and_list(folder: Path, defaults: Mapping[str, Any]) -> None:
     try:
         with only_job(folder):
             write_report(folder, defaults)
-            renew(folder / MANIFEST, [folder / name for name in WRITTEN])
+            renew(folder, [folder / name for name in WRITTEN])
     except Interrupted:  # a job holds the folder, and writes its manifest
         write_report(folder, defaults)
 

@@ -19,6 +19,7 @@ from episodes.jpeg import encode_jpeg
 from episodes.reader import read_info, read_vectors
 from episodes.reading import AS_RECORDED, SMOOTHED, Reading
 from episodes.resize import resize_area
+from episodes.writer import write_episode
 from job.errors import DatasetError, UsageError
 from tests.support.commands import make_config
 from tests.support.episodes import rechunk, write_episodes
@@ -416,3 +417,18 @@ def test_text_beside_upstreams_layout_changes_nothing(tmp_path: Path) -> None:
     after = open_episodes(paths)
     assert after.infos[0].qpos_names == ("a", "b", "c")
     np.testing.assert_array_equal(read_frame(before, 1, 2), read_frame(after, 1, 2))
+
+
+@pytest.mark.parametrize("late", [("top", 1), ("wrist", 0)])
+def test_frames_are_written_from_start_to_end(tmp_path: Path, late: tuple[str, int]) -> None:
+    """What came before has been written, as zeros where nothing was given: it is not hidden."""
+    vectors = {name: np.zeros((3, 2), np.float32) for name in ("action", "qpos", "qvel")}
+    shapes = dict.fromkeys(("top", "wrist"), (3, 8, 8))
+    frame = np.full((8, 8, 3), 9, np.uint8)
+    order = [("top", 0), ("top", 2), ("wrist", 1), late]
+    with (
+        pytest.raises(AssertionError, match=f"frame {late[1]} of {late[0]}"),
+        write_episode(tmp_path / "episode", vectors, shapes, {"sim": True}) as writer,
+    ):
+        for camera, ts in order:
+            writer.write_frame(camera, ts, frame)

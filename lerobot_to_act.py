@@ -403,6 +403,10 @@ def _report_finished(flags: JobFlags, manifest: Manifest) -> None:
     from act.report.reporter import make_reporter
     from act.report.writing import WRITTEN
 
+    if flags.tracker:
+        from act.report.tracked import show_in_trackers
+
+        show_in_trackers(flags.run_folder, flags.tracker)
     if make_reporter(flags, flags.run_folder).write():
         for name in WRITTEN:
             manifest.add_artifact(flags.run_folder / name)

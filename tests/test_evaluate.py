@@ -16,9 +16,15 @@ from act.evaluate.budget import Budget
 from act.evaluate.errors import chunk_errors, episode_errors
 from act.evaluate.grippers import Events, Gripper, count_events, find_grippers
 from act.evaluate.held_out import Demonstration, wanted
-from act.evaluate.ladder import ladder, recommended_checkpoint, recommended_way
+from act.evaluate.ladder import ladder
+from act.evaluate.recommendation import (
+    recommendation,
+    recommended_checkpoint,
+    recommended_way,
+)
 from act.evaluate.replay import Replayed, Way, executed, replay_section, ways
 from act.evaluate.run_record import RunRecord, read_record
+from act.policies.contract_file import read_contract
 from job.sections.contract import Contract
 from job.sections.evaluation import Evaluation
 from job.whole_files import sha256
@@ -26,6 +32,7 @@ from lerobot_to_act import main
 from tests.support.artifacts import assert_artifacts_are_whole
 from tests.support.commands import Ended, arguments
 from tests.support.evaluations import SCALE, checkpoint
+from tests.support.loading import write_policy
 from tests.support.paths import SMALL
 from tests.support.schema import VALIDATOR
 
@@ -152,6 +159,24 @@ def test_the_ladder_says_which_checkpoints_can_be_told_apart() -> None:
     assert recommended_checkpoint(ladder([best, later, average])).name == "average"
     few = ladder([checkpoint("best", [1.0]), checkpoint("last", [1.1], 9)])
     assert recommended_checkpoint(few).name == "best"
+
+
+def test_it_says_why_it_is_recommended(tmp_path: Path) -> None:
+    way = replay_section(Way(2), [Replayed(ramp(5).action, ramp(5).action)], SCALE, None)
+    contract = read_contract(write_policy(tmp_path / "run"))
+    alone, few = [checkpoint("best", [1.0])], [checkpoint("best", [1.0]), checkpoint("last", [1.1])]
+    many = [checkpoint("best", [1.0, 2.0, 3.0], 2), checkpoint("last", [1.1, 2.0, 3.0], 9)]
+    average = [*many, checkpoint("average", [1.1, 2.1, 3.0], 9)]
+    for tried, why in (
+        (alone, "the only checkpoint"),
+        (few, "the lowest, though so few episodes"),
+        (many, "the latest of 2 checkpoints"),
+        (average, "the averaged weights of 3 checkpoints"),
+    ):
+        found = ladder(tried)
+        made = recommendation(found, recommended_checkpoint(found), way, contract)
+        assert why in made.reason
+        assert "with 2 actions of each chunk, the longest horizon whose" in made.reason
 
 
 def test_the_longest_horizon_that_costs_little_is_recommended() -> None:

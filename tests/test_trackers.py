@@ -3,8 +3,10 @@
 The real ones are asked where TRACKER_PYTHON is a Python that has them and what this project needs.
 """
 
+import io
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -12,13 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
+from act.report.drawing import Drawings, Pictures
+from act.report.evaluation_figures import by_position
+from act.report.page import template_text
 from act.trackers.kinds import TRACKERS
 from act.trackers.trackers import Trackers
 from job.errors import UsageError
 from lerobot_to_act import JobFlags
 from tests.support.commands import HANGS_S, arguments, command_environment, make_config, run_job
 from tests.support.errors import raises_code
+from tests.support.good_evaluation import evaluation
 from tests.support.paths import ROOT, SMALL
 from tests.support.processes import wait_for
 
@@ -157,7 +164,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 found = EventAccumulator(sys.argv[1] + "/tensorboard")
 found.Reload()
 points = [(one.step, one.value) for one in found.Scalars("train/loss")]
-images = [one.step for one in found.Images("train_val_loss_seed_0")]
+images = [one.step for one in found.Images(sys.argv[2])]
 """,
     "wandb": """
 from pathlib import Path
@@ -185,7 +192,7 @@ for path in sorted(Path(sys.argv[1]).glob("wandb/offline-run-*/*.wandb")):
         row = {(i.key or "/".join(i.nested_key)): i.value_json for i in record.history.item}
         if "train/loss" in row:
             points.append((int(row["step"]), float(row["train/loss"])))
-        images += [int(row["step"]) for name in row if name.startswith("train_val_loss_seed_0")][:1]
+        images += [int(row["step"]) for name in row if name.startswith(sys.argv[2])][:1]
 assert len(ids) == 1, ids
 """,
     "mlflow": """
@@ -199,7 +206,8 @@ assert run.info.status == "FINISHED", run.info.status
 assert run.data.params["chunk_size"] == "10"
 history = client.get_metric_history(run.info.run_id, "train/loss")
 points = [(one.step, one.value) for one in history]
-images = [one.path for one in client.list_artifacts(run.info.run_id, "curves")]
+images = [one.path for one in client.list_artifacts(run.info.run_id, "pictures")]
+images = [path for path in images if path == f"pictures/{sys.argv[2]}.png"]
 """,
     "trackio": """
 import os
@@ -209,7 +217,7 @@ import trackio
 from trackio.sqlite_storage import SQLiteStorage
 rows = SQLiteStorage.get_logs("lerobot-to-act", run.name)
 points = [(row["step"], row["train/loss"]) for row in rows if "train/loss" in row]
-images = [row["step"] for row in rows if "train_val_loss_seed_0" in row]
+images = [row["step"] for row in rows if sys.argv[2] in row]
 """,
 }
 
@@ -222,6 +230,7 @@ def test_the_real_packages_read_back_what_a_resumed_run_left(tmp_path: Path) -> 
     names = ",".join(TRACKERS)
     for epochs in (2, 3):
         flags = {"num_epochs": epochs, "tracker": names, "keep_state": True}
+        flags |= {"eval_after_train": "on", "report": "on"}
         words = arguments(tmp_path, input=SMALL / "v21_h264", **flags)
         command = ["unshare", "--net", PYTHON, "entrypoint.py", *words]
         ended = subprocess.run(
@@ -238,15 +247,37 @@ def test_the_real_packages_read_back_what_a_resumed_run_left(tmp_path: Path) -> 
     folder = tmp_path / "checkpoints/test"
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     expected = [(row["step"], row["train"]["loss"]) for row in rows]
-    for name, reader in READERS.items():
-        code = f"import sys, json\n{reader}\nprint(json.dumps([points, len(images)]))"
-        read = subprocess.run(
-            [PYTHON, "-c", code, str(folder / "trackers")],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert read.returncode == 0, read.stderr
-        points, images = json.loads(read.stdout.splitlines()[-1])
-        assert points == [[step, pytest.approx(loss)] for step, loss in expected], name
-        assert images >= 1, name
+    for reader in READERS.values():
+        _read_back(reader, folder / "trackers", "train_val_loss_seed_0", expected)
+        _read_back(reader, folder / "trackers", "error_by_position", expected)
+
+
+def _read_back(reader: str, trackers: Path, image: str, expected: list[tuple[int, float]]) -> None:
+    """The package finds each point once, and the picture."""
+    code = f"import sys, json\n{reader}\nprint(json.dumps([points, len(images)]))"
+    read = subprocess.run(
+        [str(PYTHON), "-c", code, str(trackers), image],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert read.returncode == 0, read.stderr
+    points, images = json.loads(read.stdout.splitlines()[-1])
+    assert points == [[step, pytest.approx(loss)] for step, loss in expected]
+    assert images >= 1, reader
+
+
+def test_a_picture_is_drawn_in_the_colours_of_the_page() -> None:
+    """As the SVG beside it: red, green and blue of the policy's line, on white."""
+    kept = Pictures(template_text("style.css"))
+    by_position(kept, evaluation(("x",), "top"))
+    [content] = kept.taken()
+    assert not kept.taken()
+    with Image.open(io.BytesIO(content)) as image:
+        seen = {count[1] for count in image.convert("RGB").getcolors(1 << 20) or ()}
+    accent = re.findall(r"--accent: #(\w+);", template_text("style.css"))[0]
+    assert tuple(bytes.fromhex(accent)) in seen
+    assert (255, 255, 255) in seen
+    drawn = by_position(Drawings(), evaluation(("x",), "top")).svg
+    assert "var(--accent)" in drawn
+    assert "#060606" not in drawn

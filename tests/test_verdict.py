@@ -52,14 +52,18 @@ def facts(
 
 
 def looked(
-    *, spread: float = 1.0, ignored: tuple[bool, ...] = (False, False), exchanged: float = 1.5
+    *,
+    spread: float = 1.0,
+    ignored: tuple[bool, ...] = (False, False),
+    exchanged: float = 1.5,
+    other_episode: float = 1.5,
 ) -> Look:
     ablations = [
         Ablation(
             name=name,
             blanked=1.0 if name != "state" else None,
             frozen=1.0,
-            other_episode=1.0,
+            other_episode=other_episode,
             change_in_std=0.01 if is_ignored else 0.5,
             ignored=is_ignored,
         )
@@ -97,6 +101,9 @@ def far(ratio: float) -> Distance:
         (facts(0.09, look=looked(exchanged=0.95)), "yes", "close-to-demonstrations"),
         (facts(0.09, look=looked(ignored=(True, True))), "no", "images-ignored"),
         (facts(0.09, look=looked(ignored=(True, False))), "yes", "close-to-demonstrations"),
+        (facts(0.2, look=looked(other_episode=1.01)), "no", "scene-ignored"),
+        (facts(0.2, look=looked(other_episode=1.1)), "unknown", "far-from-demonstrations"),
+        (facts(0.09, look=looked(other_episode=1.01)), "yes", "close-to-demonstrations"),
         (facts(0.09, distance=far(3.5)), "unknown", "far-from-training"),
         (facts(0.09, distance=far(2.5)), "yes", "close-to-demonstrations"),
     ],
@@ -135,7 +142,8 @@ def test_the_page_lists_every_rule_and_threshold() -> None:
     source = (ROOT / "act/evaluate/verdict.py").read_text()
     known = set(re.findall(r'"([a-z]+-[a-z-]+)"', source))
     assert known == {one for one in listed if not one.endswith(".json")}
-    values = ("SAME_AS_STATE", "GOOD", "BAD", "WORSE", "CONSTANT", "EXCHANGED", "FAR", "FEW")
+    values = ("SAME_AS_STATE", "GOOD", "BAD", "WORSE", "CONSTANT", "EXCHANGED", "SAME_SCENE")
+    values += ("FAR", "FEW")
     for name in values:
         assert re.search(rf"\b{re.escape(str(getattr(rules, name)))}\b", page), name
 
@@ -147,6 +155,7 @@ def test_the_page_lists_every_rule_and_threshold() -> None:
         ("untrained", "no", "no-better-than-baseline"),
         ("shuffled", "no", "output-constant"),
         ("states", "no", "actions-are-states"),
+        ("swapped", "no", "scene-ignored"),
     ],
 )
 def test_policies_of_which_the_answer_is_known(policy: str, answer: str, rule: str) -> None:

@@ -18,8 +18,13 @@ from act.evaluate.errors import EpisodeErrors, Scale, chunk_errors, episode_erro
 from act.evaluate.figures import Arrays, figure_arrays
 from act.evaluate.grippers import find_grippers
 from act.evaluate.held_out import Demonstration, Recorded, demonstration
-from act.evaluate.ladder import Evaluated, ladder, recommended_checkpoint, recommended_way
+from act.evaluate.ladder import Evaluated, ladder
 from act.evaluate.predictions import Asker, opened
+from act.evaluate.recommendation import (
+    recommendation,
+    recommended_checkpoint,
+    recommended_way,
+)
 from act.evaluate.replay import Replayed, Replays, Way, executed, replay_section, ways
 from act.evaluate.run_record import RunRecord
 from act.evaluate.verdict import Facts, verdict
@@ -35,7 +40,6 @@ from job.sections.evaluation import (
     CheckpointErrors,
     Evaluation,
     HeldOutEpisode,
-    Recommendation,
     Replay,
 )
 from job.sections.look import Distance, Look
@@ -153,7 +157,7 @@ def evaluate(
         replay=sorted(replays.values(), key=lambda one: one.mae_in_std.mean),
         look=looked.look,
         distance=looked.distance,
-        recommendation=_recommendation(best, way, subject.contract),
+        recommendation=recommendation(checkpoints, best, way, subject.contract),
         verdict=verdict(facts),
         versions=versions(),
         commit=commit(),
@@ -286,18 +290,3 @@ def _episodes(recorded: Recorded, stride: int) -> list[HeldOutEpisode]:
         )
         for place in recorded.evaluated
     ]
-
-
-def _recommendation(best: CheckpointErrors, way: Replay, contract: Contract) -> Recommendation:
-    shown = "with temporal ensembling"
-    if way.horizon is not None:
-        shown = f"with {way.horizon} actions of each chunk"
-    return Recommendation(
-        checkpoint=best.name,
-        file=best.file,
-        mode=way.mode,
-        horizon=way.horizon or contract.action.chunk_size,
-        ensembling_weight=contract.execution.ensembling_weight,
-        reason=f"error {best.errors.mae_in_std.mean:.3f} of a standard deviation over whole "
-        f"chunks, {way.mae_in_std.mean:.3f} in replay {shown}",
-    )

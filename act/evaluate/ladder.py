@@ -6,10 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from act.evaluate.bootstrap import interval
-from job.sections.evaluation import CheckpointErrors, ChunkErrors, Replay
-
-_WORSE = 1.1  # times the lowest error: a longer horizon may cost so much
-_MUCH = 0.67  # of that horizon's error: ensembling has to be so much better
+from job.sections.evaluation import CheckpointErrors, ChunkErrors
 
 
 @dataclass(frozen=True)
@@ -42,35 +39,3 @@ def ladder(evaluated: Sequence[Evaluated]) -> list[CheckpointErrors]:
             )
         )
     return found
-
-
-def recommended_checkpoint(checkpoints: Sequence[CheckpointErrors]) -> CheckpointErrors:
-    """Of those that cannot be told from the lowest: averaged weights, else the latest epoch.
-
-    Rates in simulation rise long after errors have stopped to fall, and those of neighbouring
-    checkpoints differ by chance, which averages do less. Where episodes are too few for an
-    interval, the lowest.
-    """
-    lowest = checkpoints[0]
-    if lowest.errors.mae_in_std.low is None:
-        return lowest
-    alike = [one for one in checkpoints if not one.distinguishable]
-    return max(
-        alike, key=lambda one: (one.name == "average", -1 if one.epoch is None else one.epoch)
-    )
-
-
-def recommended_way(replays: Sequence[Replay]) -> Replay:
-    """The longest horizon in open loop whose error is at most a tenth above the lowest of them, or
-    ensembling where its error is a third lower still.
-
-    Recorded observations favour short horizons and ensembling, as they are never off course: so
-    neither is chosen for a small gain.
-    """
-    open_loop = [one for one in replays if one.horizon is not None]
-    lowest = min(one.mae_in_std.mean for one in open_loop)
-    near = [one for one in open_loop if one.mae_in_std.mean <= _WORSE * lowest]
-    longest = max(near, key=lambda one: one.horizon or 0)
-    much_better = _MUCH * longest.mae_in_std.mean
-    ensembled = [one for one in replays if one.horizon is None]
-    return next((one for one in ensembled if one.mae_in_std.mean < much_better), longest)

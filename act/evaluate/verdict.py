@@ -12,6 +12,7 @@ from act.evaluate.bootstrap import interval
 from job.sections.evaluation import BaselineErrors, CheckpointErrors
 from job.sections.look import Distance, Look
 from job.sections.verdict import Answer, Reason, Verdict
+from job.words import counted
 
 # Thresholds. Errors are in standard deviations of the actions; ratios are of errors.
 SAME_AS_STATE = 0.01  # of the error of holding the state, at the time of the observation
@@ -20,6 +21,7 @@ BAD = 0.9  # of it, at least: no, where episodes cannot tell the policy from tha
 WORSE = 1.25  # of it, at least: no, where episodes are too few to say how sure that is
 CONSTANT = 0.15  # of the demonstrations' spread
 EXCHANGED = 0.9  # of the error as recorded, when two cameras are exchanged
+SAME_SCENE = 1.05  # of the error as recorded, with the images of another episode
 FAR = 3.0  # times the distance between training episodes
 FEW = 3  # episodes
 
@@ -66,6 +68,8 @@ class Facts:
 def verdict(facts: Facts) -> Verdict:
     """The answer and its reasons, those that decided it first."""
     reasons = [reason for rule in RULES if (reason := rule(facts)) is not None]
+    if any(reason.rule == "no-better-than-baseline" for reason in reasons):
+        reasons = [reason for reason in reasons if reason.rule != "far-from-demonstrations"]
     order: tuple[Answer, ...] = ("no", "unknown", "yes")
     answer = next(one for one in order if any(reason.answer == one for reason in reasons))
     reasons.sort(key=lambda reason: (reason.answer != answer, order.index(reason.answer)))
@@ -76,7 +80,7 @@ def _smallest(facts: Facts) -> str:
     """The smallest difference that so many episodes can show."""
     found = facts.best.errors.mae_in_std
     if found.low is None or found.high is None:
-        return f"differences between checkpoints: {facts.episodes} episodes show none"
+        return f"differences between checkpoints: {counted(facts.episodes, 'episode')} show none"
     half = (found.high - found.low) / 2
     return (
         f"differences in error below about {half:.3f} of a standard deviation, half the interval "
@@ -169,6 +173,28 @@ def _images_ignored(facts: Facts) -> Reason | None:
     )
 
 
+def _scene_ignored(facts: Facts) -> Reason | None:
+    """Of a policy that looks: the images of another episode, at the same time, serve it as well.
+
+    Where all scenes are alike a good policy is close to its demonstrations all the same.
+    """
+    if facts.look is None or facts.ratio <= GOOD:
+        return None
+    cameras = [one for one in facts.look.ablations if one.name != "state" and not one.ignored]
+    ratios = [one.other_episode for one in cameras if one.other_episode is not None]
+    if not ratios or max(ratios) >= SAME_SCENE:
+        return None
+    return Reason(
+        rule="scene-ignored",
+        answer="no",
+        text=f"it looks at how far its episode is, and not at where things are: with the images "
+        f"of another episode its error is {max(ratios):.2f} times as large",
+        numbers={"ratio": max(ratios), "threshold": SAME_SCENE},
+        next_step="see that each episode has its own images, not those of another one; then train "
+        "longer",
+    )
+
+
 def _too_little(facts: Facts) -> Reason | None:
     if facts.is_held_out and facts.episodes >= FEW and facts.look is not None:
         return None
@@ -177,7 +203,10 @@ def _too_little(facts: Facts) -> Reason | None:
         step = "record more episodes; of two or more a fifth is held out"
     elif facts.episodes < FEW:
         rule = "too-few-episodes"
-        text = f"{facts.episodes} held-out episodes are too few to say how sure the numbers are"
+        text = (
+            f"{counted(facts.episodes, 'held-out episode')} cannot say how sure the numbers are: "
+            f"too few"
+        )
         step = f"record more episodes: with {5 * FEW} of them {FEW} are held out"
     else:
         rule, text = "not-looked", "there was no time to see whether it uses its images"
@@ -233,6 +262,7 @@ RULES: tuple[Rule, ...] = (
     _no_better_than_baseline,
     _output_constant,
     _images_ignored,
+    _scene_ignored,
     _too_little,
     _far_from_training,
     _error,

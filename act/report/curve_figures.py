@@ -16,7 +16,7 @@ _TITLES = {
     "l1": "Error of actions (L1)",
     "mse": "Error of actions (squared)",
     "kl": "KL term, before its weight",
-    "loss": "Loss, all terms",
+    "loss": "Loss: the error, and the KL term times --kl_weight",
 }
 _WAITING = "Time waiting for data, per cent"
 _FEW = 20  # epochs, to which a mean would add nothing

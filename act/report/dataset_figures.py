@@ -11,14 +11,15 @@ from act.report.drawing import MUTED, Drawings
 from job.sections.whole import Whole
 
 _BINS = 30
+_FEW = 5
 
 
 def lengths_figure(drawings: Drawings, manifest: Whole | None) -> Shown | None:
-    """How many episodes are how long; None where all are alike."""
+    """How many episodes are how long; None where all are alike, or there are few."""
     lengths: Sequence[int] = (
         [one.length for one in manifest.dataset.episodes] if manifest and manifest.dataset else []
     )
-    if len(set(lengths)) < 2:
+    if len(set(lengths)) < 2 or len(lengths) < _FEW:
         return None
 
     def fill(axes: Axes) -> None:

@@ -3,31 +3,27 @@
 import re
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from io import StringIO
+from io import BytesIO, StringIO
 from typing import Any
 
 import matplotlib as mpl
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
+from matplotlib.colors import get_named_colors_mapping
 from matplotlib.figure import Figure
 
-# Colours that stand for those of the page, which has another set in the dark
-INK, MUTED, LINE = "#010101", "#020202", "#030303"
-TRAIN, VAL = "#040404", "#050505"
-ACCENT, OTHER = "#060606", "#070707"
-BASELINES = ("#080808", "#090909", "#0a0a0a", "#0b0b0b")
-_VARIABLES = {
-    INK: "ink",
-    MUTED: "muted",
-    LINE: "line",
-    TRAIN: "train",
-    VAL: "val",
-    ACCENT: "accent",
-    OTHER: "other",
-    **{colour: f"base{number}" for number, colour in enumerate(BASELINES)},
-}
+# Names that matplotlib knows here, for the page's colours: style.css has a set for light and dark
+_PREFIX = "page "
+_VARIABLES = (
+    *("ink", "muted", "line", "train", "val", "accent", "other"),
+    *("base0", "base1", "base2", "base3"),
+)
+INK, MUTED, LINE, TRAIN, VAL, ACCENT, OTHER, *BASELINES = (_PREFIX + one for one in _VARIABLES)
+_IN_SVG = {name: "#" + 3 * f"{number:02x}" for number, name in enumerate(_VARIABLES, 1)}
+_IN_CSS = re.compile(r"--(\w+): (#[0-9a-f]{6});")
+_DPI = 160
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # names of dims are no formulas
@@ -75,6 +71,7 @@ class Drawings:
 
     def __init__(self) -> None:
         self._count = 0
+        _name_colours(_IN_SVG)
 
     def draw(
         self, label: str, fill: Callable[[Axes], None], size: tuple[float, float] = (WIDTH, HEIGHT)
@@ -85,6 +82,42 @@ class Drawings:
             figure = Figure(figsize=size, layout="constrained")
             fill(figure.add_subplot())
             return _svg(figure, f"f{self._count}", label)
+
+
+class Pictures(Drawings):
+    """Keeps the same figures as PNG files, in the colours of a light page."""
+
+    def __init__(self, style: str) -> None:
+        """style: style.css"""
+        super().__init__()
+        self._light = dict(reversed(_IN_CSS.findall(style)))  # the first of each: the light set
+        self._kept: list[bytes] = []
+
+    def taken(self) -> list[bytes]:
+        """Those since the last call, in the order in which they were drawn."""
+        kept, self._kept = self._kept, []
+        return kept
+
+    def draw(
+        self, label: str, fill: Callable[[Axes], None], size: tuple[float, float] = (WIDTH, HEIGHT)
+    ) -> Markup:
+        """Keep it; returns nothing to show."""
+        _name_colours(self._light)
+        content = BytesIO()
+        with drawing_style():
+            figure = Figure(figsize=size, layout="constrained")
+            fill(figure.add_subplot())
+            figure.suptitle(label)
+            figure.savefig(content, format="png", dpi=_DPI)
+        _name_colours(_IN_SVG)
+        self._kept.append(content.getvalue())
+        return Markup()
+
+
+def _name_colours(colours: Mapping[str, str]) -> None:
+    known = get_named_colors_mapping()
+    for name in _VARIABLES:
+        known[_PREFIX + name] = colours[name]
 
 
 @contextmanager
@@ -109,7 +142,7 @@ def _svg(figure: Figure, name: str, label: str) -> Markup:
 def _own(tag: str, name: str) -> str:
     """A tag with the figure's own ids and the page's colours."""
     tag = _ID.sub(lambda found: f"{found.group()}{name}-", tag)
-    for colour, variable in _VARIABLES.items():
+    for variable, colour in _IN_SVG.items():
         tag = tag.replace(colour, f"var(--{variable})")
     return tag
 

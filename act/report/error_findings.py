@@ -5,6 +5,7 @@ import numpy as np
 from act.evaluate.verdict import best_baseline
 from act.report.finding_facts import THRESHOLDS, Facts
 from job.sections.report import CurveFinding
+from job.words import counted
 
 
 def late_error(facts: Facts) -> CurveFinding | None:
@@ -61,7 +62,7 @@ def no_better(facts: Facts) -> CurveFinding | None:
         text=f"its error on held-out episodes is {ratio:.2f} times that of the baseline "
         f"{lowest.name}, which sees no image ({error:.3f} against {other:.3f})",
         numbers={"ratio": ratio, "error": error, "baseline": other},
-        next_step="train longer where the curves still fall, else check the data",
+        next_step="train longer (--num_epochs) where the curves still fall, else check INPUT",
     )
 
 
@@ -74,10 +75,10 @@ def small_batch(facts: Facts) -> CurveFinding | None:
         return None
     return CurveFinding(
         code="small-batch",
-        text=f"steps had {effective} samples where --batch_size {asked} was asked for: an epoch "
-        f"takes one sample of each training episode",
+        text=f"steps had {counted(effective, 'sample')} where --batch_size {asked} was asked for: "
+        f"an epoch takes one sample of each training episode",
         numbers={"effective": float(effective), "asked": float(asked)},
-        next_step=f"ask for --batch_size {effective} or less, and choose the learning rate for it",
+        next_step=f"ask for --batch_size {effective}, and choose the learning rate for it",
     )
 
 

@@ -148,7 +148,7 @@ def _rows(axes: Axes, names: list[str]) -> None:
 class EpisodeFigures:
     """Executed and demonstrated actions of an episode."""
 
-    name: str  # best, typical, worst
+    name: str  # best, typical, worst, only
     number: int
     error: float  # mean over time and the dims drawn, in std
     figures: list[Shown]
@@ -158,7 +158,10 @@ class EpisodeFigures:
 def episodes(
     drawings: Drawings, evaluation: Evaluation, arrays: Arrays
 ) -> Iterator[EpisodeFigures]:
-    """The best, a typical and the worst episode, those that are the same once."""
+    """The best, a typical and the worst episode, those that are the same once.
+
+    name: of each, best, typical, worst; "only" where there is one
+    """
     seen: set[int] = set()
     for name in ("typical", "worst", "best"):
         try:
@@ -173,7 +176,8 @@ def episodes(
         if 0 in demonstrated.shape:
             continue
         seen.add(number)
-        yield _episode(drawings, evaluation, name, number, (demonstrated, executed, queries))
+        shown = "only" if len(evaluation.episodes) == 1 else name
+        yield _episode(drawings, evaluation, shown, number, (demonstrated, executed, queries))
 
 
 def _episode(

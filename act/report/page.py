@@ -1,5 +1,6 @@
 """report.html: one file, without scripts and without links; names from datasets are hostile."""
 
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -11,6 +12,8 @@ from act.report import evaluation_figures, pictures
 from act.report.curve_figures import curve_figures, rate_figure
 from act.report.dataset_figures import lengths_figure
 from act.report.drawing import Drawings
+from act.report.finding_facts import FEW_EPOCHS
+from act.report.next_steps import next_step
 from act.report.report import shown_command
 from act.report.run_files import RunFiles
 from act.report.words import (
@@ -22,20 +25,27 @@ from act.report.words import (
     facts,
     lag,
     lengths,
-    next_step,
     number,
     replay_rows,
     sentence,
     short,
     simulation_rows,
+    spoiled_ways,
     times,
     versions,
 )
-from job.sections.report import Report
+from job.sections.report import CurveFinding, Report
+from job.words import counted
+
+_OF_EVALUATION = (
+    *("errors", "errors_lead", "error_rows", "episodes", "replay", "ladder", "look", "spoiled"),
+    *("attention_shares", "distance"),
+)
 
 
-def page(run: RunFiles, report: Report) -> str:
-    """The text of the page."""
+def page(run: RunFiles, report: Report, defaults: Mapping[str, Any]) -> str:
+    """The text of the page; defaults: of the job's flags, which a command need not name."""
+    step = next_step(run, report, defaults)
     found: dict[str, Any] = {
         "report": report,
         "title": report.run_name or run.folder.resolve().name,
@@ -43,12 +53,21 @@ def page(run: RunFiles, report: Report) -> str:
         "when": report.created_at.replace("T", " ").removesuffix("+00:00") + " UTC",
         "command": shown_command(report.reproducibility.command),
         "facts": facts(report),
-        "next_step": next_step(report),
+        "next_step": step.text,
+        "next_command": shown_command(step.command),
+        "few_epochs": FEW_EPOCHS,
+        "other_findings": _other_findings(report),
         "versions": versions(report.reproducibility),
         "simulation": simulation_rows(report.simulation),
     }
     found |= _dataset(run, report) | _figures(run)
     return _environment().get_template("report.html.jinja").render(found)
+
+
+def _other_findings(report: Report) -> list[CurveFinding]:
+    """Those that the verdict has not given as its reasons."""
+    given = [one.rule for one in report.verdict.reasons] if report.verdict else []
+    return [one for one in report.curves if one.code not in given]
 
 
 def _dataset(run: RunFiles, report: Report) -> dict[str, Any]:
@@ -72,9 +91,8 @@ def _figures(run: RunFiles) -> dict[str, Any]:
         "rate_chart": rate_figure(drawings, run.curves) if run.curves else None,
         "length_chart": lengths_figure(drawings, run.manifest),
     }
-    absent = ("errors", "error_rows", "errors_lead", "episodes", "replay", "ladder", "look")
     if found is None:
-        return shown | dict.fromkeys((*absent, "attention_shares", "distance"))
+        return shown | dict.fromkeys(_OF_EVALUATION)
     return shown | {
         "errors": [
             evaluation_figures.by_position(drawings, found),
@@ -86,6 +104,7 @@ def _figures(run: RunFiles) -> dict[str, Any]:
         "replay": replay_rows(found.replay),
         "ladder": evaluation_figures.ladder(drawings, found),
         "look": found.look,
+        "spoiled": spoiled_ways(found.look),
         "attention_shares": attention_shares(found.look),
         "distance": distance(found.distance),
     }
@@ -101,6 +120,7 @@ def _environment() -> Environment:
     )
     made.globals |= {
         "answers": ANSWERS,
+        "counted": counted,
         "number": number,
         "sentence": sentence,
         "short": short,

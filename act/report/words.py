@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from act.evaluate.verdict import best_baseline
+from act.evaluate.verdict import FEW, best_baseline
 from act.report.evaluation_figures import recommended
 from job.sections.estimates import Lag
 from job.sections.evaluation import Evaluation, Interval, Replay
 from job.sections.look import Distance, Look
 from job.sections.report import DatasetFacts, Report, Reproducibility
 from job.sections.simulation import Rate, Rollouts, Simulation
+from job.words import counted
 
 ANSWERS = {
     "yes": "Yes: it works, as far as recordings can tell",
@@ -21,6 +22,11 @@ _BASELINES = {
     "repeat": "the action executed last, again and again",
     "mean": "the mean action of the training data",
     "shifted": "the demonstration itself, late by the lag",
+}
+_SPOILED = {
+    "blanked": "blanked",
+    "frozen": "held at the first frame",
+    "other_episode": "of another episode",
 }
 _NOTHING = "\N{EN DASH}"
 
@@ -89,15 +95,6 @@ def times(value: float | None) -> str:
     return _NOTHING if value is None else f"{value:.2f}\N{MULTIPLICATION SIGN}"
 
 
-def next_step(report: Report) -> str:
-    """What to do now."""
-    if report.status == "training":
-        return "let it train to its end; the verdict is on the checkpoints so far"
-    reasons = report.verdict.reasons if report.verdict else []
-    step = next((one.next_step for one in reasons if one.next_step), None)
-    return step or "try the recommended checkpoint on the robot, slowly and with limits"
-
-
 def facts(report: Report) -> list[Fact]:
     """The numbers at the top."""
     return [*_chosen(report), *_rates(report), *_training(report)]
@@ -110,7 +107,7 @@ def _chosen(report: Report) -> Iterator[Fact]:
     advice, error = found.recommendation, recommended(found).errors.mae_in_std
     yield Fact("Recommended checkpoint", advice.checkpoint, advice.file)
     name, note = way(advice.mode, advice.horizon, advice.ensembling_weight)
-    yield Fact("Way of execution", name, note)
+    yield Fact("Recommended execution", name, note)
     base = best_baseline(found.baselines).errors.mae_in_std.mean if found.baselines else None
     note = "of a standard deviation" + (f"; best baseline {base:.3f}" if base is not None else "")
     yield Fact("Error on held-out episodes", f"{error.mean:.3f}", note)
@@ -133,11 +130,9 @@ def _training(report: Report) -> Iterator[Fact]:
         epochs = f"{found.epochs_done:,}"
         if found.epochs_done != found.epochs:
             epochs += f" of {found.epochs:,}"
-        note = f"{found.samples:,} samples, batches of {found.effective_batch}"
+        steps = counted(found.steps, "step")
+        note = f"{steps}, {counted(found.samples, 'sample')}, batches of {found.effective_batch}"
         yield Fact("Epochs", epochs, note)
-        if found.best_val_loss is not None:
-            note = f"epoch {found.best_epoch}"
-            yield Fact("Lowest validation loss", f"{found.best_val_loss:.4g}", note)
     if data is not None:
         yield Fact("Episodes", f"{data.episodes:,}", f"{data.frames:,} time steps")
 
@@ -164,14 +159,21 @@ def lag(found: Lag | None, evaluation: Evaluation | None) -> str:
     steps = found.steps if found is not None else None
     if steps is None and evaluation is not None:
         steps = evaluation.lag_steps
-    return "" if steps is None else f"The state follows the action by {steps:g} time steps."
+    if steps is None:
+        return ""
+    return f"The measured state follows the action {steps:g} time steps late, by an estimate."
 
 
 def errors_lead(found: Evaluation) -> str:
     """On what the errors were measured."""
     which = "that it was not trained on" if found.held_out else "that it was trained on"
     every = "every time step" if found.stride == 1 else f"every {found.stride}th time step"
-    text = f"{len(found.episodes)} episodes {which}, asked at {every}, latent 0."
+    text = (
+        f"On {counted(len(found.episodes), 'episode')} {which}, asked at {every}: the mean "
+        f"absolute error of all actions of the chunks that it predicts."
+    )
+    if len(found.episodes) < FEW:
+        text += f" There is no interval: it takes {FEW} episodes."
     return text if found.complete else f"{text} The time given was too short for all measures."
 
 
@@ -208,6 +210,16 @@ def replay_rows(found: Sequence[Replay]) -> list[ReplayRow]:
             else f"{one.grippers.hit} of {one.grippers.demonstrated}",
         )
         for one in found
+    ]
+
+
+def spoiled_ways(look: Look | None) -> list[tuple[str, str]]:
+    """The ways in which inputs were spoiled, and their titles: those that any input has."""
+    ablations = look.ablations if look else []
+    return [
+        (name, title)
+        for name, title in _SPOILED.items()
+        if any(getattr(one, name) is not None for one in ablations)
     ]
 
 

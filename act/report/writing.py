@@ -59,7 +59,7 @@ def write_report(folder: Path, defaults: Mapping[str, Any]) -> Report:
 
     run = read_run(folder)
     report = report_of(run, defaults)
-    text = page(run, report)
+    text = page(run, report, defaults)
     with whole_file(folder / HTML, shared=True) as file:
         file.write(text.encode(errors="replace"))  # half a character of UTF-16 is none
     write_json(folder / JSON, report.model_dump(mode="json"), shared=True)

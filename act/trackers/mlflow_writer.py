@@ -50,7 +50,7 @@ class Writer:
     def images(self, step: int, paths: dict[str, str]) -> None:
         """An artifact for each: the last one stays."""
         for path in paths.values():
-            self._client.log_artifact(self._run, path, "curves")
+            self._client.log_artifact(self._run, path, "pictures")
 
     def close(self) -> None:
         """Mark it as finished."""

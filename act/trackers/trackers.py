@@ -68,8 +68,9 @@ class Trackers:
 
     def images(self, step: int, paths: Sequence[Path]) -> None:
         """Give them pictures, which are PNG files."""
-        images = {path.stem: str(path.absolute()) for path in paths}
-        self._send({"kind": "images", "step": step, "paths": images})
+        for path in paths:  # in a message each: a long one would not go through the pipe whole
+            shown = {path.stem: str(path.absolute())}
+            self._send({"kind": "images", "step": step, "paths": shown})
 
     def _send(self, message: Mapping[str, Any]) -> None:
         for feed in self._feeds:

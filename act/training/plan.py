@@ -13,6 +13,7 @@ from episodes.estimates import estimate_episodes
 from episodes.padding import padding_share
 from job.machine import memory_bytes
 from job.sections.training import Training
+from job.words import counted
 
 logger = logging.getLogger("act")
 
@@ -46,10 +47,9 @@ def report_plan(run: TrainingRun) -> None:
         logger.info("%-10s %s", what, text)
     if run.effective_batch < run.batch_size:
         logger.warning(
-            "a batch of %d is more than the %d training episodes, and an epoch takes one sample "
-            "of each: every step has %d",
+            "a batch of %d is more than %s; an epoch takes a sample of each, so a step has %d",
             run.batch_size,
-            len(run.data.train_episodes),
+            counted(len(run.data.train_episodes), "training episode"),
             run.effective_batch,
         )
     needed, there = step_bytes(run), memory_bytes()

@@ -1,0 +1,66 @@
+"""What to do with a run now, and the command for it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from act.report.finding_facts import FEW_EPOCHS
+from act.report.report import command
+from act.report.run_files import RunFiles
+from job.sections.report import Report
+from job.words import counted
+
+# Rules of the verdict that a longer training may mend
+_LONGER = (
+    "no-better-than-baseline",
+    "output-constant",
+    "images-ignored",
+    "scene-ignored",
+    "far-from-demonstrations",
+)
+_UPSTREAMS_EPOCHS = 2000
+_MOST_SUFFIX = 40  # characters of a run's name that are kept in front of what is added
+
+
+@dataclass(frozen=True)
+class NextStep:
+    """What to do, in a sentence; and the words of a command, where one does it."""
+
+    text: str
+    command: tuple[str, ...] = ()
+
+
+def next_step(run: RunFiles, report: Report, defaults: Mapping[str, Any]) -> NextStep:
+    """The first thing to do; defaults: of the job's flags, which a command need not name."""
+    if report.status == "training":
+        return NextStep("let it train to its end; the verdict is on the checkpoints so far")
+    reasons = report.verdict.reasons if report.verdict else []
+    if reasons and reasons[0].rule in _LONGER and _may_be_too_short(report):
+        return _longer(run, report, defaults)
+    step = next((one.next_step for one in reasons if one.next_step), None)
+    return NextStep(step or "try the recommended checkpoint on the robot, slowly and with limits")
+
+
+def _may_be_too_short(report: Report) -> bool:
+    """Whether the training has no shape yet, or its error was still falling."""
+    done = report.training.epochs_done if report.training else FEW_EPOCHS
+    return done < FEW_EPOCHS or any(one.code == "still-falling" for one in report.curves)
+
+
+def _longer(run: RunFiles, report: Report, defaults: Mapping[str, Any]) -> NextStep:
+    assert report.training is not None
+    done, steps = report.training.epochs_done, report.training.steps
+    epochs = max(_UPSTREAMS_EPOCHS, 2 * done)
+    text = (
+        f"train longer: this run had {counted(done, 'epoch')} of "
+        f"{counted(max(1, round(steps / max(done, 1))), 'step')}, --num_epochs {epochs} gives it "
+        f"{epochs:,}"
+    )
+    flags = dict(run.flags) | {"num_epochs": epochs, "steps": defaults.get("steps")}
+    if run.manifest is None:
+        return NextStep(text)
+    if not flags.get("keep_state"):  # without its state a finished run takes no more epochs
+        name = str(flags.get("run_name", ""))[:_MOST_SUFFIX]
+        flags |= {"run_name": f"{name}_{epochs}"}
+        text += ". It takes a new name, as the run has not kept its state"
+    return NextStep(text, tuple(command(flags, defaults)))

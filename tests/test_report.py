@@ -88,7 +88,7 @@ def test_it_names_the_command_of_a_longer_training(folder: Path, kept: bool, nam
     step = next_step(read_run(folder), write_report(folder, DEFAULTS), DEFAULTS)
     asked = parse(step.command[1:], {})
     assert (asked.num_epochs, asked.run_name) == (2000, name)
-    assert "this run had 2 epochs of 4 steps" in step.text
+    assert "this run had 2 epochs of 3 steps" in step.text
     page = checked(folder)
     assert "--num_epochs 2000" in page.text
     assert page.text.count("t stands still") == 2  # at the top, and why

@@ -142,8 +142,10 @@ def test_the_page_lists_every_rule_and_threshold() -> None:
     source = (ROOT / "act/evaluate/verdict.py").read_text()
     known = set(re.findall(r'"([a-z]+-[a-z-]+)"', source))
     assert known == {one for one in listed if not one.endswith(".json")}
-    values = ("SAME_AS_STATE", "GOOD", "BAD", "WORSE", "CONSTANT", "EXCHANGED", "SAME_SCENE")
-    values += ("FAR", "FEW")
+    values = [
+        *("SAME_AS_STATE", "GOOD", "BAD", "WORSE", "CONSTANT", "EXCHANGED", "SAME_SCENE"),
+        *("FAR", "FEW"),
+    ]
     for name in values:
         assert re.search(rf"\b{re.escape(str(getattr(rules, name)))}\b", page), name
 

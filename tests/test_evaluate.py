@@ -31,9 +31,10 @@ from job.whole_files import sha256
 from lerobot_to_act import main
 from tests.support.artifacts import assert_artifacts_are_whole
 from tests.support.commands import Ended, arguments
+from tests.support.episodes import write_episodes
 from tests.support.evaluations import SCALE, checkpoint
 from tests.support.loading import write_policy
-from tests.support.paths import SMALL
+from tests.support.paths import DATA, SMALL
 from tests.support.schema import VALIDATOR
 
 Capture = pytest.CaptureFixture[str]
@@ -280,6 +281,39 @@ def test_an_evaluation_needs_the_episodes(run: Path, tmp_path: Path, capfd: Capt
     [line] = capfd.readouterr().err.splitlines()
     assert str(tmp_path / "none") in line
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_another_run_is_left_out(
+    run: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    """Unless it is asked for: the contract beside it does not list it."""
+    folder = shutil.copytree(run, tmp_path / "run")
+    stray = folder / "policy_epoch_77_seed_0.ckpt"
+    stray.write_bytes((folder / "policy_last.ckpt").read_bytes() + b"\0")
+    assert main(["evaluate", str(folder), "--device", "cpu", "--checkpoints", "epoch_77"]) == 2
+    assert main(["evaluate", str(folder), "--device", "cpu"]) == 0
+    assert f"{stray}: its SHA-256" in capfd.readouterr().err
+    record = Evaluation.model_validate_json((folder / "evaluation.json").read_bytes())
+    assert "epoch_77" not in {one.name for one in record.checkpoints}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["dataset", "episodes"])
+def test_another_robots_input_is_refused_by_its_own_name(
+    run: Path, tmp_path: Path, capfd: Capture, kind: str
+) -> None:
+    """Not by that of a file in the scratch folder."""
+    other = DATA / "aloha_sim_v30"
+    if kind == "episodes":
+        other = tmp_path / "episodes"
+        write_episodes(other, "raw")
+    code, folder = evaluated(run, tmp_path, "--input", str(other))
+    line = capfd.readouterr().err
+    assert code == 2, line
+    assert f"--input: {other} is not what the policy was trained to see" in line
+    assert str(folder) not in line
+    assert not (folder / "evaluation.json").exists()
 
 
 @pytest.mark.slow

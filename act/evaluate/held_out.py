@@ -17,7 +17,7 @@ from episodes.arrays import FloatArray, Frame, IntArray
 from episodes.episode_set import Episodes, open_episodes
 from episodes.frames import FrameSource
 from episodes.reading import NO_CAMERAS, Reading
-from job.errors import UsageError
+from job.errors import DatasetError, UsageError
 from job.sections.contract import Contract
 
 BoolArray = NDArray[np.bool_]
@@ -76,7 +76,12 @@ def recorded(
     """
     numbers = needed.numbers
     names = tuple(camera.name for camera in contract.cameras) or NO_CAMERAS
-    episodes = open_episodes([paths[number] for number in numbers], names, reading)
+    try:
+        episodes = open_episodes([paths[number] for number in numbers], names, reading)
+    except DatasetError as error:
+        if is_of_run:
+            raise
+        raise _unfit(source, str(error).partition(": ")[2]) from error  # a file of ours is at fault
     check_fits(episodes, contract, source)
     return Recorded(
         episodes,
@@ -145,11 +150,15 @@ def check_fits(episodes: Episodes, contract: Contract, source: str) -> None:
     }
     for what, value in expected.items():
         if found[what] != value:
-            raise UsageError(
-                f"--input: {source} has {what} {found[what]}, expected {value} as the policy; "
-                f"give the dataset that it was trained on, or leave --input out",
-                code="input-unfit",
-            )
+            raise _unfit(source, f"it has {what} {found[what]}, the policy {value}")
+
+
+def _unfit(source: str, why: str) -> UsageError:
+    return UsageError(
+        f"--input: {source} is not what the policy was trained to see ({why}); give the dataset "
+        f"that it was trained on, or leave --input out",
+        code="input-unfit",
+    )
 
 
 def conversion_flags(contract: Contract) -> dict[str, Any]:

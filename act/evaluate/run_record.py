@@ -1,5 +1,6 @@
 """What a run's own files say of its training, for the record of an evaluation."""
 
+import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,9 +8,12 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from act.load.source import Source, checkpoint_names, find_source
+from job.errors import UsageError, first_line
 from job.output_names import MANIFEST, METRICS
 from job.sections.whole import Whole
 from job.whole_files import parse_json, read_bytes
+
+logger = logging.getLogger("act")
 
 _FIRST = ("last", "best", "average")  # then the latest epochs: time may not be enough for all
 
@@ -54,12 +58,18 @@ def _seconds(folder: Path) -> float | None:
 def checkpoints_of(folder: Path, asked: tuple[str, ...]) -> dict[str, Source]:
     """The checkpoints to evaluate by name, files with the same content once; raises UsageError.
 
-    asked: their names; (): all
+    asked: their names; (): all but those that the contract does not list, with a warning
     """
     names = list(asked) or sorted(checkpoint_names(folder), key=_rank)
     found: dict[str, Source] = {}
     for name in names:
-        source = find_source(folder, name)
+        try:
+            source = find_source(folder, name)
+        except UsageError as error:
+            if name in asked or error.code != "contract-other":
+                raise
+            logger.warning("%s; it is left out", first_line(error))
+            continue
         if source.sha256 not in {one.sha256 for one in found.values()}:
             found[name] = source
     return found

@@ -83,6 +83,7 @@ _OTHER_FLAGS = {
     "--cameras",
     "--batch",
     "--beside",
+    "--good",
     "--dataset",
     "--target",
     "--rounds",
@@ -152,6 +153,8 @@ def _understood(words: list[str]) -> bool:
             return False  # the parts before are Docker's
         case [program, "entrypoint.py", *rest] if program.endswith("python"):
             _parse(rest)
+        case ["python", "-m", module, *_] if module.startswith("benchmarks."):
+            return False  # they have their own
         case ["python", "-m", *rest]:
             _parse(words[1:])
         case ["lerobot-to-act", *rest]:

@@ -33,14 +33,14 @@ def test_the_benchmark_measures_each_part_beside_the_plain_path(tmp_path: Path) 
     report = tmp_path / "report.json"
     flags = {"cameras": "2", "size": "32x48", "episodes": "2", "length": "4", "batch": "2"}
     flags |= {"hidden_dim": "32", "dim_feedforward": "32", "precision": "fp32", "device": "cpu"}
-    flags |= {"rounds": "2", "steps": "1", "json": str(report), "folder": str(tmp_path)}
+    flags |= {"rounds": "1", "steps": "1", "json": str(report), "folder": str(tmp_path)}
     words = [word for name, value in flags.items() for word in (f"--{name}", value)]
     done = run_python("-m", "benchmarks.train", *words)
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(report.read_text())["rows"]
     assert (row["cameras"], row["batch"]) == (2, 2)
     for part in ("loader", "step", "both"):
-        assert len(row["rates"][part]) == len(row["rates"][f"plain {part}"]) == 2
+        assert len(row["rates"][part]) == len(row["rates"][f"plain {part}"]) == 1
         assert min(row["rates"][part] + row["rates"][f"plain {part}"]) > 0
     assert 0 < row["extra"]["wait_share"] < 1
     assert 0 < row["extra"]["utilisation"] < 1

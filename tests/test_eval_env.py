@@ -40,6 +40,9 @@ def test_a_rate_is_measured_and_a_plateau_ends_the_run(job: Job) -> None:
     assert done.manifest["status"] == "completed"
     folder = done.output / "checkpoints/test"
     assert not (folder / ".eval_env").exists()
+    picture = "checkpoints/test/success_rate_seed_0.png"
+    assert (done.output / picture).read_bytes().startswith(b"\x89PNG")
+    assert picture in {one["path"] for one in done.manifest["artifacts"]}
 
 
 def test_an_environment_that_does_not_fit_is_refused(job: Job) -> None:

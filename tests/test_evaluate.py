@@ -25,6 +25,7 @@ from act.evaluate.recommendation import (
 from act.evaluate.replay import Replayed, Way, executed, replay_section, ways
 from act.evaluate.run_record import RunRecord, read_record
 from act.policies.contract_file import read_contract
+from episodes.writer import write_episode
 from job.sections.contract import Contract
 from job.sections.evaluation import Evaluation
 from job.whole_files import sha256
@@ -36,6 +37,7 @@ from tests.support.evaluations import SCALE, checkpoint
 from tests.support.loading import write_policy
 from tests.support.paths import DATA, SMALL
 from tests.support.schema import VALIDATOR
+from tests.support.training import NO_CAMERAS
 
 Capture = pytest.CaptureFixture[str]
 Job = Callable[..., Ended]
@@ -175,9 +177,12 @@ def test_it_says_why_it_is_recommended(tmp_path: Path) -> None:
         (average, "the averaged weights of 3 checkpoints"),
     ):
         found = ladder(tried)
-        made = recommendation(found, recommended_checkpoint(found), way, contract)
+        best = recommended_checkpoint(found)
+        made = recommendation(found, best, [way, way], way, contract)
         assert why in made.reason
         assert "with 2 actions of each chunk, the longest horizon whose" in made.reason
+        alone = recommendation(found, best, [way], way, contract)
+        assert "the only way that was tried" in alone.reason
 
 
 def test_the_longest_horizon_that_costs_little_is_recommended() -> None:
@@ -229,6 +234,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("output")
     assert main(arguments(output, **FLAGS)) == 0
     return output / "checkpoints/test"
+
+
+SHORT = "--minutes", "0.01"
 
 
 def evaluated(run: Path, place: Path, *words: str) -> tuple[int, Path]:
@@ -292,7 +300,7 @@ def test_a_checkpoint_of_another_run_is_left_out(
     stray = folder / "policy_epoch_77_seed_0.ckpt"
     stray.write_bytes((folder / "policy_last.ckpt").read_bytes() + b"\0")
     assert main(["evaluate", str(folder), "--device", "cpu", "--checkpoints", "epoch_77"]) == 2
-    assert main(["evaluate", str(folder), "--device", "cpu"]) == 0
+    assert main(["evaluate", str(folder), "--device", "cpu", *SHORT]) == 0
     assert f"{stray}: its SHA-256" in capfd.readouterr().err
     record = Evaluation.model_validate_json((folder / "evaluation.json").read_bytes())
     assert "epoch_77" not in {one.name for one in record.checkpoints}
@@ -319,7 +327,7 @@ def test_another_robots_input_is_refused_by_its_own_name(
 @pytest.mark.slow
 def test_a_no_can_be_an_error(run: Path, tmp_path: Path, capfd: Capture) -> None:
     """The run has two steps of training: it is worse than standing still."""
-    code, folder = evaluated(run, tmp_path, "--fail_on", "no", "--checkpoints", "last")
+    code, folder = evaluated(run, tmp_path, "--fail_on", "no", "--checkpoints", "last", *SHORT)
     record = Evaluation.model_validate_json((folder / "evaluation.json").read_bytes())
     assert record.verdict.answer == "no"
     assert [one.name for one in record.checkpoints] == ["last"]
@@ -346,7 +354,8 @@ def test_a_job_evaluates_what_it_has_trained(job: Job, tmp_path: Path) -> None:
     again = job(eval_after_train="on", **FLAGS)
     assert again.code == 0
     assert "holds the policy of this very run" in again.out
-    assert main(["evaluate", str(folder), "--device", "cpu", "--checkpoints", "last"]) == 0
+    words = ["--device", "cpu", "--checkpoints", "last", *SHORT]
+    assert main(["evaluate", str(folder), *words]) == 0
     mean = ["--checkpoints", "best,last", "--name", "mean"]
     assert main(["average", str(folder), *mean]) == 0
     for place in (folder, done.output):  # both manifests are of this run
@@ -367,6 +376,33 @@ def test_an_evaluation_that_fails_leaves_a_completed_run(job: Job, tmp_path: Pat
     assert done.manifest["status"] == "completed"
     assert "its evaluation failed" in done.err
     assert place.with_name("policy_best.ckpt").exists()
+
+
+@pytest.mark.slow
+def test_a_small_training_that_works_gets_a_yes(job: Job, tmp_path: Path) -> None:
+    """The states, on a circle, say all of the motion; held out are other starts."""
+    random = np.random.default_rng(0)
+    (tmp_path / "episodes").mkdir()
+    for number in range(15):
+        phase = random.uniform(0, 2 * np.pi) + 0.3 * np.arange(60)
+        state, action = (
+            np.stack([np.cos(at), np.sin(at)], axis=1).astype(np.float32)
+            for at in (phase, phase + 0.3)
+        )
+        vectors = {"qpos": state, "qvel": np.zeros_like(state), "action": action}
+        path = tmp_path / f"episodes/episode_{number}.hdf5"
+        with write_episode(path, vectors, {}, {"sim": True}):
+            pass
+    learning = {"num_epochs": 400, "batch_size": 12, "learning_rate": 1e-3, "kl_weight": 100}
+    done = job(
+        eval_after_train="on", input=tmp_path / "episodes", **NO_CAMERAS, state_dim=None, **learning
+    )
+    assert done.code == 0, done.err
+    record = Evaluation.model_validate_json(
+        (done.output / "checkpoints/test/evaluation.json").read_bytes()
+    )
+    assert record.verdict.answer == "yes", record.verdict.reasons
+    assert record.verdict.reasons[0].rule == "close-to-demonstrations"
 
 
 @pytest.mark.slow

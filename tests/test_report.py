@@ -111,8 +111,8 @@ def test_an_evaluation_fills_the_page(folder: Path) -> None:
     assert page.count("img") == 3 + 9 + 2 + 1  # at the top, the sheet, attention, reference
     for words in ("a new chunk is asked for", "policy, best", "Where it attends", "Yes: it works"):
         assert words in page.text
-    assert "evaluate RUN measures" not in page.text
-    assert "simulate RUN measures it" in page.text
+    assert "evaluate test measures" not in page.text
+    assert "simulate test measures it" in page.text
 
 
 @pytest.mark.slow
@@ -123,7 +123,7 @@ def test_without_an_evaluation_each_section_says_how_to_get_it(folder: Path) -> 
     assert found.verdict is None
     assert found.evaluation is None
     assert page.count("img") == 0
-    for words in ("Not judged yet", "evaluate RUN measures", "evaluate RUN replays"):
+    for words in ("Not judged yet", "evaluate test measures", "evaluate test replays"):
         assert words in page.text
 
 

@@ -157,7 +157,9 @@ def evaluate(
         replay=sorted(replays.values(), key=lambda one: one.mae_in_std.mean),
         look=looked.look,
         distance=looked.distance,
-        recommendation=recommendation(checkpoints, best, way, subject.contract),
+        recommendation=recommendation(
+            checkpoints, best, [*replays.values()], way, subject.contract
+        ),
         verdict=verdict(facts),
         versions=versions(),
         commit=commit(),

@@ -42,9 +42,13 @@ def recommended_way(replays: Sequence[Replay]) -> Replay:
 
 
 def recommendation(
-    checkpoints: Sequence[CheckpointErrors], best: CheckpointErrors, way: Replay, contract: Contract
+    checkpoints: Sequence[CheckpointErrors],
+    best: CheckpointErrors,
+    replays: Sequence[Replay],
+    way: Replay,
+    contract: Contract,
 ) -> Recommendation:
-    """The section: of `best`, executed so."""
+    """The section: of `best` among the checkpoints, executed in this way among those replayed."""
     shown = "with temporal ensembling"
     if way.horizon is not None:
         shown = f"with {way.horizon} actions of each chunk"
@@ -56,7 +60,7 @@ def recommendation(
         ensembling_weight=contract.execution.ensembling_weight,
         reason=f"error {best.errors.mae_in_std.mean:.3f} of a standard deviation over whole "
         f"chunks, {_why_checkpoint(checkpoints, best)}; {way.mae_in_std.mean:.3f} in replay "
-        f"{shown}, {_why_way(way)}",
+        f"{shown}, {_why_way(replays, way)}",
     )
 
 
@@ -70,7 +74,9 @@ def _why_checkpoint(checkpoints: Sequence[CheckpointErrors], chosen: CheckpointE
     return f"{which} of {alike} checkpoints that cannot be told from the lowest"
 
 
-def _why_way(chosen: Replay) -> str:
+def _why_way(replays: Sequence[Replay], chosen: Replay) -> str:
+    if len(replays) == 1:
+        return "the only way that was tried"
     if chosen.horizon is None:
         return "at least a third lower than in open loop"
     return "the longest horizon whose error is at most a tenth above the lowest"

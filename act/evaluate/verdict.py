@@ -25,8 +25,9 @@ SAME_SCENE = 1.05  # of the error as recorded, with the images of another episod
 FAR = 3.0  # times the distance between training episodes
 FEW = 3  # episodes
 
+CLOSED_LOOP = "closed loop"
 _NOT_SEEN = (
-    "closed loop: the policy never saw where its own actions lead, and small errors add up there",
+    f"{CLOSED_LOOP}: the policy never saw where its own actions lead, and small errors add up there",
     "contact and forces: whether an object is held is not in the error of an action",
     "other scenes: objects, light and places that these recordings do not have",
 )
@@ -80,7 +81,8 @@ def _smallest(facts: Facts) -> str:
     """The smallest difference that so many episodes can show."""
     found = facts.best.errors.mae_in_std
     if found.low is None or found.high is None:
-        return f"differences between checkpoints: {counted(facts.episodes, 'episode')} show none"
+        seen = counted(facts.episodes, "episode")
+        return f"differences between checkpoints, which cannot be told from {seen}"
     half = (found.high - found.low) / 2
     return (
         f"differences in error below about {half:.3f} of a standard deviation, half the interval "

@@ -60,10 +60,10 @@ def _still_falling(facts: Facts) -> CurveFinding | None:
     return CurveFinding(
         code="still-falling",
         text=f"the validation error was still falling when training ended: by {fall:.0%} from the "
-        f"last but one fifth of the epochs to the last ({before.mean:.3g} to {last.mean:.3g})",
+        f"fourth fifth of the epochs to the last fifth ({before.mean:.3g} to {last.mean:.3g})",
         numbers={"fall": fall, "before": before.mean, "last": last.mean},
-        next_step=f"train longer: --num_epochs {2 * epochs}; a run with --keep_state resumes from "
-        f"where it ended",
+        next_step=f"train longer: --num_epochs {2 * epochs}, "
+        + ("which resumes this run" if facts.flags.get("keep_state") else "under a new --run_name"),
     )
 
 

@@ -78,7 +78,7 @@ def small_batch(facts: Facts) -> CurveFinding | None:
         text=f"steps had {counted(effective, 'sample')} where --batch_size {asked} was asked for: "
         f"an epoch takes one sample of each training episode",
         numbers={"effective": float(effective), "asked": float(asked)},
-        next_step=f"ask for --batch_size {effective}, and choose the learning rate for it",
+        next_step=f"ask for --batch_size {effective}, or record more episodes",
     )
 
 

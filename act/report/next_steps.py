@@ -38,7 +38,11 @@ def next_step(run: RunFiles, report: Report, defaults: Mapping[str, Any]) -> Nex
     if reasons and reasons[0].rule in _LONGER and _may_be_too_short(report):
         return _longer(run, report, defaults)
     step = next((one.next_step for one in reasons if one.next_step), None)
-    return NextStep(step or "try the recommended checkpoint on the robot, slowly and with limits")
+    return NextStep(
+        step
+        or "try the recommended checkpoint on the robot, slowly and with limits: "
+        "examples/run_on_robot.py moves nothing until it is told to"
+    )
 
 
 def _may_be_too_short(report: Report) -> bool:

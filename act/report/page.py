@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from act.evaluate.verdict import CLOSED_LOOP
 from act.report import evaluation_figures, pictures
 from act.report.curve_figures import curve_figures, rate_figure
 from act.report.dataset_figures import lengths_figure
@@ -39,7 +40,7 @@ from job.words import counted
 
 _OF_EVALUATION = (
     *("errors", "errors_lead", "error_rows", "episodes", "replay", "ladder", "look", "spoiled"),
-    *("attention_shares", "distance"),
+    *("attention_shares", "distance", "has_grippers"),
 )
 
 
@@ -56,12 +57,19 @@ def page(run: RunFiles, report: Report, defaults: Mapping[str, Any]) -> str:
         "next_step": step.text,
         "next_command": shown_command(step.command),
         "few_epochs": FEW_EPOCHS,
+        "not_seen": _not_seen(report),
         "other_findings": _other_findings(report),
         "versions": versions(report.reproducibility),
         "simulation": simulation_rows(report.simulation),
     }
     found |= _dataset(run, report) | _figures(run)
     return _environment().get_template("report.html.jinja").render(found)
+
+
+def _not_seen(report: Report) -> list[str]:
+    """What the verdict could not see, and simulation has not shown since."""
+    of_verdict = report.verdict.not_seen if report.verdict else []
+    return [one for one in of_verdict if not (report.simulation and one.startswith(CLOSED_LOOP))]
 
 
 def _other_findings(report: Report) -> list[CurveFinding]:
@@ -102,6 +110,7 @@ def _figures(run: RunFiles) -> dict[str, Any]:
         "error_rows": error_rows(found),
         "episodes": list(evaluation_figures.episodes(drawings, found, run.arrays)),
         "replay": replay_rows(found.replay),
+        "has_grippers": any(one.grippers is not None for one in found.replay),
         "ladder": evaluation_figures.ladder(drawings, found),
         "look": found.look,
         "spoiled": spoiled_ways(found.look),

@@ -18,10 +18,10 @@ ANSWERS = {
     "unknown": "Unknown: what was measured does not decide it",
 }
 _BASELINES = {
-    "hold": "the arm stays where it is",
-    "repeat": "the action executed last, again and again",
-    "mean": "the mean action of the training data",
-    "shifted": "the demonstration itself, late by the lag",
+    "hold": "baseline: the arm stays where it is",
+    "repeat": "baseline: the action executed last, again and again",
+    "mean": "baseline: the mean action of the training data",
+    "shifted": "no baseline, as it knows the future: the demonstration itself, late by the lag",
 }
 _SPOILED = {
     "blanked": "blanked",
@@ -105,9 +105,11 @@ def _chosen(report: Report) -> Iterator[Fact]:
     if found is None:
         return
     advice, error = found.recommendation, recommended(found).errors.mae_in_std
-    yield Fact("Recommended checkpoint", advice.checkpoint, advice.file)
+    is_no = found.verdict.answer == "no"
+    name = "Best checkpoint so far" if is_no else "Recommended checkpoint"
+    yield Fact(name, advice.checkpoint, advice.file)
     name, note = way(advice.mode, advice.horizon, advice.ensembling_weight)
-    yield Fact("Recommended execution", name, note)
+    yield Fact("Execution", name, note)
     base = best_baseline(found.baselines).errors.mae_in_std.mean if found.baselines else None
     note = "of a standard deviation" + (f"; best baseline {base:.3f}" if base is not None else "")
     yield Fact("Error on held-out episodes", f"{error.mean:.3f}", note)
@@ -121,6 +123,9 @@ def _rates(report: Report) -> Iterator[Fact]:
         shown = min(one.rollouts, key=lambda tried: (tried.name != chosen, tried.way != "contract"))
         success = shown.success
         note = f"{_interval_of(success)}, {success.of} episodes of {one.env}, {shown.name}"
+        highest = max(one.rollouts, key=lambda tried: tried.success.rate)
+        if highest.success.rate > success.rate:
+            note += f"; highest: {highest.name}, {highest.success.rate:.0%}"
         yield Fact("Success in simulation", f"{success.rate:.0%}", note)
 
 
@@ -182,7 +187,7 @@ def error_rows(found: Evaluation) -> list[ErrorRow]:
     best = recommended(found)
     rows = [_error(f"policy, {best.name}", best.errors.mae_in_std, "the recommended checkpoint")]
     for one in found.baselines:
-        rows.append(_error(one.name, one.errors.mae_in_std, f"baseline: {_BASELINES[one.name]}"))
+        rows.append(_error(one.name, one.errors.mae_in_std, f"{_BASELINES[one.name]}"))
     return rows
 
 

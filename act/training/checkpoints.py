@@ -16,14 +16,15 @@ from job.output_names import METRICS
 from job.whole_files import RECORD
 
 LAST, BEST, AVERAGE = "policy_last.ckpt", "policy_best.ckpt", "policy_average.ckpt"
-_RUN_FILES = (CONTRACT, WEIGHTS, "dataset_stats.*", "train_val_*.png", METRICS, RECORD)
+_RUN_FILES = (CONTRACT, WEIGHTS, "dataset_stats.*", METRICS, RECORD)
+_PICTURES = ("train_val_*.png", "success_rate_*.png")
 EPOCH_FILES = "policy_epoch_*.ckpt"
 SNAPSHOT_EPOCHS = 100  # upstream's
 
 
 def run_files(folder: Path) -> list[Path]:
     """The files of a run in its folder, by name."""
-    return sorted(path for pattern in _RUN_FILES for path in folder.glob(pattern))
+    return sorted(path for pattern in (*_RUN_FILES, *_PICTURES) for path in folder.glob(pattern))
 
 
 def epoch_path(folder: Path, epoch: int, seed: int) -> Path:

@@ -1,7 +1,8 @@
 """The loss curves: a picture for each, train_val_<loss>_seed_<s>.png, as upstream names them.
 
 Each side has its own colour: faint points of every epoch, and over them a line of their running
-mean. Losses that fall by more than a decade are drawn on a log scale.
+mean. Losses that fall by more than a decade are drawn on a log scale. Where rates of success are
+measured, success_rate_seed_<s>.png is one more picture.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,30 +32,51 @@ def draw_curves(
 
     titles: of the losses by name, in words
     """
-    return [_draw(folder, rows, name, titles[name], seed) for name in rows[0].train]
+    paths = [_draw(folder, rows, name, titles[name], seed) for name in rows[0].train]
+    measured = [row for row in rows if row.rate is not None]
+    if measured:
+        paths.append(_draw_rates(folder / f"success_rate_seed_{seed}.png", measured))
+    return paths
 
 
 def _draw(folder: Path, rows: Sequence[Row], name: str, title: str, seed: int) -> Path:
-    figure = Figure(figsize=(8, 4.5))  # pyplot would keep it until closed
-    figure.subplots_adjust(left=0.09, right=0.98, top=0.92, bottom=0.12)
-    axes = figure.add_subplot()
+    axes = _axes(title)
     epochs = np.array([row.epoch for row in rows])
     train = np.array([row.train[name] for row in rows])
     val = np.array([row.val[name] for row in rows])
     _draw_side(axes, epochs, train, _TRAIN, "training", 2)
     _draw_side(axes, epochs, val, _VALIDATION, "validation", 3)
     _scale(axes, np.concatenate([train, val]))
+    axes.margins(x=0.01 if len(rows) > _FEW else 0.05)
+    note = "line: running mean, faint: each epoch" if len(rows) > _FEW else None
+    axes.legend(frameon=False, title=note, title_fontsize=8, alignment="left")
+    return _saved(axes, folder / f"train_val_{name}_seed_{seed}.png")
+
+
+def _draw_rates(path: Path, measured: Sequence[Row]) -> Path:
+    axes = _axes("Success in simulation, per cent of episodes")
+    rates = [100 * (row.rate or 0.0) for row in measured]
+    axes.plot([row.epoch for row in measured], rates, "o-", color=_TRAIN, markersize=4)
+    axes.set_ylim(0, 100)
+    return _saved(axes, path)
+
+
+def _axes(title: str) -> Axes:
+    figure = Figure(figsize=(8, 4.5))  # pyplot would keep it until closed
+    figure.subplots_adjust(left=0.09, right=0.98, top=0.92, bottom=0.12)
+    axes = figure.add_subplot()
     axes.set_title(title, loc="left", fontsize=11)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))  # whole epochs
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.margins(x=0.01 if len(rows) > _FEW else 0.05)
-    note = "line: running mean, faint: each epoch" if len(rows) > _FEW else None
-    axes.legend(frameon=False, title=note, title_fontsize=8, alignment="left")
-    path = folder / f"train_val_{name}_seed_{seed}.png"
+    return axes
+
+
+def _saved(axes: Axes, path: Path) -> Path:
+    assert isinstance(axes.figure, Figure)
     with whole_file(path, recorded=True) as file:
-        figure.savefig(file, format="png", dpi=120)
+        axes.figure.savefig(file, format="png", dpi=120)
     return path
 
 

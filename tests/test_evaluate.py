@@ -181,8 +181,8 @@ def test_it_says_why_it_is_recommended(tmp_path: Path) -> None:
         made = recommendation(found, best, [way, way], way, contract)
         assert why in made.reason
         assert "with 2 actions of each chunk, the longest horizon whose" in made.reason
-        alone = recommendation(found, best, [way], way, contract)
-        assert "the only way that was tried" in alone.reason
+        once = recommendation(found, best, [way], way, contract)
+        assert "the only way that was tried" in once.reason
 
 
 def test_the_longest_horizon_that_costs_little_is_recommended() -> None:
@@ -292,9 +292,7 @@ def test_an_evaluation_needs_the_episodes(run: Path, tmp_path: Path, capfd: Capt
 
 
 @pytest.mark.slow
-def test_a_checkpoint_of_another_run_is_left_out(
-    run: Path, tmp_path: Path, capfd: Capture
-) -> None:
+def test_a_checkpoint_of_another_run_is_left_out(run: Path, tmp_path: Path, capfd: Capture) -> None:
     """Unless it is asked for: the contract beside it does not list it."""
     folder = shutil.copytree(run, tmp_path / "run")
     stray = folder / "policy_epoch_77_seed_0.ckpt"
@@ -327,7 +325,7 @@ def test_another_robots_input_is_refused_by_its_own_name(
 @pytest.mark.slow
 def test_a_no_can_be_an_error(run: Path, tmp_path: Path, capfd: Capture) -> None:
     """The run has two steps of training: it is worse than standing still."""
-    code, folder = evaluated(run, tmp_path, "--fail_on", "no", "--checkpoints", "last", *SHORT)
+    code, folder = evaluated(run, tmp_path, "--fail_on", "no", "--checkpoints", "last")
     record = Evaluation.model_validate_json((folder / "evaluation.json").read_bytes())
     assert record.verdict.answer == "no"
     assert [one.name for one in record.checkpoints] == ["last"]

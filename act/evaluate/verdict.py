@@ -27,7 +27,7 @@ FEW = 3  # episodes
 
 CLOSED_LOOP = "closed loop"
 _NOT_SEEN = (
-    f"{CLOSED_LOOP}: the policy never saw where its own actions lead, and small errors add up there",
+    f"{CLOSED_LOOP}: the policy never saw where its own actions lead, where small errors add up",
     "contact and forces: whether an object is held is not in the error of an action",
     "other scenes: objects, light and places that these recordings do not have",
 )

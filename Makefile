@@ -50,7 +50,7 @@ smoke: .venv/runtime.stamp
 test: .venv/test.stamp
 	$(call limited,make test,60m,$(PYTEST))
 
-# Without those marked slow, which start whole jobs or take more than ten seconds
+# Without those marked slow, which start whole jobs or take more than two seconds
 test-fast: .venv/test.stamp
 	$(call limited,make test-fast,10m,$(PYTEST) -m "not slow")
 

@@ -92,6 +92,7 @@ def at_50_hz(content: dict[str, Any]) -> None:
     content["fps"] = 50.0
 
 
+@pytest.mark.slow
 @needs_renderer
 def test_the_command_simulates(tmp_path: Path) -> None:
     run = write_policy(tmp_path / "run", at_50_hz, dims=14, cameras=1, size=(48, 64))

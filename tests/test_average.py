@@ -44,6 +44,7 @@ def followed(tmp_path: Path, ema: str) -> tuple[Average, list[float]]:
     return run.average, found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decay", [0.9, 0.99])
 def test_a_constant_decay_is_the_mean_of_the_steps_so_far(tmp_path: Path, decay: float) -> None:
     """By hand: step n counts decay^(last - n), and no weights from before the first step."""
@@ -57,6 +58,7 @@ def test_a_constant_decay_is_the_mean_of_the_steps_so_far(tmp_path: Path, decay:
     assert found[109] == pytest.approx(counts @ [found[99], 110] / counts.sum(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_power_schedule_is_that_of_diffusers(tmp_path: Path) -> None:
     """By hand: the first step replaces the average, step t + 1 keeps 1 - (1 + t)^-0.75 of it."""
     _, found = followed(tmp_path, "power")
@@ -86,6 +88,7 @@ def test_training_is_the_same_with_averages(averaged: Short, tmp_path: Path) -> 
     assert not (plain.folder / AVERAGE).exists()
 
 
+@pytest.mark.slow
 def test_the_average_is_a_checkpoint_like_the_others(tmp_path: Path) -> None:
     """Of a policy with images, whose backbone has norms that are not trained."""
     short = Short(tmp_path)

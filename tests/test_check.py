@@ -282,6 +282,7 @@ def run(*words: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_command_tells_broken_from_fine(tmp_path: Path) -> None:
     fine = run(SMALL / "v30_h264")
     assert (fine.returncode, fine.stderr) == (0, "")
@@ -403,6 +404,7 @@ def test_every_file_of_a_plan_is_reported_when_it_is_opened(name: str, tmp_path:
     assert set(files_of(plan.sources[0].episode)) <= set(read)
 
 
+@pytest.mark.slow
 def test_a_job_survives_a_crash_in_a_decoder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -444,6 +446,7 @@ def unfinished(root: Path) -> None:
     edit_info(root, total_episodes=9)
 
 
+@pytest.mark.slow
 def test_only_whole_episodes_of_an_unfinished_recording(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -488,6 +491,7 @@ def test_only_whole_episodes_leaves_out_what_one_file_breaks(tmp_path: Path) -> 
     assert [source.episode.index for source in plan.sources] == [0, 2]
 
 
+@pytest.mark.slow
 def test_what_was_left_out_before_is_not_decoded_again(tmp_path: Path, job: RunJob) -> None:
     """Neither by a check that knows, nor by a run that is finished."""
     root = tmp_path / "dataset"

@@ -172,6 +172,7 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ",".join(value)
 
 
+@pytest.mark.slow
 def test_datasets_that_differ_are_checked_together(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -123,6 +123,7 @@ for number in count(1):
 """
 
 
+@pytest.mark.slow
 def test_a_kill_between_the_steps_leaves_no_checkpoint_without_its_contract(
     contract: ContractFile,
 ) -> None:

@@ -102,6 +102,7 @@ def test_vectors_are_the_tables_bits(lerobots: Callable[[str], Converted], name:
             assert found.tobytes() == expected.tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.name)
 def test_samples_equal_a_straight_decode(converted: Convert, sample: Path) -> None:
     result = converted(sample)
@@ -219,6 +220,7 @@ def test_workers_change_nothing_in_the_bytes(tmp_path: Path) -> None:
     assert bytes_by_count[0] == bytes_by_count[1]
 
 
+@pytest.mark.slow
 def test_second_run_keeps_what_is_whole_and_redoes_what_changed(tmp_path: Path) -> None:
     def run(**flags: Any) -> Converted:
         return convert(make_config(tmp_path, input=SMALL / "v30_h264", **flags), tmp_path / "e")

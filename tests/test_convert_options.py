@@ -69,6 +69,7 @@ def painted(converted: Converted) -> list[int]:
     return numbers
 
 
+@pytest.mark.slow
 def test_choice_of_episodes(tmp_path: Path) -> None:
     assert painted(run(tmp_path, episodes="0:2,3")) == [0, 1, 3]
     assert painted(run(tmp_path, exclude_episodes="1,2:9")) == [0]
@@ -121,6 +122,7 @@ def test_datasets_of_different_robots_are_refused(
         run(tmp_path, other, other)
 
 
+@pytest.mark.slow
 def test_image_size_reduces_by_area_and_joins_cameras_of_different_sizes(tmp_path: Path) -> None:
     converted = run(tmp_path, image_size="48x64")
     whole = run(tmp_path, folder="whole")
@@ -141,6 +143,7 @@ def test_a_size_that_distorts_is_reported() -> None:
     assert [finding.code for finding in report.findings] == ["image-distorted"] * 2
 
 
+@pytest.mark.slow
 def test_jpeg_is_alohas_layout_and_near_the_frames(tmp_path: Path) -> None:
     converted = run(tmp_path, image_storage="jpeg", jpeg_quality=90)
     raw = run(tmp_path, folder="raw")
@@ -161,6 +164,7 @@ def test_jpeg_is_alohas_layout_and_near_the_frames(tmp_path: Path) -> None:
     assert run(tmp_path, image_storage="jpeg", jpeg_quality=50).frames_per_second is not None
 
 
+@pytest.mark.slow
 def test_state_and_action_under_other_names(tmp_path: Path) -> None:
     other = rename_features(tmp_path, {"observation.state": "pose", "action": "actions"})
     with raises_code(DatasetError, "state-missing", "'observation.state'.*--state_key"):
@@ -200,6 +204,7 @@ def with_column(
     return Path(root)
 
 
+@pytest.mark.slow
 def test_vectors_of_other_types_and_shapes(tmp_path: Path) -> None:
     values = np.random.default_rng(0).standard_normal((62, 2, 3))
     nested = pa.array(values.tolist(), pa.list_(pa.list_(pa.float64())))
@@ -329,6 +334,7 @@ def start(output: Path, *flags: str, **environment: str) -> Job:
     return start_module("convert", *where, *flags, environment=environment)
 
 
+@pytest.mark.slow
 def test_shards_side_by_side_give_the_bytes_of_one_run(tmp_path: Path) -> None:
     one, shared = tmp_path / "one", tmp_path / "shared"
     early = ended(start(shared, "--check_whole"), shared)
@@ -354,6 +360,7 @@ def test_shards_side_by_side_give_the_bytes_of_one_run(tmp_path: Path) -> None:
     assert (shared / "manifest_2_of_3.json").exists()
 
 
+@pytest.mark.slow
 def test_a_shard_that_is_started_twice_is_75_and_touches_nothing(tmp_path: Path) -> None:
     first = start(tmp_path, "--shard", "1/2", "--convert_workers", "1", **OWN_PROCESSES)
     wait_for(lambda: any(tmp_path.glob(".episode_*.partial")))
@@ -372,6 +379,7 @@ def test_a_shard_that_is_started_twice_is_75_and_touches_nothing(tmp_path: Path)
     assert ended(start(tmp_path, "--check_whole"), tmp_path).code == 0
 
 
+@pytest.mark.slow
 def test_a_set_that_is_not_whole(tmp_path: Path) -> None:
     config = make_config(tmp_path, input=SMALL / "v30_h264")
     converted = convert(config, tmp_path / "e")
@@ -419,6 +427,7 @@ def test_a_bug_in_a_worker_is_a_bug_with_its_traceback() -> None:
         list(workers.run_tasks(die, [1, 6, 2, 4], 2, lambda number: f"task {number}"))
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_named_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit is short once the worker has started, which takes longer on some machines."""
     slow, hangs = workers.run_tasks(hang, [1], 1, str), workers.run_tasks(hang, [3], 1, str)

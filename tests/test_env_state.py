@@ -132,6 +132,7 @@ def test_every_trained_parameter_gets_a_gradient_without_images() -> None:
     assert without == ["is_pad_head.weight", "is_pad_head.bias"]
 
 
+@pytest.mark.slow
 def test_it_compiles_to_one_graph_without_images() -> None:
     graphs: list[torch.fx.GraphModule] = []
 

@@ -138,6 +138,7 @@ def test_an_onnx_file_whose_metadata_are_anothers_is_refused(
         OnnxBackend(tmp_path / "policy.onnx")
 
 
+@pytest.mark.slow
 def test_an_opset_that_the_exporter_does_not_know_is_one_line(run: Path, tmp_path: Path) -> None:
     source = find_source(run)
     program = program_of(Graph(source, "hwc"), source.contract, "hwc", 0)
@@ -202,6 +203,7 @@ def test_errors_are_in_real_units_and_bounded(run: Path) -> None:
             compared(contract, reference, [actions[0], wrong], "a test", bound=bound)
 
 
+@pytest.mark.slow
 def test_a_program_gives_the_checkpoints_actions(
     run: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -218,6 +220,7 @@ def test_a_program_gives_the_checkpoints_actions(
     np.testing.assert_allclose(theirs, ours.actions, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["onnx", "torch_export"])
 def test_cnnmlp_is_exported(tmp_path: Path, format: str) -> None:
     size = (385, 385)  # it takes no smaller ones
@@ -384,6 +387,7 @@ def test_what_lerobots_act_cannot_be_is_refused(tmp_path: Path) -> None:
             refuse_unrepresentable(contract.model_copy(update=change))
 
 
+@pytest.mark.slow
 def test_only_files_of_an_export_are_replaced_or_removed(run: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("export"))
     precious = tmp_path / "precious"

@@ -96,6 +96,7 @@ def test_a_flag_changes_what_it_says_and_nothing_else(
     assert {name for name in one if one[name] != other[name]} == changed
 
 
+@pytest.mark.slow
 def test_without_weights_the_frozen_norms_are_of_the_dataset(tmp_path: Path) -> None:
     flags = {"num_epochs": 1, "batch_size": 1, "chunk_size": 5, "backbone_weights": "none"}
     config = make_config(tmp_path, **flags)

@@ -49,6 +49,7 @@ def look_at(root: Path, info: Any, output: Path) -> None:
     assert all(line and "\n" not in line for line in messages)
 
 
+@pytest.mark.slow
 @QUICK
 @given(st.sampled_from(sorted(INFO)), VALUES)
 def test_any_value_of_a_field(root: Path, tmp_path: Path, key: str, value: Any) -> None:
@@ -84,6 +85,7 @@ def test_any_info_at_all(root: Path, tmp_path: Path, value: Any) -> None:
     look_at(root, value, tmp_path)
 
 
+@pytest.mark.slow
 @QUICK
 @given(st.text(alphabet="{}./\\:!_aepisod0chunkvideoky \ud800\udc80\0", max_size=60))
 def test_any_path_template_stays_inside(root: Path, tmp_path: Path, template: str) -> None:

@@ -362,6 +362,7 @@ print((peak() - before) // 1024)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("page_rows", "most_mb"), [(16, 85), (1024, 280)])
 def test_memory_does_not_hold_a_collapsed_file(
     tmp_path: Path, page_rows: int, most_mb: int

@@ -104,6 +104,7 @@ def test_a_folder_read_back_is_the_same_policy(run: Path, folder: Path, tmp_path
         imported(folder, tmp_path)
 
 
+@pytest.mark.slow
 def test_an_import_that_failed_or_was_killed_is_in_no_later_ones_way(
     folder: Path, tmp_path: Path
 ) -> None:

@@ -586,6 +586,7 @@ print(policy.predict(np.zeros(3), images).shape, policy.step([0, 0, 0], images).
 """
 
 
+@pytest.mark.slow
 def test_a_robot_needs_no_h5py_pyarrow_or_pyav(folder: Path) -> None:
     done = run_python("-c", _WITHOUT, folder)
     assert done.returncode == 0, done.stderr

@@ -201,6 +201,7 @@ def test_positions_first_seen_in_inference_mode_can_train() -> None:
     (pos * torch.ones_like(pos, requires_grad=True)).sum().backward()
 
 
+@pytest.mark.slow
 def test_compiles_to_one_graph_with_constant_positions() -> None:
     graphs: list[torch.fx.GraphModule] = []
 

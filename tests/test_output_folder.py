@@ -189,6 +189,7 @@ REAL = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", REAL)
 def test_the_same_bytes_are_written_on_real_mounts(tmp_path: Path, place: MakePlace) -> None:
     in_process(WRITE, tmp_path)

@@ -436,6 +436,7 @@ def may_be_known(recording: Recording) -> bool:
     return not recording.first or last.pictures[-1] == last.moments - 1
 
 
+@pytest.mark.slow
 @settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(recordings())
 def test_each_row_has_its_own_picture_or_its_episode_is_refused(recording: Recording) -> None:

@@ -53,6 +53,7 @@ def test_act_losses_by_hand() -> None:
     assert losses == pytest.approx({"l1": l1, "kl": kl, "loss": l1 + 10 * kl}, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_cnnmlp_losses_by_hand() -> None:
     torch.manual_seed(0)
     model = CNNMLP(qpos_dim=5, action_dim=3, num_cameras=2, image_size=(385, 385))

@@ -95,6 +95,7 @@ def by_hand(policy: LoadedPolicy, seed: int) -> list[float]:
     return rewards
 
 
+@pytest.mark.slow
 def test_rollouts_are_those_of_a_robot_that_is_driven_by_hand(
     run: Path, simulated: dict[str, Any]
 ) -> None:

@@ -44,6 +44,7 @@ def test_a_job_trains_with_the_cores_it_has(tmp_path: Path) -> None:
     assert threads_of(tmp_path, *argv, core=core) == "1 1 passive"
 
 
+@pytest.mark.slow
 def test_the_quota_counts_and_the_user_counts_more(tmp_path: Path) -> None:
     """torch itself reads the affinity alone."""
     (tmp_path / "cpu.max").write_text("100000 100000\n")

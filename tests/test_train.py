@@ -84,6 +84,7 @@ def test_the_fast_path_gives_the_plain_paths_losses_over_50_steps(tmp_path: Path
     assert found[0] == pytest.approx(found[1], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_batch_in_parts_gives_the_same_losses(rows: Any) -> None:
     whole = rows("whole", batch_size=2)
     assert same(whole, rows("parts", batch_size=2, accumulate=2), tolerance=1e-4)
@@ -182,6 +183,7 @@ def test_layers_and_dropout_are_as_asked(tmp_path: Path) -> None:
     assert not policy.uncomputed_parameters()
 
 
+@pytest.mark.slow
 def test_bf16_follows_fp32_and_leaves_fp32_weights(rows: Any, tmp_path: Path) -> None:
     assert same(rows("fp32"), rows("bf16", precision="bf16"), tolerance=0.03)
     weights = torch.load(tmp_path / "bf16/policy_last.ckpt", weights_only=True)
@@ -209,6 +211,7 @@ AUGMENTATIONS = {
 }
 
 
+@pytest.mark.slow
 def test_augmentation_changes_training_alone(rows: Any) -> None:
     plain = rows("plain", num_epochs=1)[0]
     for flag, value in AUGMENTATIONS.items():

@@ -34,7 +34,7 @@ from job.command import (
     run_recorded,
 )
 from job.command_line import OneLineParser, add_flags, given_output, make, nearest
-from job.departures import DEPARTURES
+from job.upstream_departures import DEPARTURES
 from job.errors import EXIT_DONE, DatasetError, UsageError, VerdictError
 from job.flags import defaults_of
 from job.input_folders import refuse_holding, refuse_inside

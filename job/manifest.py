@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from job.codes import BUG_CODE
-from job.departures import DEPARTURES
+from job.upstream_departures import DEPARTURES
 from job.errors import EXIT_BUG, EXIT_DONE, JobError, first_line
 from job.output_names import CHECKPOINTS, MANIFEST
 from job.ranks import attempt

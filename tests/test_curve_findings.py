@@ -109,7 +109,9 @@ def ignores_a_camera(found: dict[str, Any]) -> None:
 
 
 def is_no_better(found: dict[str, Any]) -> None:
-    found["checkpoints"][0]["errors"]["mae_in_std"]["mean"] = 0.59
+    reason = {"rule": "no-better-than-baseline", "answer": "no", "next_step": "train longer"}
+    reason |= {"text": "its error is 1.02 times that of hold", "numbers": {"ratio": 1.02}}
+    found["verdict"] |= {"answer": "no", "reasons": [reason]}
 
 
 WAVE = 0.1 + 0.08 * np.sin(14 * np.pi * TIME)

@@ -112,7 +112,7 @@ def test_an_evaluation_fills_the_page(folder: Path) -> None:
     for words in ("a new chunk is asked for", "policy, best", "Where it attends", "Yes: it works"):
         assert words in page.text
     assert "evaluate test measures" not in page.text
-    assert "simulate test measures it" in page.text
+    assert "simulate test --env NAME measures it" in page.text
 
 
 @pytest.mark.slow

@@ -130,6 +130,18 @@ def test_a_folder_that_refuses_is_one_warning(
     assert warning.startswith("tracker-failed: --tracker: ")
 
 
+def test_a_message_that_is_too_long_is_left_out_with_a_warning(
+    started: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("FAULTY_TRACKER", "works")
+    with Trackers(("trackio",), started.parent, ABOUT) as trackers:
+        trackers.numbers(1, {"very long name " * 400: 1.0})
+        trackers.numbers(2, {"loss": 1.0})
+    (warning,) = caplog.messages
+    assert "is too long, and left out" in warning
+    assert started.read_text() == "finished"
+
+
 def test_what_is_not_known_or_not_installed_is_refused(tmp_path: Path) -> None:
     for value in ("neptune", "wandb,wandb"):
         with raises_code(UsageError, "flag-value", "--tracker"):

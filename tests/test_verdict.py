@@ -10,7 +10,6 @@ from act.evaluate import verdict as rules
 from act.evaluate.verdict import Facts, verdict
 from job.sections.evaluation import BaselineErrors, CheckpointErrors, Interval
 from job.sections.look import Ablation, CameraDistance, Distance, Exchanged, Look
-from job.sections.verdict import Verdict
 from tests.support.evaluations import checkpoint
 from tests.support.paths import ROOT
 
@@ -31,6 +30,7 @@ def facts(
     look: Look | None = None,
     distance: Distance | None = None,
     is_held_out: bool = True,
+    held_out: int | None = None,
 ) -> Facts:
     """A good policy among baselines of 1.0, but for what is given."""
     best = CheckpointErrors(
@@ -48,7 +48,8 @@ def facts(
     ]
     if shifted is not None:
         baselines.append(BaselineErrors(name="shifted", errors=section(shifted, count)))
-    return Facts(best, baselines, look or looked(), distance, is_held_out)
+    there = count if held_out is None else held_out
+    return Facts(best, baselines, look or looked(), distance, is_held_out, there)
 
 
 def looked(
@@ -57,7 +58,9 @@ def looked(
     ignored: tuple[bool, ...] = (False, False),
     exchanged: float = 1.5,
     other_episode: float = 1.5,
+    together: bool | None = None,
 ) -> Look:
+    """together: whether all cameras at once are ignored, when that is looked at as well"""
     ablations = [
         Ablation(
             name=name,
@@ -69,10 +72,16 @@ def looked(
         )
         for name, is_ignored in zip(("top", "wrist", "state"), (*ignored, False), strict=True)
     ]
+    every = None
+    if together is not None:
+        changed = 0.01 if together else 0.5
+        values = {"name": "all cameras", "change_in_std": changed, "ignored": together}
+        every = ablations[0].model_copy(update=values | {"other_episode": 1.5})
     pair = Exchanged(first="top", second="wrist", error=exchanged)
     return Look(
         frames=9,
         ablations=ablations,
+        all_cameras=every,
         exchanged=[pair],
         spread_ratio=spread,
         constant_dims=[],
@@ -82,6 +91,9 @@ def looked(
 
 def far(ratio: float) -> Distance:
     return Distance(state=1.0, cameras=[CameraDistance(name="top", ratio=ratio)], method="")
+
+
+GOOD, MIDDLING = "close-to-demonstrations", "far-from-demonstrations"
 
 
 @pytest.mark.parametrize(
@@ -94,6 +106,9 @@ def far(ratio: float) -> Distance:
         (facts(1.1, count=2), "unknown", "too-few-episodes"),
         (facts(1.3, count=2), "no", "no-better-than-baseline"),
         (facts(0.09, count=2), "unknown", "too-few-episodes"),
+        (facts(0.09, count=2, held_out=9), "unknown", "too-little-time"),
+        (facts(0.09, look=looked(ignored=(True, True), together=False)), "yes", GOOD),
+        (facts(0.2, look=looked(other_episode=1.0, together=False)), "unknown", MIDDLING),
         (facts(0.09, is_held_out=False), "unknown", "not-held-out"),
         (facts(0.09, hold_first=0.005), "no", "actions-are-states"),
         (facts(0.09, look=looked(spread=0.1)), "no", "output-constant"),
@@ -114,7 +129,6 @@ def test_a_rule_decides_on_its_side_of_the_threshold(found: Facts, answer: str, 
     assert made.reasons[0].answer == answer
     assert (made.reasons[0].next_step is None) == (answer == "yes")
     assert "closed loop" in made.not_seen[0]
-    assert isinstance(made, Verdict)
 
 
 def test_actions_are_compared_with_the_states_of_their_own_time() -> None:
@@ -123,16 +137,16 @@ def test_actions_are_compared_with_the_states_of_their_own_time() -> None:
     hold = found.baselines[0].errors.model_copy(update={"by_position": [0.0, 0.3]})
     next_states = [BaselineErrors(name="hold", errors=hold), found.baselines[1]]
     for follows, answer in ((0, "no"), (1, "yes")):
-        made = verdict(Facts(found.best, next_states, found.look, None, True, follows))
+        made = verdict(Facts(found.best, next_states, found.look, None, True, 5, follows))
         assert made.answer == answer
     one_action = hold.model_copy(update={"by_position": [0.0]})  # of a policy without chunks
     alone = [BaselineErrors(name="hold", errors=one_action), found.baselines[1]]
-    assert verdict(Facts(found.best, alone, found.look, None, True, 1)).answer == "yes"
+    assert verdict(Facts(found.best, alone, found.look, None, True, 5, 1)).answer == "yes"
 
 
 def test_a_policy_without_a_closer_look_is_unknown() -> None:
     found = facts(0.05)
-    made = verdict(Facts(found.best, found.baselines, None, None, True))
+    made = verdict(Facts(found.best, found.baselines, None, None, True, 5))
     assert (made.answer, made.reasons[0].rule) == ("unknown", "not-looked")
 
 
@@ -170,6 +184,25 @@ def test_policies_of_which_the_answer_is_known(policy: str, answer: str, rule: s
         Look.model_validate(recorded["look"]),
         None if distance is None else Distance.model_validate(distance),
         recorded["held_out"],
+        len(recorded["best"]["errors"]["by_episode"]),
     )
     made = verdict(found)
     assert (made.answer, made.reasons[0].rule) == (answer, rule)
+
+
+def test_an_error_near_the_baselines_is_a_no_where_episodes_cannot_tell_them_apart() -> None:
+    """0.95 of it in every episode is better; better in some and worse in others is not."""
+    found = facts(0.95)
+    assert verdict(found).reasons[0].rule == MIDDLING
+    mixed = section(1.0)
+    spread = [0.5, 1.5, 0.6, 1.4, 0.75]
+    errors = mixed.model_copy(
+        update={
+            "by_episode": spread,
+            "mae_in_std": mixed.mae_in_std.model_copy(update={"mean": 0.95}),
+        }
+    )
+    uncertain = found.best.model_copy(update={"errors": errors})
+    made = verdict(Facts(uncertain, found.baselines, found.look, None, True, 5))
+    assert made.answer == "no"
+    assert made.reasons[0].numbers == {"ratio": pytest.approx(0.95, rel=0.03), "threshold": 0.9}

@@ -46,7 +46,7 @@ def differing_flags(runs: Sequence[Run]) -> dict[str, list[Any]]:
 def _run(run: Run) -> ComparedRun:
     best = min(run.rows, key=lambda row: row.val["loss"], default=None)
     evaluation = run.evaluation
-    recommended = evaluation and _recommended(evaluation)
+    recommended = evaluation and evaluation.recommended
     return ComparedRun(
         name=run.name,
         folder=str(run.folder),
@@ -59,13 +59,6 @@ def _run(run: Run) -> ComparedRun:
         verdict=evaluation.verdict.answer if evaluation else None,
         rates=[_rate(one) for one in run.simulations],
     )
-
-
-def _recommended(evaluation: Evaluation) -> CheckpointErrors:
-    """The checkpoint that the evaluation recommends, else the one with the lowest error."""
-    name = evaluation.recommendation.checkpoint
-    found = [one for one in evaluation.checkpoints if one.name == name]
-    return (found or evaluation.checkpoints)[0]
 
 
 def _rate(simulation: Simulation) -> ComparedRate:
@@ -94,7 +87,7 @@ def _errors(one: Run, other: Run) -> tuple[list[float], list[float]] | None:
         return None
     if (mine.episodes, mine.stride) != (theirs.episodes, theirs.stride):
         return None
-    errors = [_recommended(evaluation).errors.by_episode for evaluation in (mine, theirs)]
+    errors = [evaluation.recommended.errors.by_episode for evaluation in (mine, theirs)]
     return (errors[0], errors[1]) if len(errors[0]) == len(errors[1]) else None
 
 

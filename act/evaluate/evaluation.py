@@ -128,6 +128,7 @@ def evaluate(
         lengths = [len(one.action) for one in subject.demonstrations()] * len(subject.checkpoints)
         stride = budget.stride(subject.chunk_size, lengths, first.seconds_each())
         outcomes = _outcomes(subject, askers, stride, budget)
+        held_out = len(subject.recorded.evaluated)
         subject = subject.of_first(len(next(iter(outcomes.values())).errors))
         checkpoints = _ladder(subject, outcomes)
         best = recommended_checkpoint(checkpoints)
@@ -139,8 +140,8 @@ def evaluate(
         arrays = figure_arrays(subject.recorded, frames, best, way, replayed, looked.arrays or {})
     baselines = _baselines(subject, stride)
     is_held_out = subject.recorded.is_held_out
-    follows = int(subject.contract.action.first_offset == -1)
-    facts = Facts(best, baselines, looked.look, looked.distance, is_held_out, follows)
+    follows = subject.demonstrations()[0].follows
+    facts = Facts(best, baselines, looked.look, looked.distance, is_held_out, held_out, follows)
     record = Evaluation(
         schema_version=EVALUATION_VERSION,
         created_at=now(),

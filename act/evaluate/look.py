@@ -37,11 +37,11 @@ class Seen:
     first: NDArray[np.int64]  # (N,), the observation that is the first one of the same episode
     other: NDArray[np.int64]  # (N,), one at the same time of another episode
 
-    def shown(self, camera: int, images: Frame) -> "Seen":
-        """With other images (N, H, W, 3) of a camera."""
+    def shown(self, cameras: Sequence[int], images: Frame) -> "Seen":
+        """With other images (N, cameras, H, W, 3) of some cameras."""
         assert self.images is not None
         changed = self.images.copy()
-        changed[:, camera] = images
+        changed[:, cameras] = images
         return replace(self, images=changed)
 
 
@@ -77,7 +77,8 @@ def observations(asker: Asker, count: int) -> Seen:
 
 def fitting_count(cameras: int, query_s: float, left_s: float | None) -> int:
     """How many observations the time that is left allows; 0 where it allows too few."""
-    passes = 1 + 3 * cameras + cameras * (cameras - 1) // 2 + 2
+    together = 3 if cameras > 1 else 0
+    passes = 1 + 3 * cameras + together + cameras * (cameras - 1) // 2 + 2
     fits = MOST if left_s is None else int(left_s / max(query_s * passes, 1e-9))
     return min(MOST, fits) if fits >= _LEAST else 0
 
@@ -88,17 +89,14 @@ def look(asker: Asker, scale: Scale, seen: Seen, attention: AttentionShares | No
     cameras = [camera.name for camera in asker.contract.cameras]
     several = len(asker.recorded.evaluated) > 1
     judged = _Judge(asker, scale, seen, clean)
-    ablations = []
-    for number, name in enumerate(cameras):
-        assert seen.images is not None
-        own_images = seen.images[:, number]
-        spoiled = {
-            "blanked": seen.shown(number, np.zeros_like(own_images)),
-            "frozen": seen.shown(number, own_images[seen.first]),
-        }
-        if several:
-            spoiled["other_episode"] = seen.shown(number, own_images[seen.other])
-        ablations.append(judged.ablation(name, spoiled))
+    ablations = [
+        judged.ablation(name, _spoiled(seen, [number], several))
+        for number, name in enumerate(cameras)
+    ]
+    together = None
+    if len(cameras) > 1:
+        every = list(range(len(cameras)))
+        together = judged.ablation("all cameras", _spoiled(seen, every, several))
     spoiled = {"frozen": replace(seen, state=seen.state[seen.first])}
     if several:
         spoiled["other_episode"] = replace(seen, state=seen.state[seen.other])
@@ -107,11 +105,25 @@ def look(asker: Asker, scale: Scale, seen: Seen, attention: AttentionShares | No
     return Look(
         frames=len(seen.state),
         ablations=ablations,
+        all_cameras=together,
         exchanged=list(_exchanged(judged, cameras)),
         spread_ratio=spread,
         constant_dims=constant,
         attention=attention,
     )
+
+
+def _spoiled(seen: Seen, cameras: Sequence[int], several: bool) -> dict[str, Seen]:
+    """The observations with these cameras blanked, frozen, or of another episode."""
+    assert seen.images is not None
+    own_images = seen.images[:, cameras]
+    spoiled = {
+        "blanked": seen.shown(cameras, np.zeros_like(own_images)),
+        "frozen": seen.shown(cameras, own_images[seen.first]),
+    }
+    if several:
+        spoiled["other_episode"] = seen.shown(cameras, own_images[seen.other])
+    return spoiled
 
 
 @dataclass(frozen=True)

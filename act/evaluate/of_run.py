@@ -173,8 +173,7 @@ def _write(folder: Path, record: Evaluation, arrays: Mapping[str, NDArray[np.gen
 
 def recommend(folder: Path, record: Evaluation) -> None:
     """Have the contract name what is recommended; raises OutputError."""
-    advice, best = record.recommendation, record.checkpoints
-    chosen = next(one for one in best if one.name == advice.checkpoint)
+    advice, chosen = record.recommendation, record.recommended
     kept = ContractFile(folder, read_contract(folder))
     execution = kept.content.execution.model_copy(
         update={"mode": advice.mode, "horizon": advice.horizon}

@@ -10,7 +10,7 @@ import numpy as np
 
 from act.evaluate.bootstrap import interval
 from job.sections.evaluation import BaselineErrors, CheckpointErrors
-from job.sections.look import Distance, Look
+from job.sections.look import Ablation, Distance, Look
 from job.sections.verdict import Answer, Reason, Verdict
 from job.words import counted
 
@@ -48,6 +48,7 @@ class Facts:
     look: Look | None
     distance: Distance | None
     is_held_out: bool
+    held_out: int  # episodes, of which the time was enough for `episodes`
     follows: int = 0  # 1 where a chunk starts with the action before the observation
 
     @property
@@ -112,8 +113,8 @@ def _no_better_than_baseline(facts: Facts) -> Reason | None:
     lowest, ratio = facts.lowest, facts.ratio
     difference = np.array(facts.best.errors.by_episode) - lowest.errors.by_episode
     high = interval(difference).high
-    worse = ratio >= WORSE if high is None else ratio >= 1 or (ratio >= BAD and high >= 0)
-    if not worse:
+    bound = WORSE if high is None else BAD if high >= 0 else 1.0
+    if ratio < bound:
         return None
     return Reason(
         rule="no-better-than-baseline",
@@ -121,7 +122,7 @@ def _no_better_than_baseline(facts: Facts) -> Reason | None:
         text=f"its error is {ratio:.2f} times that of the baseline {lowest.name}, which sees no "
         f"image ({facts.best.errors.mae_in_std.mean:.3f} against "
         f"{lowest.errors.mae_in_std.mean:.3f} of a standard deviation)",
-        numbers={"ratio": ratio, "threshold": BAD},
+        numbers={"ratio": ratio, "threshold": bound},
         next_step="look at the curves: train longer where they still fall, else check that "
         "actions, states and images belong together",
     )
@@ -157,19 +158,24 @@ def _cameras_exchanged(facts: Facts) -> Reason | None:
     )
 
 
-def _images_ignored(facts: Facts) -> Reason | None:
+def _images(facts: Facts) -> Ablation | None:
+    """What happens without the images of all cameras; None where there are none."""
     if facts.look is None:
         return None
-    cameras = [one for one in facts.look.ablations if one.name != "state"]
-    if not cameras or not all(one.ignored for one in cameras):
+    each = (one for one in facts.look.ablations if one.name != "state")
+    return facts.look.all_cameras or next(each, None)
+
+
+def _images_ignored(facts: Facts) -> Reason | None:
+    images = _images(facts)
+    if images is None or not images.ignored:
         return None
-    change = max(one.change_in_std for one in cameras)
     return Reason(
         rule="images-ignored",
         answer="no",
-        text=f"it does not look: without its images its predictions move by {change:.3f} of a "
-        f"standard deviation at most",
-        numbers={"change_in_std": change},
+        text=f"it does not look: without its images its predictions move by "
+        f"{images.change_in_std:.3f} of a standard deviation at most",
+        numbers={"change_in_std": images.change_in_std},
         next_step="train longer or with a higher --lr_backbone; check that the images show what "
         "the task depends on",
     )
@@ -180,18 +186,17 @@ def _scene_ignored(facts: Facts) -> Reason | None:
 
     Where all scenes are alike a good policy is close to its demonstrations all the same.
     """
-    if facts.look is None or facts.ratio <= GOOD:
+    images = _images(facts)
+    if images is None or images.ignored or facts.ratio <= GOOD:
         return None
-    cameras = [one for one in facts.look.ablations if one.name != "state" and not one.ignored]
-    ratios = [one.other_episode for one in cameras if one.other_episode is not None]
-    if not ratios or max(ratios) >= SAME_SCENE:
+    if images.other_episode is None or images.other_episode >= SAME_SCENE:
         return None
     return Reason(
         rule="scene-ignored",
         answer="no",
         text=f"it looks at how far its episode is, and not at where things are: with the images "
-        f"of another episode its error is {max(ratios):.2f} times as large",
-        numbers={"ratio": max(ratios), "threshold": SAME_SCENE},
+        f"of another episode its error is {images.other_episode:.2f} times as large",
+        numbers={"ratio": images.other_episode, "threshold": SAME_SCENE},
         next_step="see that each episode has its own images, not those of another one; then train "
         "longer",
     )
@@ -203,6 +208,10 @@ def _too_little(facts: Facts) -> Reason | None:
     if not facts.is_held_out:
         rule, text = "not-held-out", "the run was trained on the episodes it was evaluated on"
         step = "record more episodes; of two or more a fifth is held out"
+    elif facts.episodes < min(FEW, facts.held_out):
+        rule = "too-little-time"
+        text = f"the time was enough for {facts.episodes} of {facts.held_out} held-out episodes"
+        step = "evaluate RUN without --minutes"
     elif facts.episodes < FEW:
         rule = "too-few-episodes"
         text = (

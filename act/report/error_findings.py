@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from act.evaluate.verdict import best_baseline
 from act.report.finding_facts import THRESHOLDS, Facts
 from job.sections.report import CurveFinding
 from job.words import counted
@@ -49,20 +48,14 @@ def camera_ignored(facts: Facts) -> CurveFinding | None:
 
 
 def no_better(facts: Facts) -> CurveFinding | None:
-    bound, best = THRESHOLDS["no-better-than-baseline"]["ratio"], facts.recommended
-    if best is None or facts.evaluation is None or not facts.evaluation.baselines:
-        return None
-    lowest = best_baseline(facts.evaluation.baselines)
-    error, other = best.errors.mae_in_std.mean, lowest.errors.mae_in_std.mean
-    ratio = error / max(other, 1e-9)
-    if ratio < bound:
+    """The verdict's own rule."""
+    code = "no-better-than-baseline"
+    reasons = facts.evaluation.verdict.reasons if facts.evaluation else []
+    found = next((one for one in reasons if one.rule == code), None)
+    if found is None or found.next_step is None:
         return None
     return CurveFinding(
-        code="no-better-than-baseline",
-        text=f"its error on held-out episodes is {ratio:.2f} times that of the baseline "
-        f"{lowest.name}, which sees no image ({error:.3f} against {other:.3f})",
-        numbers={"ratio": ratio, "error": error, "baseline": other},
-        next_step="train longer (--num_epochs) where the curves still fall, else check INPUT",
+        code=code, text=found.text, numbers=found.numbers, next_step=found.next_step
     )
 
 

@@ -21,7 +21,7 @@ THRESHOLDS: Mapping[str, Mapping[str, float]] = {
     "waits-for-data": {"share": 0.2},
     "late-error": {"ratio": 2.0, "rise": 0.05},
     "camera-ignored": {},
-    "no-better-than-baseline": {"ratio": 0.9},
+    "no-better-than-baseline": {},
     "small-batch": {},
     "idle-frames": {"share": 0.1},
 }
@@ -42,8 +42,4 @@ class Facts:
     @property
     def recommended(self) -> CheckpointErrors | None:
         """The errors of the checkpoint that the evaluation recommends."""
-        if self.evaluation is None:
-            return None
-        name = self.evaluation.recommendation.checkpoint
-        found = [one for one in self.evaluation.checkpoints if one.name == name]
-        return found[0] if found else self.evaluation.checkpoints[0]
+        return None if self.evaluation is None else self.evaluation.recommended

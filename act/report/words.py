@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from act.evaluate.verdict import FEW, best_baseline
-from act.report.evaluation_figures import recommended
 from job.sections.estimates import Lag
 from job.sections.evaluation import Evaluation, Interval, Replay
 from job.sections.look import Distance, Look
@@ -104,7 +103,7 @@ def _chosen(report: Report) -> Iterator[Fact]:
     found = report.evaluation
     if found is None:
         return
-    advice, error = found.recommendation, recommended(found).errors.mae_in_std
+    advice, error = found.recommendation, found.recommended.errors.mae_in_std
     is_no = found.verdict.answer == "no"
     name = "Best checkpoint so far" if is_no else "Recommended checkpoint"
     yield Fact(name, advice.checkpoint, advice.file)
@@ -184,7 +183,7 @@ def errors_lead(found: Evaluation) -> str:
 
 def error_rows(found: Evaluation) -> list[ErrorRow]:
     """The recommended checkpoint, then the baselines."""
-    best = recommended(found)
+    best = found.recommended
     rows = [_error(f"policy, {best.name}", best.errors.mae_in_std, "the recommended checkpoint")]
     for one in found.baselines:
         rows.append(_error(one.name, one.errors.mae_in_std, f"{_BASELINES[one.name]}"))

@@ -47,7 +47,7 @@ class EnvironmentFlags(Flags):
         "Seed of the first initial state; the next ones follow it.", 1000, check=bounds.seed
     )
     success_reward: float | None = flag(
-        "Highest reward that is a success; none = the environment's own.", None
+        "Lowest reward that counts as a success; none = the environment's own.", None
     )
 
     def __post_init__(self) -> None:

@@ -61,8 +61,10 @@ class Feed:
         """Hand on a message, unless the pipe is full."""
         line = _line(message)
         try:
-            if len(line) <= _MOST_BYTES:
-                os.write(self._pipe, line)
+            if len(line) > _MOST_BYTES:
+                self._warn(f"a message of {len(line)} bytes is too long, and left out")
+                return
+            os.write(self._pipe, line)
         except BlockingIOError:
             self._warn("it is too slow or hangs, and some numbers are left out")
         except OSError:  # it has ended; why, it has said

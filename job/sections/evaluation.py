@@ -13,7 +13,7 @@ from job.sections.section import Count, Positive, Section, Sha256, Time, untitle
 from job.sections.verdict import Verdict
 from job.sections.whole import Versions
 
-EVALUATION_VERSION = "1.0"
+EVALUATION_VERSION = "1.1"
 Error = Annotated[float, Field(ge=0)]
 Baseline = Literal["hold", "repeat", "mean", "shifted"]
 
@@ -191,6 +191,13 @@ class Evaluation(BaseModel):
     commit: str | None = Field(
         description="Git commit of this project; null where it is not known."
     )
+
+    @property
+    def recommended(self) -> CheckpointErrors:
+        """The errors of the checkpoint that is recommended."""
+        name = self.recommendation.checkpoint
+        found = (one for one in self.checkpoints if one.name == name)
+        return next(found, self.checkpoints[0])
 
 
 def evaluation_schema() -> dict[str, Any]:

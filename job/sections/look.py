@@ -52,6 +52,11 @@ class Look(Section):
 
     frames: Positive = Field(description="Observations that this was tried on.")
     ablations: list[Ablation] = Field(description="Each camera, then the state.")
+    all_cameras: Ablation | None = Field(
+        default=None,
+        description="All cameras at once: one may make up for another. Null with one camera or "
+        "none, and in records before 1.1.",
+    )
     exchanged: list[Exchanged] = Field(description="Each pair of cameras.")
     spread_ratio: Ratio = Field(
         description="Standard deviation of the predicted actions over frames, over that of the "

@@ -34,7 +34,6 @@ from job.command import (
     run_recorded,
 )
 from job.command_line import OneLineParser, add_flags, given_output, make, nearest
-from job.upstream_departures import DEPARTURES
 from job.errors import EXIT_DONE, DatasetError, UsageError, VerdictError
 from job.flags import defaults_of
 from job.input_folders import refuse_holding, refuse_inside
@@ -53,6 +52,7 @@ from job.ranks import (
     warn_of_variables,
 )
 from job.run_flags import NoticeFlags
+from job.upstream_departures import DEPARTURES
 from job.version import shown_version
 
 if TYPE_CHECKING:

@@ -18,7 +18,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from job.codes import BUG_CODE
-from job.upstream_departures import DEPARTURES
 from job.errors import EXIT_BUG, EXIT_DONE, JobError, first_line
 from job.output_names import CHECKPOINTS, MANIFEST
 from job.ranks import attempt
@@ -26,6 +25,7 @@ from job.sections.policy import Input, Policy
 from job.sections.section import Section
 from job.sections.whole import SCHEMA_VERSION, Artifact, Versions, Whole
 from job.status import StatusFile, time_text
+from job.upstream_departures import DEPARTURES
 from job.version import VERSION, commit
 from job.whole_files import (
     RECORD,

@@ -109,7 +109,11 @@ def ignores_a_camera(found: dict[str, Any]) -> None:
 
 
 def is_no_better(found: dict[str, Any]) -> None:
-    reason = {"rule": "no-better-than-baseline", "answer": "no", "next_step": "train longer"}
+    reason: dict[str, Any] = {
+        "rule": "no-better-than-baseline",
+        "answer": "no",
+        "next_step": "train longer",
+    }
     reason |= {"text": "its error is 1.02 times that of hold", "numbers": {"ratio": 1.02}}
     found["verdict"] |= {"answer": "no", "reasons": [reason]}
 

@@ -160,13 +160,19 @@ def test_a_job_with_one_that_fails_ends_as_without(started: Path) -> None:
     environment = {"FAULTY_TRACKER": "raises", "FAULTY_STARTED": str(started)}
     environment["PYTHONPATH"] = os.environ["PYTHONPATH"]
     flags: dict[str, Any] = {"input": SMALL / "v21_h264", "num_epochs": 2}
-    with_it = run_job(started.parent / "with", tracker="trackio", environment=environment, **flags)
+    looked_at = {"eval_after_train": "on", "report": "on"}
+    with_it = run_job(
+        started.parent / "with", tracker="trackio", environment=environment, **flags, **looked_at
+    )
     without = run_job(started.parent / "without", **flags)
     assert with_it.code == without.code == 0, with_it.err
     weights = "checkpoints/test/policy_last.ckpt"
     assert (with_it.output / weights).read_bytes() == (without.output / weights).read_bytes()
     (warning,) = [one for one in with_it.manifest["warnings"] if "tracker" in one]
     assert "no such project" in warning
+    shown = {path.name for path in with_it.output.glob("checkpoints/test/trackers/report/*.png")}
+    assert shown >= {"error_by_position.png", "error_by_dim.png", "checkpoints.png"}
+    assert "actions_0.png" in shown
 
 
 # What each package itself reads back of its files: the steps of a number, in order, and the images.

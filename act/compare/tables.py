@@ -17,7 +17,6 @@ from job.sections.comparison import (
     Comparison,
     Difference,
 )
-from job.sections.evaluation import CheckpointErrors, Evaluation
 from job.sections.simulation import Rollouts, Simulation
 
 _PLACES = {"run_name", "output", "input", "task_name"}  # flags that differ without a meaning

@@ -159,11 +159,15 @@ def _cameras_exchanged(facts: Facts) -> Reason | None:
 
 
 def _images(facts: Facts) -> Ablation | None:
-    """What happens without the images of all cameras; None where there are none."""
+    """What happens without the images of all cameras; None where there are none.
+
+    A record from before they were spoiled together has the one that matters most.
+    """
     if facts.look is None:
         return None
     each = (one for one in facts.look.ablations if one.name != "state")
-    return facts.look.all_cameras or next(each, None)
+    most = max(each, key=lambda one: one.change_in_std, default=None)
+    return facts.look.all_cameras or most
 
 
 def _images_ignored(facts: Facts) -> Reason | None:

@@ -36,12 +36,12 @@ from act.training.saver import Saver
 from act.training.state import State, Stateful, load_state, parse_state, read_state
 from act.training.training_run import TrainingRun, global_batch
 from episodes.episode_set import Episodes
-from job.upstream_departures import departures_of
 from job.errors import UsageError
 from job.machine import cores_each, keep_freed_memory
 from job.manifest import Manifest
 from job.output_names import METRICS
 from job.sections.data import Conversion, Dataset
+from job.upstream_departures import departures_of
 
 _MAX_LOADER_THREADS = 8
 

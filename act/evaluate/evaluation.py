@@ -1,4 +1,4 @@
-"""An evaluation: every checkpoint's errors, the replay of the recommended one, what it looks at.
+"""An evaluation: each checkpoint's errors, the replay of the recommended one, the inputs it uses.
 
 K chunk   A action dims
 """

@@ -63,7 +63,7 @@ def write_mean(flags: AverageFlags) -> None:
     from act.policies.contract_file import CONTRACT, ContractFile
     from act.policies.weights import load_weights, mean_of, save_weights
     from job.lock import only_job
-    from job.manifest import renew
+    from job.renewed_manifest import renew
 
     folder = run_path(flags.run, flags.output)
     if not folder.is_dir():

@@ -15,11 +15,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from job.codes import BUG_CODE
 from job.errors import EXIT_BUG, EXIT_DONE, JobError, first_line
-from job.output_names import CHECKPOINTS, MANIFEST
 from job.ranks import attempt
 from job.sections.policy import Input, Policy
 from job.sections.section import Section
@@ -129,7 +126,7 @@ class Manifest:
         """Refer to the contract with the robot as it is now; raises OutputError."""
         with output_errors(contract):
             digest = sha256(contract)
-        path = _relative(contract, self.path.parent)
+        path = relative(contract, self.path.parent)
         self.set("policy", Policy(path=path, sha256=digest, inputs=list(inputs)))
 
     def renew_policy(self, contract: Path) -> None:
@@ -165,7 +162,7 @@ class Manifest:
             state = (found.st_ino, found.st_size, found.st_mtime_ns)
             if self._seen.get(path) != state:  # not hashed yet, or written again since
                 self._artifacts[path] = Artifact(
-                    path=_relative(path, self.path.parent),
+                    path=relative(path, self.path.parent),
                     size_bytes=found.st_size,
                     sha256=recorded_sha256(path) or sha256(path),
                 )
@@ -201,12 +198,12 @@ class Manifest:
     def _for_output(self, folder: Path) -> Whole:
         """The content with its paths relative to the output."""
         artifacts = [
-            artifact.model_copy(update={"path": _relative(path, folder)})
+            artifact.model_copy(update={"path": relative(path, folder)})
             for path, artifact in self._artifacts.items()
         ]
         policy = self.content.policy
         if policy is not None:
-            path = _relative(self.path.parent / policy.path, folder)
+            path = relative(self.path.parent / policy.path, folder)
             policy = policy.model_copy(update={"path": path})
         return self.content.model_copy(update={"artifacts": artifacts, "policy": policy})
 
@@ -245,46 +242,6 @@ class Manifest:
                 self.status.end(status, exit_code, code, reason)
 
 
-def renew(folder: Path, changed: Sequence[Path], contract: Path | None = None) -> None:
-    """Bring the manifests of a finished run, where there are any, to where its files are now.
-
-    Its own, and the output's if that is of the same job.
-    changed: files in the run's folder that were written since
-    contract: policy.json, if it is one of them
-    Raises OutputError.
-    """
-    own = _manifest_at(folder / MANIFEST)
-    if own is None:  # upstream's run, or another version's
-        return
-    of_output = folder.parent.parent / MANIFEST
-    other = _manifest_at(of_output) if folder.parent.name == CHECKPOINTS else None
-    _renew(folder / MANIFEST, own, changed, contract)
-    if other is not None and other.attempt == own.attempt:
-        _renew(of_output, other, changed, contract)
-
-
-def _manifest_at(path: Path) -> Whole | None:
-    try:
-        return Whole.model_validate_json(read_bytes(path))
-    except (OSError, ValidationError):
-        return None
-
-
-def _renew(path: Path, content: Whole, changed: Sequence[Path], contract: Path | None) -> None:
-    listed = {one.path: one for one in content.artifacts}
-    grown = {file.with_name(RECORD) for file in changed}
-    grown = {one for one in grown if one.exists() and _relative(one, path.parent) in listed}
-    for file in (*changed, *grown):
-        with output_errors(file):
-            name = _relative(file, path.parent)
-            listed[name] = Artifact(path=name, size_bytes=file.stat().st_size, sha256=sha256(file))
-    content.artifacts = list(listed.values())
-    if content.policy is not None and contract is not None:
-        digest = listed[_relative(contract, path.parent)].sha256
-        content.policy = content.policy.model_copy(update={"sha256": digest})
-    write_json(path, content.model_dump(mode="json"), shared=True)
-
-
 def ended(content: Whole, status: str, exit_code: int, code: str | None, reason: str) -> Whole:
     """A manifest as it is once its job has ended now."""
     ending = {
@@ -297,7 +254,7 @@ def ended(content: Whole, status: str, exit_code: int, code: str | None, reason:
     return Whole.model_validate(content.model_dump() | ending)
 
 
-def _relative(path: Path, folder: Path) -> str:
+def relative(path: Path, folder: Path) -> str:
     """The path as seen from a folder, which need not hold it."""
     return Path(os.path.relpath(path, folder)).as_posix()
 

@@ -33,8 +33,8 @@ from act.processes.flags import ComputeFlags
 from episodes.reading import Reading
 from job.errors import Interrupted, UsageError, VerdictError, first_line
 from job.lock import only_job
-from job.manifest import renew
 from job.output_names import EVALUATION, EVALUATION_ARRAYS
+from job.renewed_manifest import renew
 from job.sections.contract import CONTRACT_VERSION, Advice, Contract
 from job.sections.evaluation import Evaluation
 from job.whole_files import output_errors, read_bytes, whole_file, write_json

@@ -8,8 +8,8 @@ from typing import Any
 from act.report.flags import ReportFlags
 from job.errors import Interrupted, UsageError
 from job.lock import only_job
-from job.manifest import renew
 from job.output_names import METRICS, RUN
+from job.renewed_manifest import renew
 from job.sections.report import Report
 from job.whole_files import whole_file, write_json
 

@@ -42,11 +42,16 @@ class Order:
 
 
 def epoch_order(
-    chosen: Sequence[int], lengths: Sequence[int], seed: int, epoch: int, purpose: Purpose
+    chosen: Sequence[int],
+    lengths: Sequence[int],
+    seed: int,
+    epoch: int,
+    purpose: Purpose,
+    each: int = 1,
 ) -> Order:
-    """One random time step of each chosen episode, the episodes shuffled."""
+    """Random time steps of the chosen episodes, shuffled; each: of an episode, upstream's is 1."""
     random = rng(seed, epoch, purpose)
-    episode = random.permutation(np.asarray(chosen, dtype=np.int64))
+    episode = random.permutation(np.repeat(np.asarray(chosen, dtype=np.int64), each))
     return Order(episode, random.integers(0, np.asarray(lengths, dtype=np.int64)[episode]))
 
 

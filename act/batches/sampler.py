@@ -42,6 +42,7 @@ class Sampler:
     rank: int = 0
     processes: int = 1
     accumulate: int = 1
+    samples_per_episode: int = 1  # of an epoch of training; validation takes one
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def parts(
@@ -56,7 +57,8 @@ class Sampler:
             if train
             else (Purpose.VAL_ORDER, Purpose.VAL_LATENT)
         )
-        order = epoch_order(chosen, self.episodes.lengths, self.seed, epoch, orders)
+        each = self.samples_per_episode if train else 1
+        order = epoch_order(chosen, self.episodes.lengths, self.seed, epoch, orders, each)
         count = len(order.episode)
         noise = rng(self.seed, epoch, latents)
         eps = noise.standard_normal((count, self.latent_dim), np.float32)

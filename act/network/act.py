@@ -18,10 +18,9 @@ from act.network.transformer import Decoder, DecoderLayer, Encoder, EncoderLayer
 DecoderOutput = Literal["first", "last"]
 
 # What only `posterior` and the losses need: the CVAE's encoder, and a head that no loss reads.
-_TRAINING_PARTS = (
-    *("encoder", "pos_table", "cls_embed", "encoder_joint_proj", "encoder_action_proj"),
-    *("latent_proj", "is_pad_head"),
-)
+_ENCODER = ("encoder", "cls_embed", "encoder_joint_proj", "encoder_action_proj", "latent_proj")
+_TRAINING_PARTS = (*_ENCODER, "pos_table", "is_pad_head")
+_POSTERIOR = tuple(f"{name}." for name in _ENCODER)
 
 
 class ACT(nn.Module):
@@ -53,11 +52,17 @@ class ACT(nn.Module):
         decoder_output: DecoderOutput = "first",
         env_state_dim: int = 0,
         has_images: bool = True,
+        has_posterior: bool = True,
     ) -> None:
-        """env_state_dim: 0 = there is no environment state."""
+        """env_state_dim: 0 = there is no environment state
+
+        has_posterior: whether training samples the latent from the CVAE's encoder, as upstream;
+        else that encoder only stands in the checkpoint, and the latent is 0 in training as in use
+        """
         super().__init__()
         _check_hidden_dim(hidden_dim, num_heads)
         self.has_images = has_images
+        self.has_posterior = has_posterior
         self.chunk_size = chunk_size
         self.hidden_dim = hidden_dim
         self.dim_feedforward = dim_feedforward
@@ -92,6 +97,10 @@ class ACT(nn.Module):
             parameter.requires_grad_(False)
         self.query_embed = nn.Embedding(chunk_size, hidden_dim)
         self.action_head = nn.Linear(hidden_dim, action_dim)
+        if not has_posterior:
+            for name, parameter in self.named_parameters():
+                if name.startswith(_POSTERIOR):
+                    parameter.requires_grad_(False)
         # No loss of upstream's reads it, so it keeps its first weights there too.
         self.is_pad_head = nn.Linear(hidden_dim, 1).requires_grad_(False)
 
@@ -112,7 +121,7 @@ class ACT(nn.Module):
         returns: a_hat (B, K, A), is_pad_hat (B, K, 1), and mu, logvar (B, Z) or None
         """
         mu = logvar = None
-        if actions is None:
+        if actions is None or not self.has_posterior:
             latent = qpos.new_zeros(qpos.shape[0], self.latent_dim)
         else:
             assert is_pad is not None

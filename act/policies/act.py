@@ -34,11 +34,11 @@ class ACTPolicy(Policy):
         super().__init__(model)
         self.chunk_size, self.latent_dim = model.chunk_size, model.latent_dim
         self.sizes = {"hidden_dim": model.hidden_dim, "dim_feedforward": model.dim_feedforward}
-        self.loss_titles = {
-            "l1": "L1 error of the action chunk (normalised)",
-            "kl": "KL divergence of the latent",
-            "loss": f"loss = L1 + {kl_weight:g} x KL",
-        }
+        titles = {"l1": "L1 error of the action chunk (normalised)"}
+        if model.has_posterior:
+            titles |= {"kl": "KL divergence of the latent"}
+        weighted = f" + {kl_weight:g} x KL" if model.has_posterior else ""
+        self.loss_titles = titles | {"loss": f"loss = L1{weighted}"}
         self.valid_only = valid_only
         self._full_kl_weight, self._kl_warmup = kl_weight, kl_warmup
         # a tensor, as it may change from step to step without the network being compiled again
@@ -72,6 +72,8 @@ class ACTPolicy(Policy):
         values = chunk_size * action_dim
         mean = weights[1] / action_dim if self.valid_only else weights[0] / values
         l1 = error.sum() * mean
+        if mu is None or logvar is None:
+            return {"l1": l1, "loss": l1}
         mu, logvar = mu.float(), logvar.float()
         kl = -0.5 * (1 + logvar - mu.square() - logvar.exp()).sum() * weights[0]
         return {"l1": l1, "kl": kl, "loss": l1 + self.kl_weight * kl}
@@ -102,6 +104,7 @@ def build(flags: PolicyFlags, shapes: Shapes) -> ACTPolicy:
         decoder_output="first" if flags.decoder_output == "first" else "last",
         env_state_dim=shapes.env_state_dim,
         has_images=shapes.image_size is not None,
+        has_posterior=flags.vae == "on",
     )
     return ACTPolicy(
         model,

@@ -32,6 +32,11 @@ class ACTFlags(ChunkFlags):
         "first",
         choices=("first", "last"),
     )
+    vae: str = flag(
+        "The encoder of the CVAE; off = the latent is 0 in training too, and there is no KL term.",
+        "on",
+        choices=("on", "off"),
+    )
     kl_weight: float = flag("Weight of the KL term in the loss.", 10.0, check=at_least(0))
     kl_warmup: int = flag(
         "Number of optimizer steps over which the KL weight grows from 0.", 0, check=at_least(0)

@@ -63,6 +63,11 @@ class OptimizationFlags(Flags):
         check=usual_number,
     )
     steps: int = flag("Number of epochs too, when --num_epochs is 0 or less.", 0, check=at_least(0))
+    samples_per_episode: int = flag(
+        "Random time steps that an epoch takes of each training episode; upstream's is 1.",
+        1,
+        check=at_least(1),
+    )
     batch_size: int = flag("Number of samples in a batch.", 64, check=at_least(1))
     batch_mode: str = flag(
         "Whether --batch_size is shared by all GPUs, or each one's.",

@@ -184,7 +184,7 @@ def _epoch(run: TrainingRun, epoch: int) -> None:
         run.progress.next_epoch()
     if not run.group.is_first:
         return
-    run.trackers.numbers(row.step, tracked(replace(row, rate=rate), len(run.data.train_episodes)))
+    run.trackers.numbers(row.step, tracked(replace(row, rate=rate), run.samples_an_epoch))
     if epoch and epoch % CURVES_EPOCHS == 0:  # one point is no curve
         draw_losses(run)
     if (epoch + 1) % run.flags.save_interval == 0:

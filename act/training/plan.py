@@ -47,8 +47,9 @@ def report_plan(run: TrainingRun) -> None:
         logger.info("%-10s %s", what, text)
     if run.effective_batch < run.batch_size:
         logger.warning(
-            "a batch of %d is more than %s; an epoch takes a sample of each, so a step has %d",
+            "a batch of %d is more than an epoch has: %s of %s, so a step has %d",
             run.batch_size,
+            counted(run.flags.samples_per_episode, "sample"),
             counted(len(run.data.train_episodes), "training episode"),
             run.effective_batch,
         )
@@ -69,7 +70,7 @@ def _plan(run: TrainingRun, said: Mapping[str, str]) -> Iterator[tuple[str, str]
     lengths = episodes.lengths
     shortest, longest, frames = min(lengths), max(lengths), sum(lengths)
     epoch_steps = run.epoch_steps
-    samples = flags.epochs * len(run.data.train_episodes)
+    samples = flags.epochs * run.samples_an_epoch
     parameters = sum(parameter.numel() for parameter in run.policy.parameters())
     padding = padding_share([lengths[e] for e in run.data.train_episodes], run.policy.chunk_size)
     disk = (3 + bool(run.average) + len(run.snapshots)) * parameters * 4 / 1e9

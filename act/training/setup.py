@@ -200,6 +200,7 @@ def make_sampler(flags: TrainingFlags, episodes: Episodes, policy: Policy, group
         rank=group.rank,
         processes=group.size,
         accumulate=flags.accumulate,
+        samples_per_episode=flags.samples_per_episode,
         augmentation=_augmentation(flags, episodes),
     )
 

@@ -15,7 +15,7 @@ _EPOCHS = 20  # that the rate is taken over
 def training_status(run: TrainingRun) -> Callable[[], TrainingStatus]:
     """What reads how far the run is, from here on: it takes numbers, and waits for no device."""
     started, samples_before = time.monotonic(), run.progress.samples
-    total = run.flags.epochs * len(run.data.train_episodes)
+    total = run.flags.epochs * run.samples_an_epoch
 
     def left() -> float | None:
         done = run.progress.samples - samples_before

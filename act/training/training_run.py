@@ -61,14 +61,19 @@ class TrainingRun:
         return global_batch(self.flags, self.group)
 
     @property
+    def samples_an_epoch(self) -> int:
+        """Samples of an epoch's training."""
+        return len(self.data.train_episodes) * self.flags.samples_per_episode
+
+    @property
     def effective_batch(self) -> int:
-        """Samples of a step: an epoch has one of each training episode, not more."""
-        return min(self.batch_size, len(self.data.train_episodes))
+        """Samples of a step: those of an epoch at most."""
+        return min(self.batch_size, self.samples_an_epoch)
 
     @property
     def epoch_steps(self) -> int:
         """Steps of an epoch."""
-        return -(-len(self.data.train_episodes) // self.batch_size)
+        return -(-self.samples_an_epoch // self.batch_size)
 
 
 def global_batch(flags: TrainingFlags, group: Group) -> int:

@@ -419,8 +419,11 @@ def may_be_known(recording: Recording) -> bool:
     Pictures that leave no gap are missed by their number alone, so rows may not be gone as well,
     and the file may not start late by that very number, as one that lost its first pictures does;
     as many pictures as rows are a proof of the order; a file that ends as early as it starts late
-    has lost its first pictures, by windows that are those of the recording.
+    has lost its first pictures, by windows that are those of the recording. One row has no rate
+    that could tell a thinned table: its picture is the nearest by the stated fps.
     """
+    if recording.fps != FPS and any(len(set(take.rows)) < 2 for take in recording.takes):
+        return False
     takes, last = recording.takes, recording.takes[-1]
     lost = [take for take in takes if len(take.pictures) < take.moments]
     if recording.dense and lost:

@@ -33,7 +33,7 @@ class ACTFlags(ChunkFlags):
         choices=("first", "last"),
     )
     vae: str = flag(
-        "The encoder of the CVAE; off = the latent is 0 in training too, and there is no KL term.",
+        "Encoder of the CVAE; off = latent 0 in training too, and no KL term.",
         "on",
         choices=("on", "off"),
     )

@@ -58,7 +58,7 @@ class OptimizationFlags(Flags):
 
     seed: int = flag("Seed of weights, sampling and dropout, but not of the split.", 0, check=seed)
     num_epochs: int = flag(
-        "Number of epochs; in each, --samples_per_episode time steps of each training episode.",
+        "Number of epochs; each takes --samples_per_episode steps of each episode.",
         12000,
         check=usual_number,
     )

@@ -15,7 +15,7 @@ def refuse_inside(
     """
     place = output.resolve()
     for folder in (path.resolve() for path in inputs):
-        if place == folder or folder in place.parents:
+        if place.is_relative_to(folder):
             raise UsageError(
                 f"{names[0]} {output} is inside {names[1]} {folder}, expected another folder, as "
                 f"the input is never written to",
@@ -27,7 +27,7 @@ def refuse_holding(written: Path, inputs: Sequence[Path]) -> None:
     """Raise UsageError for an input that is a folder which is written to, or in one."""
     place = written.resolve()
     for folder in (path.resolve() for path in inputs):
-        if place == folder or place in folder.parents:
+        if folder.is_relative_to(place):
             raise UsageError(
                 f"--input {folder} is inside {written}, where this job writes, expected another "
                 f"folder, as the input is never written to",

@@ -5,6 +5,7 @@ CHECKPOINTS = "checkpoints"  # a folder for each run
 CONVERTED = "converted_hdf5"  # a folder for each run, of its episode files
 RUN = "run.json"  # in a run's folder: which run it is
 METRICS = "metrics.jsonl"  # a line for each epoch of a run
+STATE = "state.ckpt"  # in a run's folder: what it resumes from
 STATUS = "status.json"  # in a run's folder: what its job is doing
 EVALUATION = "evaluation.json"  # in a run's folder: what `evaluate` found
 EVALUATION_ARRAYS = "evaluation.npz"  # beside it: what figures are drawn from

@@ -27,6 +27,7 @@ class TargetCommand(Generic[F]):
     expected: str = "a run's name, or the path of its folder"
     shown: str = "Name of a run below --output, or the path of its folder."
     as_value: Callable[[str], object] = str
+    limits_threads: bool = True  # False: what it does chooses them itself, before torch is imported
 
     def parser(self) -> OneLineParser:
         """Its command line."""
@@ -51,7 +52,8 @@ class TargetCommand(Generic[F]):
         """Do what a command line asks for; returns the exit code."""
         signals.install()
         log_to_terminal()
-        limit_threads()
+        if self.limits_threads:
+            limit_threads()
         try:
             do(self.parse(argv))
         except JobError as error:

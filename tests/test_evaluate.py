@@ -18,9 +18,9 @@ from act.evaluate.grippers import Events, Gripper, count_events, find_grippers
 from act.evaluate.held_out import Demonstration, wanted
 from act.evaluate.ladder import ladder
 from act.evaluate.recommendation import (
+    choose_checkpoint,
+    choose_way,
     recommendation,
-    recommended_checkpoint,
-    recommended_way,
 )
 from act.evaluate.replay import Replayed, Way, executed, replay_section, ways
 from act.evaluate.run_record import RunRecord, read_record
@@ -156,12 +156,12 @@ def test_the_ladder_says_which_checkpoints_can_be_told_apart() -> None:
         ("epoch_0", True),
     ]
     assert found[2].above_lowest.mean == pytest.approx(0.5)
-    assert recommended_checkpoint(found).name == "last"
-    assert recommended_checkpoint(ladder([worse, best])).name == "epoch_100"
+    assert choose_checkpoint(found).name == "last"
+    assert choose_checkpoint(ladder([worse, best])).name == "epoch_100"
     average = checkpoint("average", [1.1, 2.0, 3.0, 4.0], 400)
-    assert recommended_checkpoint(ladder([best, later, average])).name == "average"
+    assert choose_checkpoint(ladder([best, later, average])).name == "average"
     few = ladder([checkpoint("best", [1.0]), checkpoint("last", [1.1], 9)])
-    assert recommended_checkpoint(few).name == "best"
+    assert choose_checkpoint(few).name == "best"
 
 
 def test_it_says_why_it_is_recommended(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_it_says_why_it_is_recommended(tmp_path: Path) -> None:
         (average, "the averaged weights of 3 checkpoints"),
     ):
         found = ladder(tried)
-        best = recommended_checkpoint(found)
+        best = choose_checkpoint(found)
         made = recommendation(found, best, [way, way], way, contract)
         assert why in made.reason
         assert "with 2 actions of each chunk, the longest horizon whose" in made.reason
@@ -192,12 +192,12 @@ def test_the_longest_horizon_that_costs_little_is_recommended() -> None:
         replay_section(Way(h), [Replayed(one.action + np.float32(e), one.action)], SCALE, None)
         for h, e in errors.items()
     ]
-    assert recommended_way(sections).horizon == 4
+    assert choose_way(sections).horizon == 4
     errors[4] = 0.2
     sections[0] = replay_section(
         Way(4), [Replayed(one.action + np.float32(0.2), one.action)], SCALE, None
     )
-    assert recommended_way(sections).horizon == 2
+    assert choose_way(sections).horizon == 2
 
 
 def test_an_epoch_is_known_of_names_that_have_one() -> None:

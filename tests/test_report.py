@@ -18,6 +18,7 @@ from act.report.report import command
 from act.report.run_files import read_run
 from act.report.writing import HTML, JSON, write_report
 from act.simulate.video import write_video
+from job.output_names import STATE
 from job.sections.simulation import Simulation
 from lerobot_to_act import main, parse
 from tests.support.commands import arguments
@@ -75,16 +76,23 @@ def test_its_command_is_the_one_that_trained(run: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kept", "name"), [(False, "test_2000"), (True, "test")])
-def test_it_names_the_command_of_a_longer_training(folder: Path, kept: bool, name: str) -> None:
-    """Which the job takes; a run without its state needs another name, one with it does not."""
+@pytest.mark.parametrize(
+    ("has_state", "schedule", "name"),
+    [(False, "constant", "test_2000"), (True, "cosine", "test_2000"), (True, "constant", "test")],
+)
+def test_it_names_the_command_of_a_longer_training(
+    folder: Path, has_state: bool, schedule: str, name: str
+) -> None:
+    """Which the job takes; a run that cannot be resumed needs another name."""
 
     def bad(content: dict[str, Any]) -> None:
         content["verdict"]["answer"] = "no"
         content["verdict"]["reasons"][0] |= {"rule": "output-constant", "text": "it stands still"}
 
     rewrite(folder / "evaluation.json", bad)
-    rewrite(folder / "manifest.json", lambda one: one["flags"].update(keep_state=kept))
+    rewrite(folder / "manifest.json", lambda one: one["flags"].update(lr_schedule=schedule))
+    if has_state:
+        (folder / STATE).touch()
     step = next_step(read_run(folder), write_report(folder, DEFAULTS), DEFAULTS)
     asked = parse(step.command[1:], {})
     assert (asked.num_epochs, asked.run_name) == (2000, name)

@@ -50,13 +50,16 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_signals_at_any_moment_leave_the_bytes_of_an_undisturbed_run(
     tmp_path: Path, undisturbed: Path
 ) -> None:
+    """Its steps are slow enough for a signal to come: its lines are written once a second."""
+    slow = {"PYTHONPATH": str(SIGNALLED), "SIGNAL_AT": "act.training.loop:begin_step"}
+    slow |= {"SIGNAL_RANK": "0", "SIGNAL_CALL": "0", "SIGNAL_EACH_S": "0.15"}  # it sends none
     folder, seen = tmp_path / "checkpoints/test", set()
 
     def rows() -> int:
         return len(losses(folder)) if (folder / "metrics.jsonl").exists() else 0
 
     for attempt in range(30):
-        process = start_job(tmp_path, streams=(subprocess.DEVNULL, None), **FLAGS)
+        process = start_job(tmp_path, environment=slow, streams=(subprocess.DEVNULL, None), **FLAGS)
         before = rows()
         wait_for(lambda: process.poll() is not None or rows() > before)  # noqa: B023  at once
         time.sleep(0.03 * attempt)  # another step of the epoch each time

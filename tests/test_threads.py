@@ -50,3 +50,24 @@ def test_the_quota_counts_and_the_user_counts_more(tmp_path: Path) -> None:
     (tmp_path / "cpu.max").write_text("100000 100000\n")
     assert threads_of(tmp_path) == "1 1 passive"
     assert threads_of(tmp_path, chosen="3").endswith(" 3 passive")  # of which MKL takes some
+
+
+COMMANDS = """
+import os, sys
+from act.evaluate.command import EVALUATE
+from act.simulate.command import SIMULATE
+os.environ.pop("OMP_NUM_THREADS")
+def shown(flags):
+    print(os.environ.get("OMP_NUM_THREADS", "none"))
+SIMULATE.run(shown, ["a_run", "--env", "aloha_transfer_cube"])
+EVALUATE.run(shown, ["a_run"])
+"""
+
+
+def test_a_simulation_chooses_its_threads_itself() -> None:
+    """Each of its processes has one; with more, sums are rounded otherwise."""
+    done = run_python("-c", COMMANDS)
+    assert done.returncode == 0, done.stderr
+    first, other = done.stdout.split()
+    assert first == "none"
+    assert int(other) >= 1

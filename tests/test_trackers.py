@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from act.report.drawing import Drawings, Pictures
+from act.report.drawing import Drawings, PngDrawings
 from act.report.evaluation_figures import by_position
 from act.report.page import template_text
 from act.trackers.kinds import TRACKERS
@@ -287,7 +287,7 @@ def _read_back(reader: str, trackers: Path, image: str, expected: list[tuple[int
 
 def test_a_picture_is_drawn_in_the_colours_of_the_page() -> None:
     """As the SVG beside it: red, green and blue of the policy's line, on white."""
-    kept = Pictures(template_text("style.css"))
+    kept = PngDrawings(template_text("style.css"))
     by_position(kept, evaluation(("x",), "top"))
     [content] = kept.taken()
     assert not kept.taken()

@@ -150,18 +150,32 @@ def test_a_policy_without_a_closer_look_is_unknown() -> None:
     assert (made.answer, made.reasons[0].rule) == ("unknown", "not-looked")
 
 
+_THRESHOLDS = {
+    "actions-are-states": ("SAME_AS_STATE",),
+    "cameras-exchanged": ("EXCHANGED",),
+    "no-better-than-baseline": ("BAD", "WORSE", "FEW"),
+    "output-constant": ("CONSTANT",),
+    "scene-ignored": ("SAME_SCENE",),
+    "too-few-episodes": ("FEW",),
+    "too-little-time": ("FEW",),
+    "far-from-training": ("FAR",),
+    "far-from-demonstrations": ("GOOD",),
+    "close-to-demonstrations": ("GOOD",),
+}
+
+
 def test_the_page_lists_every_rule_and_threshold() -> None:
     page = (ROOT / "docs/evaluate.md").read_text()
     listed = set(re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE))
     source = (ROOT / "act/evaluate/verdict.py").read_text()
     known = set(re.findall(r'"([a-z]+-[a-z-]+)"', source))
     assert known == {one for one in listed if not one.endswith(".json")}
-    values = [
-        *("SAME_AS_STATE", "GOOD", "BAD", "WORSE", "CONSTANT", "EXCHANGED", "SAME_SCENE"),
-        *("FAR", "FEW"),
-    ]
-    for name in values:
-        assert re.search(rf"\b{re.escape(str(getattr(rules, name)))}\b", page), name
+    assert listed >= rules.MAY_BE_TOO_SHORT
+    rows = dict(re.findall(r"^\| `([a-z-]+)` \| \w+ \| (.*) \|$", page, re.MULTILINE))
+    for rule, names in _THRESHOLDS.items():
+        for name in names:
+            value = re.escape(str(getattr(rules, name)))
+            assert re.search(rf"(?<![\d.]){value}(?![\d.]*\d)", rows[rule]), (rule, name)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def differing_flags(runs: Sequence[Run]) -> dict[str, list[Any]]:
 def _run(run: Run) -> ComparedRun:
     best = min(run.rows, key=lambda row: row.val["loss"], default=None)
     evaluation = run.evaluation
-    recommended = evaluation and evaluation.recommended
+    best_checkpoint = evaluation.best if evaluation else None
     return ComparedRun(
         name=run.name,
         folder=str(run.folder),
@@ -54,7 +54,7 @@ def _run(run: Run) -> ComparedRun:
         training_seconds=run.seconds[-1] if run.rows else 0.0,
         best_epoch=best.epoch if best else None,
         best_val_loss=best.val["loss"] if best else None,
-        mae_in_std=recommended.errors.mae_in_std if recommended else None,
+        mae_in_std=best_checkpoint.errors.mae_in_std if best_checkpoint else None,
         verdict=evaluation.verdict.answer if evaluation else None,
         rates=[_rate(one) for one in run.simulations],
     )
@@ -86,7 +86,7 @@ def _errors(one: Run, other: Run) -> tuple[list[float], list[float]] | None:
         return None
     if (mine.episodes, mine.stride) != (theirs.episodes, theirs.stride):
         return None
-    errors = [evaluation.recommended.errors.by_episode for evaluation in (mine, theirs)]
+    errors = [one.best.errors.by_episode for one in (mine, theirs)]
     return (errors[0], errors[1]) if len(errors[0]) == len(errors[1]) else None
 
 

@@ -1,4 +1,4 @@
-"""An evaluation: each checkpoint's errors, the replay of the recommended one, the inputs it uses.
+"""Evaluates a run: errors of each checkpoint, then a replay of the best, and which inputs it uses.
 
 K chunk   A action dims
 """
@@ -21,9 +21,9 @@ from act.evaluate.held_out import Demonstration, Recorded, demonstration
 from act.evaluate.ladder import Evaluated, ladder
 from act.evaluate.predictions import Asker, opened
 from act.evaluate.recommendation import (
+    choose_checkpoint,
+    choose_way,
     recommendation,
-    recommended_checkpoint,
-    recommended_way,
 )
 from act.evaluate.replay import Replayed, Replays, Way, executed, replay_section, ways
 from act.evaluate.run_record import RunRecord
@@ -131,9 +131,9 @@ def evaluate(
         held_out = len(subject.recorded.evaluated)
         subject = subject.of_first(len(next(iter(outcomes.values())).errors))
         checkpoints = _ladder(subject, outcomes)
-        best = recommended_checkpoint(checkpoints)
+        best = choose_checkpoint(checkpoints)
         replays = _replay_sections(subject, outcomes[best.name].replays)
-        way = recommended_way([*replays.values()])
+        way = choose_way([*replays.values()])
         asker = askers.of(best.name)
         looked = Looked() if budget.is_over else look_at(asker, subject.scale, budget)
         replayed = next(outcomes[best.name].replays[w] for w, one in replays.items() if one is way)

@@ -173,7 +173,7 @@ def _write(folder: Path, record: Evaluation, arrays: Mapping[str, NDArray[np.gen
 
 def recommend(folder: Path, record: Evaluation) -> None:
     """Have the contract name what is recommended; raises OutputError."""
-    advice, chosen = record.recommendation, record.recommended
+    advice = record.recommendation
     kept = ContractFile(folder, read_contract(folder))
     execution = kept.content.execution.model_copy(
         update={"mode": advice.mode, "horizon": advice.horizon}
@@ -182,7 +182,7 @@ def recommend(folder: Path, record: Evaluation) -> None:
         created_at=record.created_at,
         answer=record.verdict.answer,
         reason=advice.reason,
-        mae_in_std=chosen.errors.mae_in_std.mean,
+        mae_in_std=record.best.errors.mae_in_std.mean,
         baseline_in_std=best_baseline(record.baselines).errors.mae_in_std.mean,
     )
     kept.content = kept.content.model_copy(

@@ -1,4 +1,4 @@
-"""Which checkpoint of a run is recommended, how it is to be executed, and why."""
+"""Chooses the checkpoint that `load_policy` is to use, how to execute it, and says why."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ _WORSE = 1.1  # times the lowest error: a longer horizon may cost so much
 _MUCH = 0.67  # of that horizon's error: ensembling has to be so much better
 
 
-def recommended_checkpoint(checkpoints: Sequence[CheckpointErrors]) -> CheckpointErrors:
+def choose_checkpoint(checkpoints: Sequence[CheckpointErrors]) -> CheckpointErrors:
     """Of those that cannot be told from the lowest: averaged weights, else the latest epoch.
 
     Rates in simulation rise long after errors have stopped to fall, and those of neighbouring
@@ -25,7 +25,7 @@ def recommended_checkpoint(checkpoints: Sequence[CheckpointErrors]) -> Checkpoin
     )
 
 
-def recommended_way(replays: Sequence[Replay]) -> Replay:
+def choose_way(replays: Sequence[Replay]) -> Replay:
     """The longest horizon in open loop whose error is at most a tenth above the lowest of them, or
     ensembling where its error is a third lower still.
 

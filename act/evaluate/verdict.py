@@ -48,7 +48,7 @@ class Facts:
     look: Look | None
     distance: Distance | None
     is_held_out: bool
-    held_out: int  # episodes, of which the time was enough for `episodes`
+    held_out_episodes: int  # of which the time was enough for `episodes`
     follows: int = 0  # 1 where a chunk starts with the action before the observation
 
     @property
@@ -212,9 +212,12 @@ def _too_little(facts: Facts) -> Reason | None:
     if not facts.is_held_out:
         rule, text = "not-held-out", "the run was trained on the episodes it was evaluated on"
         step = "record more episodes; of two or more a fifth is held out"
-    elif facts.episodes < min(FEW, facts.held_out):
+    elif facts.episodes < min(FEW, facts.held_out_episodes):
         rule = "too-little-time"
-        text = f"the time was enough for {facts.episodes} of {facts.held_out} held-out episodes"
+        text = (
+            f"the time was enough for {facts.episodes} of the {facts.held_out_episodes} held-out "
+            f"episodes"
+        )
         step = "evaluate RUN without --minutes"
     elif facts.episodes < FEW:
         rule = "too-few-episodes"
@@ -268,6 +271,17 @@ def _error(facts: Facts) -> Reason | None:
 _LONGER = (
     "train longer while the error falls, and try it on the robot with limits: how much error a "
     "task bears, no recording tells"
+)
+
+# Rules that a longer training may satisfy
+MAY_BE_TOO_SHORT = frozenset(
+    {
+        "no-better-than-baseline",
+        "output-constant",
+        "images-ignored",
+        "scene-ignored",
+        "far-from-demonstrations",
+    }
 )
 
 Rule = Callable[[Facts], Reason | None]

@@ -84,7 +84,7 @@ class Drawings:
             return _svg(figure, f"f{self._count}", label)
 
 
-class Pictures(Drawings):
+class PngDrawings(Drawings):
     """Keeps the same figures as PNG files, in the colours of a light page."""
 
     def __init__(self, style: str) -> None:

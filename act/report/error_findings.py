@@ -69,9 +69,9 @@ def small_batch(facts: Facts) -> CurveFinding | None:
     return CurveFinding(
         code="small-batch",
         text=f"steps had {counted(effective, 'sample')} where --batch_size {asked} was asked for: "
-        f"an epoch takes one sample of each training episode",
+        f"an epoch has no more",
         numbers={"effective": float(effective), "asked": float(asked)},
-        next_step=f"ask for --batch_size {effective}, or record more episodes",
+        next_step=f"ask for --batch_size {effective}, or for more --samples_per_episode",
     )
 
 

@@ -44,7 +44,7 @@ def _age(one: CheckpointErrors) -> tuple[float, str]:
 
 def by_position(drawings: Drawings, evaluation: Evaluation) -> Shown:
     """Error over the positions of a chunk, beside the baselines."""
-    best = evaluation.recommended
+    best = evaluation.best
 
     def fill(axes: Axes) -> None:
         marker = "o" if len(best.errors.by_position) == 1 else None
@@ -74,7 +74,7 @@ def by_position(drawings: Drawings, evaluation: Evaluation) -> Shown:
 
 def by_dim(drawings: Drawings, evaluation: Evaluation) -> Shown:
     """Error of each dim, beside the best baseline's."""
-    dims, base = evaluation.recommended.errors.dims[:_MOST_ROWS], lowest(evaluation)
+    dims, base = evaluation.best.errors.dims[:_MOST_ROWS], lowest(evaluation)
 
     def fill(axes: Axes) -> None:
         places = np.arange(len(dims))
@@ -95,7 +95,7 @@ def by_dim(drawings: Drawings, evaluation: Evaluation) -> Shown:
 def ladder(drawings: Drawings, evaluation: Evaluation) -> Shown:
     """Each checkpoint with its interval, in the order of training."""
     steps = sorted(evaluation.checkpoints, key=_age)[-_MOST_ROWS:]
-    chosen = evaluation.recommended.name
+    chosen = evaluation.best.name
 
     def fill(axes: Axes) -> None:
         for place, one in enumerate(steps):
@@ -181,7 +181,7 @@ def _episode(
     moved: tuple[NDArray[Any], NDArray[Any], NDArray[Any]],
 ) -> EpisodeFigures:
     demonstrated, executed, queries = moved
-    dims = evaluation.recommended.errors.dims
+    dims = evaluation.best.errors.dims
     count = min(demonstrated.shape[1], len(dims))
     std = np.array([dim.mae / dim.mae_in_std if dim.mae_in_std else 1.0 for dim in dims[:count]])
     errors = np.abs(executed - demonstrated)[:, :count].mean(axis=0) / np.maximum(std, 1e-12)

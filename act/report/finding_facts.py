@@ -38,8 +38,9 @@ class Facts:
     evaluation: Evaluation | None = None
     idle: IdleEnds | None = None
     is_finished: bool = True
+    may_be_resumed: bool = False  # with more epochs, though it is finished
 
     @property
     def recommended(self) -> CheckpointErrors | None:
         """The errors of the checkpoint that the evaluation recommends."""
-        return None if self.evaluation is None else self.evaluation.recommended
+        return None if self.evaluation is None else self.evaluation.best

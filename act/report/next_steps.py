@@ -4,22 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from act.evaluate.verdict import MAY_BE_TOO_SHORT
 from act.report.finding_facts import FEW_EPOCHS
 from act.report.report import command
 from act.report.run_files import RunFiles
 from job.sections.report import Report
 from job.words import counted
 
-# Rules of the verdict that a longer training may mend
-_LONGER = (
-    "no-better-than-baseline",
-    "output-constant",
-    "images-ignored",
-    "scene-ignored",
-    "far-from-demonstrations",
-)
 _UPSTREAMS_EPOCHS = 2000
-_MOST_SUFFIX = 40  # characters of a run's name that are kept in front of what is added
+_MOST_PREFIX = 40  # characters of a run's name that the name of the longer one begins with
 
 
 @dataclass(frozen=True)
@@ -35,7 +28,7 @@ def next_step(run: RunFiles, report: Report, defaults: Mapping[str, Any]) -> Nex
     if report.status == "training":
         return NextStep("let it train to its end; the verdict is on the checkpoints so far")
     reasons = report.verdict.reasons if report.verdict else []
-    if reasons and reasons[0].rule in _LONGER and _may_be_too_short(report):
+    if reasons and reasons[0].rule in MAY_BE_TOO_SHORT and _may_be_too_short(report):
         return _longer(run, report, defaults)
     step = next((one.next_step for one in reasons if one.next_step), None)
     return NextStep(
@@ -63,8 +56,8 @@ def _longer(run: RunFiles, report: Report, defaults: Mapping[str, Any]) -> NextS
     flags = dict(run.flags) | {"num_epochs": epochs, "steps": defaults.get("steps")}
     if run.manifest is None:
         return NextStep(text)
-    if not flags.get("keep_state"):  # without its state a finished run takes no more epochs
-        name = str(flags.get("run_name", ""))[:_MOST_SUFFIX]
+    if not run.may_be_resumed:
+        name = str(flags.get("run_name", ""))[:_MOST_PREFIX]
         flags |= {"run_name": f"{name}_{epochs}"}
-        text += ". It takes a new name, as the run has not kept its state"
+        text += ". It is a new run with a name of its own, as this one cannot be resumed"
     return NextStep(text, tuple(command(flags, defaults)))

@@ -15,7 +15,8 @@ from act.policies.contract_file import CONTRACT
 from act.report.curves import Curves, read_curves
 from act.report.finding_facts import Facts
 from job.errors import first_line
-from job.output_names import EVALUATION, EVALUATION_ARRAYS, MANIFEST, METRICS, RUN
+from job.more_epochs import what_forbids
+from job.output_names import EVALUATION, EVALUATION_ARRAYS, MANIFEST, METRICS, RUN, STATE
 from job.sections.contract import Contract
 from job.sections.evaluation import Evaluation
 from job.sections.simulation import Simulation
@@ -73,7 +74,14 @@ class RunFiles:
             self.evaluation,
             estimates.idle if estimates else None,
             self.is_finished,
+            self.may_be_resumed,
         )
+
+    @property
+    def may_be_resumed(self) -> bool:
+        """Whether more epochs resume it, though it is finished."""
+        schedule = str(self.flags.get("lr_schedule", "constant"))
+        return what_forbids(schedule, (self.folder / STATE).exists()) is None
 
 
 def read_run(folder: Path) -> RunFiles:

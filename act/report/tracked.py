@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from act.report import evaluation_figures
-from act.report.drawing import Pictures
+from act.report.drawing import PngDrawings
 from act.report.page import template_text
 from act.report.run_files import RunFiles, read_run
 from act.trackers.trackers import FOLDER, Trackers
@@ -26,18 +26,18 @@ def show_in_trackers(folder: Path, names: Sequence[str]) -> None:
     about = {name: getattr(run.manifest, name) for name in ("run_name", "task_name", "flags")}
     step = run.training.steps
     try:
-        paths = [_written(folder, name, content) for name, content in pictures(run)]
+        paths = [_written(folder, name, content) for name, content in figures(run)]
         with Trackers(names, folder, about | {"step": step}) as trackers:
             trackers.images(step, paths)
     except Exception as error:  # the run is complete, whatever this stumbles over
         warn("tracker-failed", f"{first_line(error)}; the trackers lack the report's pictures")
 
 
-def pictures(run: RunFiles) -> Iterator[tuple[str, bytes]]:
+def figures(run: RunFiles) -> Iterator[tuple[str, bytes]]:
     """PNG files by name: errors, checkpoints, and the actions of an episode, of each dim drawn."""
     found = run.evaluation
     assert found is not None
-    kept = Pictures(template_text("style.css"))
+    kept = PngDrawings(template_text("style.css"))
     evaluation_figures.by_position(kept, found)
     evaluation_figures.by_dim(kept, found)
     evaluation_figures.ladder(kept, found)

@@ -103,7 +103,7 @@ def _chosen(report: Report) -> Iterator[Fact]:
     found = report.evaluation
     if found is None:
         return
-    advice, error = found.recommendation, found.recommended.errors.mae_in_std
+    advice, error = found.recommendation, found.best.errors.mae_in_std
     is_no = found.verdict.answer == "no"
     name = "Best checkpoint so far" if is_no else "Recommended checkpoint"
     yield Fact(name, advice.checkpoint, advice.file)
@@ -183,7 +183,7 @@ def errors_lead(found: Evaluation) -> str:
 
 def error_rows(found: Evaluation) -> list[ErrorRow]:
     """The recommended checkpoint, then the baselines."""
-    best = found.recommended
+    best = found.best
     rows = [_error(f"policy, {best.name}", best.errors.mae_in_std, "the recommended checkpoint")]
     for one in found.baselines:
         rows.append(_error(one.name, one.errors.mae_in_std, f"{_BASELINES[one.name]}"))

@@ -21,4 +21,5 @@ SIMULATE = TargetCommand(
     "--env aloha_transfer_cube|aloha_insertion|module:factory [FLAG VALUE …]",
     "Exit codes: 0 done, 2 a wrong command, 4 output, disk or memory, 75 interrupted.",
     shown="Name of a run below --output, or the path of its folder or of a .ckpt in it.",
+    limits_threads=False,  # each of its processes takes one
 )

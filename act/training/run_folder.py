@@ -15,10 +15,11 @@ from act.policies.contract_file import listed_digests
 from act.training.best_copy import forget_copy
 from act.training.checkpoints import LAST, run_files
 from act.training.flags import TrainingFlags, epochs_of
-from act.training.state import STATE, read_state
+from act.training.state import read_state
 from job.errors import AlreadyDone, OutputError, UsageError
 from job.flags import Flags, as_json, flags_of
-from job.output_names import MANIFEST, RUN, STATUS
+from job.more_epochs import what_forbids
+from job.output_names import MANIFEST, RUN, STATE, STATUS
 from job.sections.data import Dataset
 from job.whole_files import output_errors, read_json, write_json
 
@@ -154,13 +155,13 @@ def _gets_more_epochs(flags: TrainingFlags, folder: Path, which: Mapping[str, An
     longer = bool(changed) and _LENGTH.issuperset(changed) and flags.epochs > _epochs(which)
     if not longer or not _is_finished(folder, which):
         return False
-    if flags.lr_schedule != "constant":
-        option = flags.option("lr_schedule")
-        why = f"its learning rates ended with it ({option} {flags.lr_schedule})"
-    elif not (folder / STATE).exists():
-        why = f"its state was not kept ({flags.option('keep_state')})"
-    else:
+    forbids = what_forbids(flags.lr_schedule, (folder / STATE).exists())
+    if forbids is None:
         return True
+    option = flags.option(forbids)
+    why = f"its state was not kept ({option})"
+    if forbids == "lr_schedule":
+        why = f"its learning rates ended with it ({option} {flags.lr_schedule})"
     raise UsageError(
         f"{folder}: the run here is finished, with {_epochs(which)} epochs, and {why}, so "
         f"{flags.epochs} epochs take a new run; choose another {flags.option('run_name')}",

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from act.policies.weights import save
-from act.training.state import STATE, State, Stateful, copied, state_of, tensor_bytes
+from act.training.state import State, Stateful, copied, state_of, tensor_bytes
 from job.machine import free_memory_bytes
+from job.output_names import STATE
 
 _SPARE = 1.25  # of a copy, which must fit the free memory
 

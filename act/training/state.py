@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from job.errors import OutputError, first_line
+from job.output_names import STATE
 from job.whole_files import is_recorded, regular
 
-STATE = "state.ckpt"
 FORMAT = 2  # 1: one flat dict of thirteen values
 
 State = dict[str, Any]

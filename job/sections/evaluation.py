@@ -193,8 +193,8 @@ class Evaluation(BaseModel):
     )
 
     @property
-    def recommended(self) -> CheckpointErrors:
-        """The errors of the checkpoint that is recommended."""
+    def best(self) -> CheckpointErrors:
+        """The errors of the checkpoint that `recommendation` names."""
         name = self.recommendation.checkpoint
         found = (one for one in self.checkpoints if one.name == name)
         return next(found, self.checkpoints[0])

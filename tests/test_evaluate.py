@@ -226,6 +226,7 @@ def test_what_a_run_held_out_is_what_training_did() -> None:
 
 
 FLAGS: dict[str, Any] = {"input": SMALL / "v21_h264", "num_epochs": 2, "batch_size": 1}
+FLAGS["image_size"] = "32x32"  # an evaluation is many queries
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,7 +40,7 @@ from job.whole_files import sha256
 from lerobot_to_act import recorded_episodes
 from tests.support.episodes import write_episodes
 from tests.support.errors import raises_code
-from tests.support.loading import DIMS, SIZE, STATE, frames, padded, write_policy
+from tests.support.loading import DIMS, SIZE, SMALL, STATE, frames, padded, write_policy
 from tests.support.markdown import Page
 from tests.support.paths import DATA, ROOT
 from tests.support.schema import EXPORT_VALIDATOR
@@ -241,7 +242,8 @@ def test_cnnmlp_is_exported(tmp_path: Path, format: str) -> None:
 @pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++")
 def test_a_package_is_compiled(tmp_path: Path) -> None:
     """Of a policy without images: the backbone's kernels take minutes."""
-    run = write_policy(tmp_path / "run", cameras=0, env_state_dim=2)
+    flags = replace(SMALL, dec_layers=1)  # each layer has kernels of its own
+    run = write_policy(tmp_path / "run", flags=flags, cameras=0, env_state_dim=2)
     words = [str(run), "--format", "torch_export", "--aot_inductor", "--observations", "2"]
     folder = export(EXPORT.parse(words), run, none)
     manifest = json.loads((folder / "manifest.json").read_text())

@@ -21,7 +21,7 @@ from act.simulate.video import write_video
 from job.output_names import STATE
 from job.sections.simulation import Simulation
 from lerobot_to_act import main, parse
-from tests.support.commands import arguments
+from tests.support.commands import arguments, run_job, run_module
 from tests.support.good_evaluation import NOW, evaluation
 from tests.support.paths import SMALL
 from tests.support.report_pages import DEFAULTS, HOSTILE, checked, record, rewrite, write_evaluation
@@ -34,6 +34,7 @@ FLAGS: dict[str, Any] = {
     "input": SMALL / "v21_h264",
     "num_epochs": 2,
     "batch_size": 1,
+    "image_size": "32x32",  # an evaluation is many queries
     "eval_after_train": "on",
 }
 
@@ -76,6 +77,29 @@ def test_its_command_is_the_one_that_trained(run: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_command_of_a_longer_training_trains(tmp_path: Path, kept: bool) -> None:
+    """It resumes a run that kept its state, and starts another one."""
+    asked = FLAGS | {"num_epochs": 1, "report": "on"}
+    assert run_job(tmp_path, ["--keep_state"] if kept else [], **asked).code == 0
+    folder = tmp_path / "checkpoints/test"
+    rewrite(folder / "evaluation.json", _stands_still)
+    step = next_step(read_run(folder), write_report(folder, DEFAULTS), DEFAULTS)
+    long = run_module("entrypoint", *step.command[1:], "--max_hours", "0.001", output=tmp_path)
+    assert long.code == 75, long.err
+    manifest = long.manifest
+    assert manifest["code"] == "max-hours"
+    assert manifest["flags"]["num_epochs"] == 2000
+    assert manifest["training"]["continued_from_step"] == (3 if kept else None)
+
+
+def _stands_still(content: dict[str, Any]) -> None:
+    """Make an evaluation's verdict one that a longer training may satisfy."""
+    content["verdict"]["answer"] = "no"
+    content["verdict"]["reasons"][0] |= {"rule": "output-constant", "text": "it stands still"}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("has_state", "schedule", "name"),
     [(False, "constant", "test_2000"), (True, "cosine", "test_2000"), (True, "constant", "test")],
@@ -84,12 +108,7 @@ def test_it_names_the_command_of_a_longer_training(
     folder: Path, has_state: bool, schedule: str, name: str
 ) -> None:
     """Which the job takes; a run that cannot be resumed needs another name."""
-
-    def bad(content: dict[str, Any]) -> None:
-        content["verdict"]["answer"] = "no"
-        content["verdict"]["reasons"][0] |= {"rule": "output-constant", "text": "it stands still"}
-
-    rewrite(folder / "evaluation.json", bad)
+    rewrite(folder / "evaluation.json", _stands_still)
     rewrite(folder / "manifest.json", lambda one: one["flags"].update(lr_schedule=schedule))
     if has_state:
         (folder / STATE).touch()

@@ -53,11 +53,23 @@ def _longer(run: RunFiles, report: Report, defaults: Mapping[str, Any]) -> NextS
         f"{counted(max(1, round(steps / max(done, 1))), 'step')}, --num_epochs {epochs} gives it "
         f"{epochs:,}"
     )
-    flags = dict(run.flags) | {"num_epochs": epochs, "steps": defaults.get("steps")}
     if run.manifest is None:
         return NextStep(text)
+    asked = {
+        name: value for name, value in run.flags.items() if not _was_default(run, defaults, name)
+    }
+    flags = asked | {"num_epochs": epochs, "steps": defaults.get("steps")}
     if not run.may_be_resumed:
         name = str(flags.get("run_name", ""))[:_MOST_PREFIX]
         flags |= {"run_name": f"{name}_{epochs}"}
         text += ". It is a new run with a name of its own, as this one cannot be resumed"
     return NextStep(text, tuple(command(flags, defaults)))
+
+
+def _was_default(run: RunFiles, defaults: Mapping[str, Any], name: str) -> bool:
+    """Whether a flag was left to the job, which the manifest shows as what came of it.
+
+    A run is resumed with the flags that it was started with.
+    """
+    started: Mapping[str, Any] = run.which.get("flags", {})
+    return name in started and name in defaults and started[name] == defaults[name]

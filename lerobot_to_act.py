@@ -23,6 +23,7 @@ from act.evaluate.flags import AfterTrainingFlags
 from act.report.flags import LastReportFlags
 from act.simulate.flags import EvalEnvFlags
 from act.training.flags import TrainingFlags
+from act.training.recipes import RECIPES, RecipeFlags, shown_recipe, with_recipe
 from convert.flags import RunConversionFlags
 from job import signals
 from job.command import (
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from act.training.rates import Measuring
     from convert.input import InputEpisodes
     from episodes.episode_set import Episodes
+    from episodes.input_numbers import InputNumbers
     from job.sections.contract import Contract
 
 logger = logging.getLogger("act")
@@ -79,6 +81,7 @@ class JobFlags(
     EvalEnvFlags,
     LastReportFlags,
     NoticeFlags,
+    RecipeFlags,
 ):
     """The job: a conversion, a training on what it leaves, and an evaluation of that."""
 
@@ -261,9 +264,12 @@ def _train(argv: list[str]) -> int:
     try:
         refuse_inside(flags.run_folder, flags.input)
         refuse_holding(flags.run_folder, flags.input)
+        flags = with_recipe(flags, partial(_numbers_of_input, flags))
     except UsageError as error:
         return refuse(error, flags.output / MANIFEST)
     logger.info("%s: %s", shown_version(), ", ".join(map(str, flags.input)))
+    if flags.recipe in RECIPES:
+        logger.info("recipe     %s", shown_recipe(flags))
     if count := processes_to_start(flags.processes, flags.device):
         signals.wait_for_processes()
         hand_on_variables(os.environ)
@@ -286,6 +292,12 @@ def _train(argv: list[str]) -> int:
             code = leave_exit_code(_code_of_verdict(flags) if code == EXIT_DONE else code)
         notice.send(code)
         return code
+
+
+def _numbers_of_input(flags: JobFlags) -> "InputNumbers | None":
+    from convert.input_numbers import input_numbers
+
+    return input_numbers(flags.part(RunConversionFlags))
 
 
 def _code_of_verdict(flags: JobFlags) -> int:

@@ -1,5 +1,6 @@
 """The real command line, for every test."""
 
+import logging
 import multiprocessing
 import sys
 from collections.abc import Callable, Iterator
@@ -26,6 +27,20 @@ def pytest_configure() -> None:
 def _forked_workers() -> None:
     """Workers do not start a Python and import libraries: most conversions are shorter."""
     fork_workers()
+
+
+@pytest.fixture(autouse=True)
+def _own_log() -> Iterator[None]:
+    """A command's terminal ends with its test; a server that outlives it has none to write to."""
+    _forget_terminal()
+    yield
+    _forget_terminal()
+
+
+def _forget_terminal() -> None:
+    logger = logging.getLogger("act")
+    logger.handlers, logger.propagate = [], True
+    logger.setLevel(logging.NOTSET)
 
 
 @pytest.fixture

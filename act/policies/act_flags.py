@@ -37,9 +37,14 @@ class ACTFlags(ChunkFlags):
         "on",
         choices=("on", "off"),
     )
-    kl_weight: float = flag("Weight of the KL term in the loss.", 10.0, check=at_least(0))
+    kl_weight: float = flag(
+        "Weight of the KL term in the loss.", 10.0, check=at_least(0), only_with=("vae", "on")
+    )
     kl_warmup: int = flag(
-        "Number of optimizer steps over which the KL weight grows from 0.", 0, check=at_least(0)
+        "Number of optimizer steps over which the KL weight grows from 0.",
+        0,
+        check=at_least(0),
+        only_with=("vae", "on"),
     )
     loss_norm: str = flag(
         "Time steps that the l1 mean is over: upstream counts padded ones too.",

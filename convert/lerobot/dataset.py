@@ -87,7 +87,15 @@ def read_features(root: Path, videos: bool = True) -> Dataset:
     for problem in info.problems():
         refuse(problem)
     return Dataset(
-        root, info.version(), info.fps(), info.robot_type(), info.features(), (), 0, 0, {}
+        root,
+        info.version(),
+        info.fps(),
+        info.robot_type(),
+        info.features(),
+        (),
+        info.total("total_episodes") or 0,
+        info.total("total_frames") or 0,
+        {},
     )
 
 

@@ -1,6 +1,7 @@
 """What `--compile on` needs of the machine, said before anything is converted."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from act.processes.compilation import check_compiler
+from act.processes.precision import precision_reason
 from act.training.loop import check_ready
 from job.errors import UsageError
 from job.machine import multiplies_bf16
@@ -66,3 +68,25 @@ def test_bf16_on_a_cpu_that_emulates_it_is_warned_of(
     assert not caplog.records
     assert not check_ready(make_config(tmp_path, precision="bf16"), tmp_path / "run")
     assert ["--precision bf16" in record.message for record in caplog.records] == [True] * (not has)
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "has", "expected"),
+    [
+        ("cpu", "auto", True, "fp32, as upstream computes; .* --precision bf16 is faster"),
+        ("cpu", "auto", False, "fp32, as upstream computes; .* no instructions for bf16"),
+        ("cpu", "bf16", True, "bf16, as asked for"),
+        ("cuda", "auto", True, "tf32: auto on a GPU"),
+    ],
+)
+def test_the_plan_says_why_it_is_that_precision(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    precision: str,
+    has: bool,
+    expected: str,
+) -> None:
+    monkeypatch.setattr("act.processes.precision.multiplies_bf16", lambda: has)
+    flags = make_config(tmp_path, precision=precision)
+    assert re.fullmatch(expected, precision_reason(flags, torch.device(device)))

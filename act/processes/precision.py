@@ -32,3 +32,18 @@ def warn_if_emulated(precision: str, device: torch.device) -> None:
             "instructions for bf16 (found neither avx512_bf16 nor amx_bf16); use --precision fp32",
             processor_name(),
         )
+
+
+def precision_reason(flags: MachineFlags, device: torch.device) -> str:
+    """What the products of matrices are computed in, and why, for the plan."""
+    precision = resolved_precision(flags, device)
+    if flags.precision != "auto":
+        return f"{precision}, as asked for"
+    if device.type == "cuda":
+        return f"{precision}: auto on a GPU"
+    if multiplies_bf16():
+        return (
+            f"{precision}, as upstream computes; this processor has instructions for bf16, with "
+            f"which --precision bf16 is faster"
+        )
+    return f"{precision}, as upstream computes; this processor has no instructions for bf16"

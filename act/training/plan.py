@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 from act.processes.device import device_section
+from act.processes.precision import precision_reason
 from act.training.memory import step_bytes, what_to_lower
 from act.training.training_run import TrainingRun
 from episodes.episode_set import Episodes
@@ -99,6 +100,7 @@ def _plan(run: TrainingRun, said: Mapping[str, str]) -> Iterator[tuple[str, str]
     if run.average is not None:
         yield "", f"averaged weights are kept beside it (--ema {flags.ema})"
     yield "device", f"{run.device}, {device_section(run.device).name}"
+    yield "precision", precision_reason(flags, run.device)
     if run.resumed_from_step is not None:
         yield "resume", f"from epoch {run.progress.epoch}, step {run.progress.step}"
     if run.device.type == "cpu":

@@ -23,7 +23,6 @@ from act.evaluate.flags import AfterTrainingFlags
 from act.report.flags import LastReportFlags
 from act.simulate.flags import EvalEnvFlags
 from act.training.flags import TrainingFlags
-from act.training.recipes import RECIPES, RecipeFlags, shown_recipe, with_recipe
 from convert.flags import RunConversionFlags
 from job import signals
 from job.command import (
@@ -67,7 +66,6 @@ if TYPE_CHECKING:
     from act.training.rates import Measuring
     from convert.input import InputEpisodes
     from episodes.episode_set import Episodes
-    from episodes.input_numbers import InputNumbers
     from job.sections.contract import Contract
 
 logger = logging.getLogger("act")
@@ -81,7 +79,6 @@ class JobFlags(
     EvalEnvFlags,
     LastReportFlags,
     NoticeFlags,
-    RecipeFlags,
 ):
     """The job: a conversion, a training on what it leaves, and an evaluation of that."""
 
@@ -264,12 +261,9 @@ def _train(argv: list[str]) -> int:
     try:
         refuse_inside(flags.run_folder, flags.input)
         refuse_holding(flags.run_folder, flags.input)
-        flags = with_recipe(flags, partial(_numbers_of_input, flags))
     except UsageError as error:
         return refuse(error, flags.output / MANIFEST)
     logger.info("%s: %s", shown_version(), ", ".join(map(str, flags.input)))
-    if flags.recipe in RECIPES:
-        logger.info("recipe     %s", shown_recipe(flags))
     if count := processes_to_start(flags.processes, flags.device):
         signals.wait_for_processes()
         hand_on_variables(os.environ)
@@ -292,12 +286,6 @@ def _train(argv: list[str]) -> int:
             code = leave_exit_code(_code_of_verdict(flags) if code == EXIT_DONE else code)
         notice.send(code)
         return code
-
-
-def _numbers_of_input(flags: JobFlags) -> "InputNumbers | None":
-    from convert.input_numbers import input_numbers
-
-    return input_numbers(flags.part(RunConversionFlags))
 
 
 def _code_of_verdict(flags: JobFlags) -> int:
@@ -333,6 +321,8 @@ def do_job(flags: JobFlags, manifest: Manifest) -> None:
     # before torch is imported: a missing dataset, camera or weights file is reported at once
     conversion = flags.part(RunConversionFlags)  # for its processes, which load no more
     look_at_input(conversion)
+    flags = _with_recipe(flags, manifest)
+    conversion = flags.part(RunConversionFlags)
     if not (flags.run_folder / RUN).exists():  # a finished run needs no weights any more
         backbone_file(flags.backbone)
     from act.policies.dataset_section import dataset_section_of_files
@@ -371,6 +361,22 @@ def do_job(flags: JobFlags, manifest: Manifest) -> None:
             manifest.afterwards(partial(_look_at_finished, flags, manifest, episodes.paths))
         # once the run is marked as finished: it would be converted again to be resumed
         manifest.afterwards(partial(remove_converted, conversion))
+
+
+def _with_recipe(flags: JobFlags, manifest: Manifest) -> JobFlags:
+    """The flags with those of their recipe, which the manifest then has and the user is shown."""
+    if flags.recipe == "upstream":
+        return flags
+    from act.training.recipes import with_recipe
+    from convert.input_numbers import input_numbers
+
+    found = with_recipe(flags, partial(input_numbers, flags.part(RunConversionFlags)))
+    before, after = flags.resolved(), found.resolved()
+    changed = {name: after[name] for name in after if after[name] != before[name]}
+    manifest.resolve(**changed)
+    set_here = (f"--{name} {value}" for name, value in changed.items() if name != "recipe")
+    logger.info("recipe     %s: %s", found.recipe, " ".join(set_here))
+    return found
 
 
 def _measuring(flags: JobFlags) -> "Measuring | None":

@@ -4,17 +4,19 @@
         [--seeds 0,1] [--episodes 400] [--checkpoints average] [--training "--flag value …"]
 
 For each seed one job, from the dataset to its verdict, and then the simulation, whose time is not
-counted. Interrupted and called again it goes on where it was: a job that is there resumes, and a
-simulation that is there is not repeated. The time of a job is that of all its attempts:
+counted. The same command, called again after an interruption, resumes the job that is there and
+does not repeat what is done; other flags need another --output. The time of a job is that of all
+its attempts:
 
 before    until the training begins: the imports, the check, the conversion
 steps     the steps of the training, and waiting for their data
-rest      of the training: validation, averages, checkpoints, curves
+rest      of the training: validation, averages, checkpoints, curves; steps lost to an interruption
 after     evaluation and report
 """
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -27,6 +29,7 @@ from benchmarks.rates import percent
 from job.machine import processor_name
 from job.output_names import CHECKPOINTS, METRICS, STATUS
 from job.sections.simulation import Simulation
+from job.whole_files import write_json
 
 _ROOT = Path(__file__).parent.parent
 _POLL_S = 0.2
@@ -87,13 +90,13 @@ def _train(asked: argparse.Namespace, name: str, seed: str, run: Path) -> Second
     record = asked.output / f"seconds_{name}.json"
     seconds = Seconds(**json.loads(record.read_text())) if record.exists() else Seconds()
     words = ["--input", asked.dataset, "--output", str(asked.output), "--recipe", asked.recipe]
-    words += ["--run_name", name, "--seed", seed, *asked.training.split()]
+    words += ["--run_name", name, "--seed", seed, *shlex.split(asked.training)]
     if not seconds.is_done:
         asked.output.mkdir(parents=True, exist_ok=True)
         if code := _timed(words, run, seconds, record):
             sys.exit(code)
         seconds.is_done = True
-        record.write_text(json.dumps(asdict(seconds)))
+        write_json(record, asdict(seconds))
     return seconds
 
 
@@ -108,7 +111,7 @@ def _timed(words: Sequence[str], run: Path, seconds: Seconds, record: Path) -> i
             now, phase = time.monotonic(), _phase(run, before)
             setattr(seconds, phase, getattr(seconds, phase) + now - looked)
             looked = now
-            record.write_text(json.dumps(asdict(seconds)))
+            write_json(record, asdict(seconds))
     except KeyboardInterrupt:
         process.wait()
         raise
@@ -120,8 +123,10 @@ def _phase(run: Path, before: int) -> str:
     path = run / STATUS
     if not path.exists() or path.stat().st_mtime_ns <= before:
         return "before"
-    phase = json.loads(path.read_text())["phase"]
-    return {"check": "before", "convert": "before", "train": "train"}.get(phase, "after")
+    status = json.loads(path.read_text())
+    if status["status"] != "running":
+        return "after"
+    return "train" if status["phase"] == "train" else "before"
 
 
 def _steps_s(run: Path) -> float:
@@ -131,7 +136,8 @@ def _steps_s(run: Path) -> float:
 
 def _simulated(asked: argparse.Namespace, run: Path) -> Simulation:
     path = run / f"{result_name(asked.env)}.json"
-    if not path.exists():
+    stored = Simulation.model_validate_json(path.read_text()) if path.exists() else None
+    if stored is None or stored.rollouts[0].success.of != asked.episodes:
         words = ["simulate", str(run), "--env", asked.env, "--episodes", str(asked.episodes)]
         words += ["--checkpoints", asked.checkpoints, "--videos", "0"]
         code = subprocess.run(

@@ -1,55 +1,66 @@
-"""How large an input is, from its metadata alone: before it is checked, for a recipe."""
+"""How large an input is, by a look at it before it is read: for a recipe."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from convert.flags import RunConversionFlags
 from convert.input_kind import find_episode_folders
-from convert.lerobot.dataset import choose_cameras, read_features
+from convert.lerobot.dataset import Dataset, choose_cameras, read_features
 from convert.sources import find_datasets
 from episodes.folder import choose_files
 from episodes.input_numbers import InputNumbers
 from episodes.reader import read_info
-from job.errors import DatasetError
 from job.workers import Send, run_tasks
 
+_MOST_COUNTED = 1_000_000  # episodes, of which each is asked whether it is wanted
 
-def input_numbers(flags: RunConversionFlags) -> InputNumbers | None:
-    """The numbers of an input; None where it cannot be read, which the job itself will say.
 
-    Of a LeRobot dataset they are info.json's. Raises UsageError.
+def input_numbers(flags: RunConversionFlags) -> InputNumbers:
+    """The numbers of an input: info.json's, or of the first of its episode files.
+
+    Raises DatasetError, and UsageError for an input of both kinds.
     """
-    try:
-        folders = find_episode_folders(flags.input)
-        if folders:
-            paths = [file.path for file in choose_files(folders, flags)]
-            # HDF5 reads them, which may crash on a broken one
-            (found,) = run_tasks(_of_files, [(paths, flags.camera_names)], 1, _name)
-            numbers: InputNumbers = found
-            return numbers
-        return _of_datasets(flags, find_datasets(flags.input))
-    except DatasetError:
+    if folders := find_episode_folders(flags.input):
+        paths = [file.path for file in choose_files(folders, flags)]
+        task = (paths[0], flags.camera_names)  # HDF5 may crash on a broken file
+        ((length, image_size),) = run_tasks(_look_at, [task], 1, _task_name)
+        return InputNumbers(len(paths), length * len(paths), image_size)
+    roots = find_datasets(flags.input)
+    datasets = [read_features(root, videos=not flags.without_cameras) for root in roots]
+    episodes = sum(dataset.total_episodes for dataset in datasets)
+    frames = sum(dataset.total_frames for dataset in datasets)
+    wanted = _wanted(flags, episodes)
+    share = wanted / episodes if episodes else 0.0
+    return InputNumbers(wanted, round(frames * share), _image_size(flags, datasets))
+
+
+def _wanted(flags: RunConversionFlags, episodes: int) -> int:
+    """How many of them are asked for; all, where their numbers have gaps and none seems to be."""
+    if not flags.selects_episodes or episodes > _MOST_COUNTED:
+        return episodes
+    chosen = sum(map(flags.wants, range(episodes))) or episodes
+    return min(chosen, flags.max_episodes or chosen)
+
+
+def _image_size(flags: RunConversionFlags, datasets: Sequence[Dataset]) -> tuple[int, int] | None:
+    """Of the smallest camera; None where turned frames may have another than info.json says."""
+    if flags.without_cameras or flags.apply_rotation:
         return None
+    sizes = [
+        size
+        for dataset in datasets
+        for key in choose_cameras(dataset, flags.camera_keys)
+        if (size := dataset.features[key].size)
+    ]
+    return min(sizes, key=lambda size: size[0] * size[1], default=None)
 
 
-def _of_datasets(flags: RunConversionFlags, roots: Sequence[Path]) -> InputNumbers:
-    features = [read_features(root, videos=not flags.without_cameras) for root in roots]
-    episodes = sum(one.total_episodes for one in features)
-    frames = sum(one.total_frames for one in features)
-    wanted = sum(map(flags.wants, range(episodes)))
-    wanted = min(wanted, flags.max_episodes or wanted)
-    size = None
-    if not flags.without_cameras and (cameras := choose_cameras(features[0], flags.camera_keys)):
-        size = features[0].features[cameras[0]].size
-    return InputNumbers(wanted, round(frames * wanted / max(episodes, 1)), size)
+def _look_at(task: tuple[Path, Sequence[str]], send: Send) -> None:
+    """Send the length of an episode file, and the size of its smallest camera."""
+    info = read_info(*task)
+    sizes = info.image_sizes.values()
+    send((info.length, min(sizes, key=lambda size: size[0] * size[1], default=None)))
 
 
-def _of_files(task: tuple[Sequence[Path], Sequence[str]], send: Send) -> None:
-    paths, camera_names = task
-    infos = [read_info(path, camera_names) for path in paths]
-    sizes = list(infos[0].image_sizes.values())
-    send(InputNumbers(len(infos), sum(one.length for one in infos), sizes[0] if sizes else None))
-
-
-def _name(task: tuple[Sequence[Path], Sequence[str]]) -> str:
-    return f"reading the lengths of {len(task[0])} episodes from {task[0][0]}"
+def _task_name(task: tuple[Path, Sequence[str]]) -> str:
+    return f"looking at {task[0]}"

@@ -1,7 +1,7 @@
 """docs/flags.md: the flags of every command, from the classes that declare them."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from act.average import AverageFlags
@@ -119,11 +119,12 @@ def _upstream() -> list[str]:
     ]
 
 
-def _plain_table(entries: Iterable[Entry], options: Mapping[str, str]) -> list[str]:
-    rows = [
-        f"| `--{options.get(entry.name, entry.name)}` | {_default(entry)} | {_meaning(entry)} |"
-        for entry in entries
-    ]
+def _plain_table(entries: Sequence[Entry], options: Mapping[str, str]) -> list[str]:
+    names = {entry.name for entry in entries}
+    rows = []
+    for entry in entries:
+        option = options.get(entry.name, entry.name)
+        rows.append(f"| `--{option}` | {_default(entry)} | {_meaning(entry, names)} |")
     return ["| flag | default | meaning |", "| --- | --- | --- |", *rows, ""]
 
 
@@ -134,15 +135,16 @@ def _same(entry: Entry, job: Mapping[str, Entry]) -> bool:
     return other.metadata["flag"] is entry.metadata["flag"]
 
 
-def _meaning(entry: Entry) -> str:
+def _meaning(entry: Entry, beside: Collection[str] | None = None) -> str:
+    """What a flag does; beside: the flags of its command, None = all."""
     declared: Flag = entry.metadata["flag"]
     said = [declared.help]
     if declared.choices:
         said.append("One of " + ", ".join(f"`{choice}`" for choice in declared.choices) + ".")
     if obeying := policies_that_obey(entry.name):
         said.append(f"Only with {' or '.join(f'`--policy_class {name}`' for name in obeying)}.")
-    if declared.only_with:
-        other, *values = declared.only_with
+    other, *values = declared.only_with or ("",)
+    if values and (beside is None or other in beside):
         said.append(f"Only with {' or '.join(f'`--{other} {value}`' for value in values)}.")
     if declared.needs_cameras:
         said.append("Not with `--camera_keys none`.")

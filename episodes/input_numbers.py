@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class InputNumbers:
-    """The size of what a run is to learn from, as the input itself says it."""
+    """The size of what a run is to learn from: close, as nothing was read for it."""
 
-    episodes: int  # those that are asked for
-    frames: int  # time steps of all of them
-    image_size: tuple[int, int] | None  # (H, W) of the first camera that is used; None: no image
+    episodes: int  # those that are asked for; 0: unknown
+    frames: int  # time steps of them; 0: unknown
+    image_size: tuple[int, int] | None  # (H, W) of the smallest camera; None: unknown, or no image

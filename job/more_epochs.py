@@ -3,7 +3,9 @@
 from typing import Literal
 
 
-def what_forbids(lr_schedule: str, has_state: bool) -> Literal["lr_schedule", "keep_state", None]:
+def flag_against_more_epochs(
+    lr_schedule: str, has_state: bool
+) -> Literal["lr_schedule", "keep_state", None]:
     """The flag that forbids it; None where nothing does.
 
     lr_schedule: one that is not constant ended with the run

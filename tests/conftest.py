@@ -31,7 +31,7 @@ def _forked_workers() -> None:
 
 @pytest.fixture(autouse=True)
 def _own_log() -> Iterator[None]:
-    """A command's terminal ends with its test; a server that outlives it has none to write to."""
+    """No log handlers of an earlier test: they write to a stream that is closed by now."""
     _forget_terminal()
     yield
     _forget_terminal()

@@ -73,8 +73,8 @@ def test_bf16_on_a_cpu_that_emulates_it_is_warned_of(
 @pytest.mark.parametrize(
     ("device", "precision", "has", "expected"),
     [
-        ("cpu", "auto", True, "fp32, as upstream computes; .* --precision bf16 is faster"),
-        ("cpu", "auto", False, "fp32, as upstream computes; .* no instructions for bf16"),
+        ("cpu", "auto", True, "fp32, as in upstream; .* --precision bf16 is faster"),
+        ("cpu", "auto", False, "fp32, as in upstream; .* no instructions for bf16"),
         ("cpu", "bf16", True, "bf16, as asked for"),
         ("cuda", "auto", True, "tf32: auto on a GPU"),
     ],

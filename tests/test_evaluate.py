@@ -170,11 +170,13 @@ def test_it_says_why_it_is_recommended(tmp_path: Path) -> None:
     alone, few = [checkpoint("best", [1.0])], [checkpoint("best", [1.0]), checkpoint("last", [1.1])]
     many = [checkpoint("best", [1.0, 2.0, 3.0], 2), checkpoint("last", [1.1, 2.0, 3.0], 9)]
     average = [*many, checkpoint("average", [1.1, 2.1, 3.0], 9)]
+    lowest = [many[0], checkpoint("last", [5.0, 6.1, 7.0], 9)]
     for tried, why in (
         (alone, "the only checkpoint"),
         (few, "the lowest, though so few episodes"),
         (many, "the latest of 2 checkpoints"),
         (average, "the averaged weights of 3 checkpoints"),
+        (lowest, "lower than that of every other checkpoint"),
     ):
         found = ladder(tried)
         best = choose_checkpoint(found)

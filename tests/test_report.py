@@ -23,7 +23,7 @@ from job.sections.simulation import Simulation
 from lerobot_to_act import main, parse
 from tests.support.commands import arguments, run_job, run_module
 from tests.support.good_evaluation import NOW, evaluation
-from tests.support.paths import SMALL
+from tests.support.paths import SIGNALLED, SMALL
 from tests.support.report_pages import DEFAULTS, HOSTILE, checked, record, rewrite, write_evaluation
 from tests.support.schema import VALIDATOR
 from tests.support.training import Short
@@ -78,17 +78,24 @@ def test_its_command_is_the_one_that_trained(run: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kept", [True, False])
-def test_the_command_of_a_longer_training_trains(tmp_path: Path, kept: bool) -> None:
-    """It resumes a run that kept its state, and starts another one."""
+def test_the_command_of_a_longer_training_trains(
+    tmp_path: Path, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until its time is over: it resumes a run that kept its state, and starts another one."""
     asked = FLAGS | {"num_epochs": 1, "report": "on"}
     assert run_job(tmp_path, ["--keep_state"] if kept else [], **asked).code == 0
     folder = tmp_path / "checkpoints/test"
     rewrite(folder / "evaluation.json", _stands_still)
     step = next_step(read_run(folder), write_report(folder, DEFAULTS), DEFAULTS)
-    long = run_module("entrypoint", *step.command[1:], "--max_hours", "0.001", output=tmp_path)
+    signal = {"AT": "act.training.step:update", "CALL": "2", "RANK": "0", "NUMBER": "MAX_HOURS"}
+    monkeypatch.setenv("PYTHONPATH", str(SIGNALLED))
+    for name, value in signal.items():
+        monkeypatch.setenv(f"SIGNAL_{name}", value)
+    monkeypatch.setenv("SIGNAL_SENT", str(tmp_path / "over"))
+    long = run_module("entrypoint", *step.command[1:], "--max_hours", "99", output=tmp_path)
     assert long.code == 75, long.err
     manifest = long.manifest
-    assert manifest["code"] == "max-hours"
+    assert manifest["code"] == "interrupted"
     assert manifest["flags"]["num_epochs"] == 2000
     assert manifest["training"]["continued_from_step"] == (3 if kept else None)
 

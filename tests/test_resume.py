@@ -50,7 +50,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_signals_at_any_moment_leave_the_bytes_of_an_undisturbed_run(
     tmp_path: Path, undisturbed: Path
 ) -> None:
-    """Its steps are slow enough for a signal to come: its lines are written once a second."""
+    """Each step takes 0.15 s, as metrics.jsonl is written once a second only."""
     slow = {"PYTHONPATH": str(SIGNALLED), "SIGNAL_AT": "act.training.loop:begin_step"}
     slow |= {"SIGNAL_RANK": "0", "SIGNAL_CALL": "0", "SIGNAL_EACH_S": "0.15"}  # it sends none
     folder, seen = tmp_path / "checkpoints/test", set()

@@ -18,5 +18,10 @@ def split_episodes(count: int) -> tuple[list[int], list[int]]:
         )
         return [0], [0]
     shuffled = np.random.RandomState(SPLIT_SEED).permutation(count)
-    train_count = int(TRAIN_SHARE * count)
-    return shuffled[:train_count].tolist(), shuffled[train_count:].tolist()
+    trained = train_count(count)
+    return shuffled[:trained].tolist(), shuffled[trained:].tolist()
+
+
+def train_count(count: int) -> int:
+    """How many of `count` episodes are trained on."""
+    return 1 if count == 1 else int(TRAIN_SHARE * count)

@@ -38,6 +38,7 @@ from job.renewed_manifest import renew
 from job.sections.contract import CONTRACT_VERSION, Advice, Contract
 from job.sections.evaluation import Evaluation
 from job.whole_files import output_errors, read_bytes, whole_file, write_json
+from job.words import counted
 
 logger = logging.getLogger("act")
 
@@ -199,9 +200,11 @@ def recommend(folder: Path, record: Evaluation) -> None:
 def _report(record: Evaluation) -> None:
     verdict, advice = record.verdict, record.recommendation
     logger.info(
-        "evaluate   %d episodes, every %s time step, %d checkpoints, %.0f s",
-        *(len(record.episodes), "" if record.stride == 1 else f"{record.stride}th"),
-        *(len(record.checkpoints), record.seconds),
+        "evaluate   %s, every %stime step, %s, %.0f s",
+        counted(len(record.episodes), "episode"),
+        "" if record.stride == 1 else f"{record.stride}th ",
+        counted(len(record.checkpoints), "checkpoint"),
+        record.seconds,
     )
     for one in record.baselines:
         logger.info("baseline   %s: error %.3f", one.name, one.errors.mae_in_std.mean)

@@ -70,6 +70,8 @@ def _why_checkpoint(checkpoints: Sequence[CheckpointErrors], chosen: CheckpointE
     if checkpoints[0].errors.mae_in_std.low is None:
         return "the lowest, though so few episodes cannot tell checkpoints apart"
     alike = sum(not one.distinguishable for one in checkpoints)
+    if alike == 1:
+        return "lower than that of every other checkpoint"
     which = "the averaged weights" if chosen.name == "average" else "the latest"
     return f"{which} of {alike} checkpoints that cannot be told from the lowest"
 

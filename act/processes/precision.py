@@ -35,7 +35,7 @@ def warn_if_emulated(precision: str, device: torch.device) -> None:
 
 
 def precision_reason(flags: MachineFlags, device: torch.device) -> str:
-    """What the products of matrices are computed in, and why, for the plan."""
+    """The precision of matrix products and the reason for it; raises UsageError as above."""
     precision = resolved_precision(flags, device)
     if flags.precision != "auto":
         return f"{precision}, as asked for"
@@ -43,7 +43,7 @@ def precision_reason(flags: MachineFlags, device: torch.device) -> str:
         return f"{precision}: auto on a GPU"
     if multiplies_bf16():
         return (
-            f"{precision}, as upstream computes; this processor has instructions for bf16, with "
+            f"{precision}, as in upstream; this processor has instructions for bf16, with "
             f"which --precision bf16 is faster"
         )
-    return f"{precision}, as upstream computes; this processor has no instructions for bf16"
+    return f"{precision}, as in upstream; this processor has no instructions for bf16"

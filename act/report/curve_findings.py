@@ -63,7 +63,7 @@ def _still_falling(facts: Facts) -> CurveFinding | None:
         f"fourth fifth of the epochs to the last fifth ({before.mean:.3g} to {last.mean:.3g})",
         numbers={"fall": fall, "before": before.mean, "last": last.mean},
         next_step=f"train longer: --num_epochs {2 * epochs}, "
-        + ("which resumes this run" if facts.may_be_resumed else "under a new --run_name"),
+        + ("which resumes this run" if facts.takes_more_epochs else "under a new --run_name"),
     )
 
 

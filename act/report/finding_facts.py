@@ -38,7 +38,7 @@ class Facts:
     evaluation: Evaluation | None = None
     idle: IdleEnds | None = None
     is_finished: bool = True
-    may_be_resumed: bool = False  # with more epochs, though it is finished
+    takes_more_epochs: bool = False  # though it is finished
 
     @property
     def recommended(self) -> CheckpointErrors | None:

@@ -1,5 +1,6 @@
 """What to do with a run now, and the command for it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -47,7 +48,8 @@ def _may_be_too_short(report: Report) -> bool:
 def _longer(run: RunFiles, report: Report, defaults: Mapping[str, Any]) -> NextStep:
     assert report.training is not None
     done, steps = report.training.epochs_done, report.training.steps
-    epochs = max(_UPSTREAMS_EPOCHS, 2 * done)
+    samples_each = int(run.flags.get("samples_per_episode") or 1)
+    epochs = max(math.ceil(_UPSTREAMS_EPOCHS / samples_each), 2 * done)
     text = (
         f"train longer: this run had {counted(done, 'epoch')} of "
         f"{counted(max(1, round(steps / max(done, 1))), 'step')}, --num_epochs {epochs} gives it "
@@ -59,10 +61,13 @@ def _longer(run: RunFiles, report: Report, defaults: Mapping[str, Any]) -> NextS
         name: value for name, value in run.flags.items() if not _was_default(run, defaults, name)
     }
     flags = asked | {"num_epochs": epochs, "steps": defaults.get("steps")}
-    if not run.may_be_resumed:
+    if not run.takes_more_epochs:
         name = str(flags.get("run_name", ""))[:_MOST_PREFIX]
         flags |= {"run_name": f"{name}_{epochs}"}
-        text += ". It is a new run with a name of its own, as this one cannot be resumed"
+        text += (
+            ". It is a new run with a name of its own, as a finished one takes more epochs only "
+            "with its state kept and a constant learning rate"
+        )
     return NextStep(text, tuple(command(flags, defaults)))
 
 

@@ -92,6 +92,8 @@ def command(flags: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
     """The words of a job with these flags, those at their defaults left out."""
     words = [_COMMAND]
     for name, value in flags.items():
+        if name == "recipe":  # every flag that it set is spelled out
+            continue
         if value is None or (name in defaults and defaults[name] == value):
             continue
         for word in _words(name, value):

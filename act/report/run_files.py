@@ -15,7 +15,7 @@ from act.policies.contract_file import CONTRACT
 from act.report.curves import Curves, read_curves
 from act.report.finding_facts import Facts
 from job.errors import first_line
-from job.more_epochs import what_forbids
+from job.more_epochs import flag_against_more_epochs
 from job.output_names import EVALUATION, EVALUATION_ARRAYS, MANIFEST, METRICS, RUN, STATE
 from job.sections.contract import Contract
 from job.sections.evaluation import Evaluation
@@ -74,14 +74,14 @@ class RunFiles:
             self.evaluation,
             estimates.idle if estimates else None,
             self.is_finished,
-            self.may_be_resumed,
+            self.takes_more_epochs,
         )
 
     @property
-    def may_be_resumed(self) -> bool:
-        """Whether more epochs resume it, though it is finished."""
+    def takes_more_epochs(self) -> bool:
+        """Whether it may be given more epochs, though it is finished."""
         schedule = str(self.flags.get("lr_schedule", "constant"))
-        return what_forbids(schedule, (self.folder / STATE).exists()) is None
+        return flag_against_more_epochs(schedule, (self.folder / STATE).exists()) is None
 
 
 def read_run(folder: Path) -> RunFiles:
@@ -167,6 +167,6 @@ def _training(run: RunFiles) -> Training:
 
 
 def _effective_batch(run: RunFiles, samples: int) -> int:
-    """samples: of an epoch, which has one of each training episode"""
+    """samples: of an epoch"""
     asked = run.flags.get("batch_size")
     return max(1, min(samples, asked) if isinstance(asked, int) else samples)

@@ -39,6 +39,10 @@ class ResumeFlags(Flags):
     )
 
 
+# The recipe that a name without a number means; act/training/recipes.py has what each sets.
+NEWEST_RECIPES = {"fast": "fast-1"}
+
+
 def ema_schedule(value: str) -> str | None:
     """What was expected, or None where `--ema` takes the value."""
     if value in ("off", "power"):
@@ -56,6 +60,12 @@ class OptimizationFlags(Flags):
 
     title = "training"
 
+    recipe: str = flag(
+        "Defaults of the training: upstream's, or those that learned faster.",
+        "upstream",
+        choices=("upstream", *NEWEST_RECIPES, *NEWEST_RECIPES.values()),
+        same_run=True,  # what it sets is compared flag by flag
+    )
     seed: int = flag("Seed of weights, sampling and dropout, but not of the split.", 0, check=seed)
     num_epochs: int = flag(
         "Number of epochs; each takes --samples_per_episode steps of each episode.",

@@ -18,7 +18,7 @@ from act.training.flags import TrainingFlags, epochs_of
 from act.training.state import read_state
 from job.errors import AlreadyDone, OutputError, UsageError
 from job.flags import Flags, as_json, flags_of
-from job.more_epochs import what_forbids
+from job.more_epochs import flag_against_more_epochs
 from job.output_names import MANIFEST, RUN, STATE, STATUS
 from job.sections.data import Dataset
 from job.whole_files import output_errors, read_json, write_json
@@ -155,7 +155,7 @@ def _gets_more_epochs(flags: TrainingFlags, folder: Path, which: Mapping[str, An
     longer = bool(changed) and _LENGTH.issuperset(changed) and flags.epochs > _epochs(which)
     if not longer or not _is_finished(folder, which):
         return False
-    forbids = what_forbids(flags.lr_schedule, (folder / STATE).exists())
+    forbids = flag_against_more_epochs(flags.lr_schedule, (folder / STATE).exists())
     if forbids is None:
         return True
     option = flags.option(forbids)

@@ -84,3 +84,7 @@ def _quota() -> Iterator[list[str]]:
         yield ["sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh"]
     finally:
         group.rmdir()
+
+
+if __name__ == "__main__":
+    main()

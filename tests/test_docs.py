@@ -65,6 +65,7 @@ MAKE_TARGETS = set(re.findall(r"^([\w./-]+):", (ROOT / "Makefile").read_text(), 
 
 # Flags of other programs, and of this project's benchmarks and test kit.
 _OTHER_FLAGS = {
+    *("--seeds", "--training"),  # of benchmarks.time_to_policy
     "--rm",
     "--gpus",
     "--user",

@@ -75,7 +75,7 @@ def launched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Launch:
 
     `left` is the exit code that each rank left, `raised` what torchrun raises in the end.
     """
-    for name in (ATTEMPT, EXIT_FOLDER, "OMP_WAIT_POLICY"):
+    for name in (ATTEMPT, EXIT_FOLDER, "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
         monkeypatch.setenv(name, "")  # a launch leaves its own behind
 
     def launched(

@@ -13,7 +13,8 @@ PROGRAM = """
 import os, sys
 from pathlib import Path
 threads, cores, cgroup, *argv = sys.argv[1:]
-os.environ.pop("OMP_NUM_THREADS")
+for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+    os.environ.pop(name, None)
 if threads:
     os.environ["OMP_NUM_THREADS"] = threads
 if cores:
@@ -26,7 +27,8 @@ else:
     from job.machine import limit_threads
     limit_threads(cgroups=Cgroups(Path(cgroup)))
 import torch
-print(torch.get_num_threads(), os.environ["OMP_NUM_THREADS"], os.environ["OMP_WAIT_POLICY"])
+names = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+print(torch.get_num_threads(), *map(os.environ.get, names))
 """
 
 
@@ -41,15 +43,15 @@ def threads_of(cgroup: Path, *argv: str, chosen: str = "", core: str = "") -> st
 def test_a_job_trains_with_the_cores_it_has(tmp_path: Path) -> None:
     core = str(min(os.sched_getaffinity(0)))
     argv = arguments(tmp_path / "output", input=SMALL / "v30_av1", num_epochs=1)
-    assert threads_of(tmp_path, *argv, core=core) == "1 1 passive"
+    assert threads_of(tmp_path, *argv, core=core) == "1 1 passive 1000"
 
 
 @pytest.mark.slow
 def test_the_quota_counts_and_the_user_counts_more(tmp_path: Path) -> None:
     """torch itself reads the affinity alone."""
     (tmp_path / "cpu.max").write_text("100000 100000\n")
-    assert threads_of(tmp_path) == "1 1 passive"
-    assert threads_of(tmp_path, chosen="3").endswith(" 3 passive")  # of which MKL takes some
+    assert threads_of(tmp_path) == "1 1 passive 1000"
+    assert threads_of(tmp_path, chosen="3").endswith(" 3 passive 1000")  # of which MKL takes some
 
 
 COMMANDS = """

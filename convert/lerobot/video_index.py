@@ -72,9 +72,11 @@ def read_index(path: Path, stream: VideoStream, fps: Fraction, on_read: OnRead) 
     shown = shown - shown.min()
     start_s = (stream.start_time or 0) * time_base
     for rate in chain([fps], _own_rates(shown, time_base, stream)):
-        ordinals, off = _on_grid(shown, time_base * rate)
-        if not off.any():
-            return VideoIndex(path, rate, np.unique(ordinals), len(shown), listed, start_s)
+        found, off = _on_grid(shown, time_base * rate)
+        ordinals = np.unique(found)
+        # at a rate of its own no two frames have one place: few of them lie near any slow grid
+        if not off.any() and (rate == fps or len(ordinals) == len(shown)):
+            return VideoIndex(path, rate, ordinals, len(shown), listed, start_s)
     _, off = _on_grid(shown, time_base * fps)
     raise off_grid(path, stream, float(shown[off.argmax()]) * float(time_base * fps), fps)
 

@@ -218,6 +218,9 @@ def test_a_stride_divides_the_chunk_and_fits_the_time() -> None:
     assert Budget(None).stride(100, [400] * 10, 1.0) == 1
     assert Budget(1000).stride(100, [400] * 10, 1.0) == 10  # 400 queries in 600 s; 5 takes 800
     assert Budget(1).stride(100, [400], 10.0) == 100
+    assert Budget(1000).has(900)
+    assert not Budget(1000).has(1100)
+    assert Budget(None).has(1e9)
 
 
 def test_what_a_run_held_out_is_what_training_did() -> None:
@@ -282,6 +285,18 @@ def test_an_evaluation_leaves_its_record_and_the_contract_follows_it(
         assert listed[name] == sha256(folder / name)
     assert not list(folder.glob(".*partial*"))
     assert f"verdict    {record.verdict.answer}" in capfd.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_checkpoint_is_not_begun_that_there_is_no_time_for(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Budget, "has", lambda *_: False)
+    code, folder = evaluated(run, tmp_path)
+    assert code == 0
+    record = Evaluation.model_validate_json((folder / "evaluation.json").read_bytes())
+    assert len(record.checkpoints) == 1
+    assert not record.complete
 
 
 @pytest.mark.slow

@@ -29,6 +29,10 @@ class Budget:
         """Seconds that are left; None: as many as it takes."""
         return None if self._seconds is None else self._seconds - self.used_s
 
+    def has(self, seconds: float) -> bool:
+        """Whether so many seconds are left."""
+        return self.left_s is None or seconds <= self.left_s
+
     def stride(self, chunk_size: int, lengths: Sequence[int], query_s: float) -> int:
         """The least divisor of the chunk at which queries fit the time, all of it at worst.
 

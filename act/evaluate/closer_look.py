@@ -18,7 +18,7 @@ _DRAWN = 2  # observations whose attention is drawn
 def look_closer(asker: Asker, scale: Scale, budget: Budget) -> Looked:
     """All of it, on as many observations as the time allows; nothing where that is too short."""
     cameras = len(asker.contract.cameras)
-    count = fitting_count(cameras, asker.seconds_each(), budget.left_s)
+    count = fitting_count(cameras, asker.seconds_each(budget), budget.left_s)
     if not count:
         return Looked()
     seen = observations(asker, count)

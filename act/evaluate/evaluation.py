@@ -126,7 +126,7 @@ def evaluate(
         askers = _Askers(subject, load, frames)
         first = askers.of(next(iter(subject.checkpoints)))
         lengths = [len(one.action) for one in subject.demonstrations()] * len(subject.checkpoints)
-        stride = budget.stride(subject.chunk_size, lengths, first.seconds_each())
+        stride = budget.stride(subject.chunk_size, lengths, first.seconds_each(budget))
         outcomes = _outcomes(subject, askers, stride, budget)
         held_out = len(subject.recorded.evaluated)
         subject = subject.of_first(len(next(iter(outcomes.values())).errors))
@@ -192,17 +192,20 @@ def _outcomes(
 ) -> dict[str, _Outcome]:
     """Of the checkpoints that there is time for, all on the same episodes.
 
-    Of the first one at least an episode: with less time than that takes, the others have none.
+    Of the first one at least an episode: with less time than that takes, the others have none. Each
+    is taken to need the time of the one before it.
     """
     found: dict[str, _Outcome] = {}
-    episodes = len(subject.recorded.evaluated)
+    episodes, took_s = len(subject.recorded.evaluated), 0.0
     for name in subject.checkpoints:
-        if found and budget.is_over:
+        if found and not budget.has(took_s):
             break
+        started_s = budget.used_s
         outcome = _outcome(subject, askers.of(name), stride, budget, episodes)
         if found and len(outcome.errors) < episodes:
             break
         found[name], episodes = outcome, len(outcome.errors)
+        took_s = budget.used_s - started_s
         error = np.mean([one.in_std(subject.scale) for one in outcome.errors])
         logger.info("evaluate   %s: error %.3f of a standard deviation", name, error)
     return found

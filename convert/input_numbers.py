@@ -1,6 +1,6 @@
-"""How large an input is, by a look at it before it is read: for a recipe."""
+"""How large an input is, as info.json or its first episode file says: for a recipe."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from convert.flags import RunConversionFlags
@@ -46,20 +46,22 @@ def _image_size(flags: RunConversionFlags, datasets: Sequence[Dataset]) -> tuple
     """Of the smallest camera; None where turned frames may have another than info.json says."""
     if flags.without_cameras or flags.apply_rotation:
         return None
-    sizes = [
+    return _smallest(
         size
         for dataset in datasets
         for key in choose_cameras(dataset, flags.camera_keys)
         if (size := dataset.features[key].size)
-    ]
-    return min(sizes, key=lambda size: size[0] * size[1], default=None)
+    )
 
 
 def _look_at(task: tuple[Path, Sequence[str]], send: Send) -> None:
     """Send the length of an episode file, and the size of its smallest camera."""
     info = read_info(*task)
-    sizes = info.image_sizes.values()
-    send((info.length, min(sizes, key=lambda size: size[0] * size[1], default=None)))
+    send((info.length, _smallest(info.image_sizes.values())))
+
+
+def _smallest(sizes: Iterable[tuple[int, int]]) -> tuple[int, int] | None:
+    return min(sizes, key=lambda size: size[0] * size[1], default=None)
 
 
 def _task_name(task: tuple[Path, Sequence[str]]) -> str:

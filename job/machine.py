@@ -12,6 +12,7 @@ from job.cgroups import Cgroups, read_words
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # malloc.h
 _PR_SET_PDEATHSIG = 1  # prctl.h
+_SPINS = "1000"  # turns that a thread of GNU's OpenMP waits for before it sleeps
 _OWN_CGROUPS = Cgroups()
 
 
@@ -63,9 +64,6 @@ def cores_each(processes: int | None = None) -> int:
     return max(1, cpu_count() // (processes or local_processes()))
 
 
-_SPINS = "1000"  # turns that a thread of GNU's OpenMP waits for before it sleeps
-
-
 def limit_threads(processes: int | None = None, cgroups: Cgroups = _OWN_CGROUPS) -> None:
     """Have torch use the cores of this process only, and not spin on them while it waits.
 
@@ -73,8 +71,8 @@ def limit_threads(processes: int | None = None, cgroups: Cgroups = _OWN_CGROUPS)
     for each core of the host where a container has a quota of two, and threads that wait spin,
     which takes the cores from other work and from the thread they wait for. What the user set is
     kept. GNU's OpenMP, which torch brings along, sleeps at once with the passive policy; it is let
-    spin for some microseconds before, as a small network's step wakes its threads 2,000 times
-    (0.20 s in place of 0.25; a tenth slower at most beside a busy neighbour).
+    spin for some microseconds before, as a small network's step is a thousand short operations
+    (0.20 s in place of 0.25; docs/benchmarks.md has it beside a busy neighbour too).
 
     processes: how many this one will start for the run, which take its environment over
     """

@@ -86,7 +86,7 @@ def _errors(one: Run, other: Run) -> tuple[list[float], list[float]] | None:
         return None
     if (mine.episodes, mine.stride) != (theirs.episodes, theirs.stride):
         return None
-    errors = [one.best.errors.by_episode for one in (mine, theirs)]
+    errors = [found.best.errors.by_episode for found in (mine, theirs)]
     return (errors[0], errors[1]) if len(errors[0]) == len(errors[1]) else None
 
 

@@ -35,7 +35,7 @@ def warn_if_emulated(precision: str, device: torch.device) -> None:
 
 
 def precision_reason(flags: MachineFlags, device: torch.device) -> str:
-    """The precision of matrix products and the reason for it; raises UsageError as above."""
+    """The precision of matrix products and why; raises UsageError for tf32 on a CPU."""
     precision = resolved_precision(flags, device)
     if flags.precision != "auto":
         return f"{precision}, as asked for"

@@ -65,7 +65,7 @@ MAKE_TARGETS = set(re.findall(r"^([\w./-]+):", (ROOT / "Makefile").read_text(), 
 
 # Flags of other programs, and of this project's benchmarks and test kit.
 _OTHER_FLAGS = {
-    *("--seeds", "--training"),  # of benchmarks.time_to_policy
+    *("--seeds", "--training", "--epochs"),  # of benchmarks
     "--rm",
     "--gpus",
     "--user",
@@ -74,7 +74,7 @@ _OTHER_FLAGS = {
     "--cap-drop",
     "--network",
     "--build-arg",
-    "--memory",
+    *("--memory", "--cpus"),
     "--time",
     "--shm-size",
     "--entrypoint",

@@ -33,7 +33,7 @@ from job.command import (
     report_error,
     run_recorded,
 )
-from job.command_line import OneLineParser, add_flags, given_output, make, nearest
+from job.command_line import OneLineParser, add_flags, given_output, make
 from job.errors import EXIT_DONE, DatasetError, UsageError, VerdictError
 from job.flags import defaults_of
 from job.input_folders import refuse_holding, refuse_inside
@@ -54,6 +54,7 @@ from job.ranks import (
 from job.run_flags import NoticeFlags
 from job.upstream_departures import DEPARTURES
 from job.version import shown_version
+from job.words import nearest
 
 if TYPE_CHECKING:
     from act.evaluate.flags import EvaluateFlags
@@ -309,7 +310,15 @@ def job_manifest(flags: JobFlags) -> Manifest:
     """The manifest of a job, in both places."""
     own, of_output = _manifests(flags)
     status = flags.run_folder / STATUS
-    return Manifest(own, flags.resolved(), shown=rank() == 0, of_output=of_output, status=status)
+    shown = rank() == 0
+    return Manifest(
+        own,
+        flags.resolved(),
+        shown=shown,
+        origins=flags.origins,
+        of_output=of_output,
+        status=status,
+    )
 
 
 def do_job(flags: JobFlags, manifest: Manifest) -> None:

@@ -77,7 +77,8 @@ def main() -> int:
     if by_torchrun():
         end_with_parent(signal.SIGTERM)
     own, status = flags.output / MANIFEST, flags.output / STATUS
-    manifest = Manifest(own, flags.resolved(), shown=rank() == 0, status=status)
+    shown = rank() == 0
+    manifest = Manifest(own, flags.resolved(), shown=shown, origins=flags.origins, status=status)
     return run_recorded(manifest, partial(train_here, flags))
 
 

@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
     path = flags.output / _manifest_name(shard)
     try:
         with _alone(flags.output, shard):
-            manifest = Manifest(path, flags.resolved(), shown=rank() == 0)
+            manifest = Manifest(path, flags.resolved(), shown=rank() == 0, origins=flags.origins)
             return run_recorded(manifest, job, "alone" if shard == WHOLE else "shard")
     except JobError as error:  # of the lock; the job's own are reported by `run_recorded`
         return report_error(error)
@@ -82,7 +82,7 @@ def parse(argv: Sequence[str]) -> ConvertFlags:
             code="flag-missing",
         )
     if folders:
-        given |= {"input": tuple(folders[:-1]), "output": folders[-1]}
+        given.update(input=tuple(folders[:-1]), output=folders[-1])
     flags = make(ConvertFlags, given)
     refuse_inside(flags.output, flags.input)
     return flags

@@ -26,6 +26,13 @@ _HEAD = """\
 
 Written by `python -m docs.generate` from the code; `--help` shows the same, and so does `--help`
 behind the name of a command. A flag that takes several names takes them separated by commas.
+
+Each flag may also stand in an environment variable, `ACT_` and its name in capitals
+(`ACT_BATCH_SIZE=8`, `ACT_KEEP_STATE=true`; one that may be repeated takes its values separated by
+commas), and in the file that `--config` or `ACT_CONFIG` names: YAML or JSON, flags by name, as
+`flags` in a [manifest](manifest.md) has them. The command line wins, then the environment, then the
+file; `flag_origins` in the manifest says where each stood. All commands may share variables and a
+file: what another command takes is passed over, and a name that no command takes is an error.
 """
 _JOB = """
 ## The job

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from docs import codes_page, flags_page, schema_page
+from docs import codes_page, every_flag, flags_page, schema_page
 
 ROOT = Path(__file__).parent.parent
 
@@ -19,6 +19,7 @@ PAGES: dict[str, Callable[[], str]] = {
         f"{name}.schema.json": partial(schema_page.schema_text, name)
         for name in schema_page.SCHEMAS
     },
+    "job/every_flag.py": every_flag.page,
     "docs/check.md": codes_page.page,
     "docs/flags.md": flags_page.page,
     "docs/compare_json.md": partial(schema_page.page, "compare"),

@@ -11,6 +11,7 @@ USAGE: Mapping[str, str] = {
     "flag-unknown": "A flag or command does not exist; the message names the nearest one.",
     "flag-missing": "A required flag is not given.",
     "flag-value": "A flag has a value that is not allowed.",
+    "config-unreadable": "The file of flags cannot be read, or holds no flags by name.",
     "flags-conflict": "Flags were given that contradict each other.",
     "flag-unused": "A flag was given that has no effect with this input or this policy.",
     "device-missing": "The device that was asked for does not exist on this machine.",

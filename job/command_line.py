@@ -2,14 +2,24 @@
 
 import argparse
 import dataclasses
-import difflib
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from job.errors import UsageError
-from job.flags import REQUIRED, Flag, Flags, Pair, flags_of, titled
+from job.flag_sources import (
+    COMMAND_LINE,
+    CONFIG,
+    FILE,
+    Given,
+    config_path,
+    from_environment,
+    from_file,
+    variable,
+)
+from job.flags import REPEATED, REQUIRED, Flag, Flags, Pair, flags_of, titled
+from job.words import nearest
 
 F = TypeVar("F", bound=Flags)
 
@@ -28,19 +38,45 @@ class OneLineParser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
         self.needed: list[str] = []  # not argparse's `required`, which hides a mistyped flag
+        self.entries: dict[str, dataclasses.Field[Any]] = {}  # by the command's names for them
+        self.environ: Mapping[str, str] = {}
+        self.add_argument(
+            f"--{CONFIG}",
+            metavar="FILE",
+            help="YAML file of flags; variables (ACT_RUN_NAME, …) override it, this line both.",
+        )
 
-    def values(self, argv: Sequence[str]) -> dict[str, Any]:
-        """What a command line gives; raises UsageError."""
+    def values(self, argv: Sequence[str]) -> "Values":
+        """What a command line, the environment and a file give; raises UsageError."""
+        given = self._on_line(argv)
+        path = config_path(given, self.environ)
+        elsewhere = from_file(self.entries, path) if path else []
+        elsewhere += from_environment(self.entries, self.environ)
+        given.pop(CONFIG, None)
+        found = Values()
+        for one in elsewhere:
+            found.add(self._elsewhere(one), one.origin)
+        found.add(given, COMMAND_LINE)
+        missing = [option for option in self.needed if option[2:] not in self._given(found)]
+        if missing:
+            raise _refusal(f"missing flags: {', '.join(missing)}", "flag-missing")
+        return found
+
+    def _elsewhere(self, one: Given) -> dict[str, Any]:
+        """What a flag gives that stands in a variable or in a file."""
+        name = self.entries[one.option[2:]].name
+        try:
+            return {name: vars(self.parse_args(one.words)).get(name, False)}
+        except UsageError as error:
+            raise UsageError(f"{one.origin}: {error}", code=error.code) from None
+
+    def _on_line(self, argv: Sequence[str]) -> dict[str, Any]:
         found, unknown = self.parse_known_args(argv)
         if unknown:
             options = [option for action in self._actions for option in action.option_strings]
             near = nearest(unknown[0].partition("=")[0], options)
             raise _refusal(f"unrecognized arguments: {' '.join(unknown)}{near}", "flag-unknown")
-        given = vars(found)
-        missing = [option for option in self.needed if option[2:] not in self._given(given)]
-        if missing:
-            raise _refusal(f"missing flags: {', '.join(missing)}", "flag-missing")
-        return given
+        return vars(found)
 
     def _given(self, given: Collection[str]) -> set[str]:
         return {
@@ -59,10 +95,17 @@ def _refusal(message: str, code: str) -> UsageError:
     return UsageError(f"{message}; --help lists the flags", code=code)
 
 
-def nearest(word: str, known: Sequence[str], what: str = "flag") -> str:
-    """What is to be added to an error: the nearest of what is known, if one is near."""
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"; the nearest {what} is {near[0]}" if near else ""
+class Values(dict[str, Any]):
+    """The values of flags by name, and where each stood."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.origins: dict[str, str] = {}
+
+    def add(self, values: Mapping[str, Any], origin: str) -> None:
+        """Add what stands in one place, over what stood in those before."""
+        self.update(values)
+        self.origins |= dict.fromkeys(values, origin)
 
 
 def add_flags(
@@ -82,25 +125,55 @@ def add_flags(
             option = f"--{(options or {}).get(entry.name, entry.name)}"
             default = _environment(entry.metadata["flag"], environ) or entry.default
             _add_flag(group, option, entry, default)
+            made.entries[option[2:]] = entry
             if default is REQUIRED:
                 made.needed.append(option)
+    made.environ = environ
 
 
-def make(kind: type[F], given: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> F:
+def make(kind: type[F], given: Values, environ: Mapping[str, str] = os.environ) -> F:
     """The flags of a command from the values that it was given; raises UsageError."""
     defaults = {
         entry.name: value
         for entry, declared in flags_of(kind)
         if (value := _environment(declared, environ))
     }
-    return kind(**(defaults | dict(given)), given=frozenset(given))
+    try:
+        return kind(**(defaults | given), given=_asked_for(kind, given), origins=given.origins)
+    except UsageError as error:
+        raise UsageError(
+            f"{error}{_origins_of(str(error), kind, given)}", code=error.code
+        ) from None
 
 
-def given_output(argv: Sequence[str], default: Path) -> Path:
+def _asked_for(kind: type[Flags], given: Values) -> frozenset[str]:
+    usual = {entry.name: entry.default for entry, _ in flags_of(kind)}
+    return frozenset(
+        name
+        for name, value in given.items()
+        if not given.origins.get(name, "").startswith(FILE) or value != usual[name]
+    )
+
+
+def _origins_of(message: str, kind: type[Flags], given: Values) -> str:
+    """What is to be added to an error: where the flags that it names stand, if elsewhere."""
+    words = message.replace(",", " ").replace(":", " ").replace(";", " ").split()
+    found = [
+        f"; {kind.option(name)} is from {origin}"
+        for name, origin in given.origins.items()
+        if origin != COMMAND_LINE and kind.option(name) in words
+    ]
+    return "".join(found)
+
+
+def given_output(
+    argv: Sequence[str], default: Path, environ: Mapping[str, str] = os.environ
+) -> Path:
     """The output folder that a command line names, also when the rest of it is wrong."""
     reader = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
     reader.add_argument("--output", nargs="?", type=Path)
-    return reader.parse_known_args(argv)[0].output or default
+    found = reader.parse_known_args(argv)[0].output or environ.get(variable("output"))
+    return Path(found) if found else default
 
 
 def shown_default(default: Any) -> str:
@@ -123,7 +196,7 @@ def _add_flag(
     if entry.type is bool:
         group.add_argument(option, dest=entry.name, action="store_true", help=text)
         return
-    many = entry.type in (tuple[Path, ...], tuple[Pair, ...])
+    many = entry.type in REPEATED
     group.add_argument(
         option,
         dest=entry.name,

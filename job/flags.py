@@ -18,6 +18,9 @@ REQUIRED = dataclasses.MISSING
 
 Pair = tuple[str, str]  # of a flag that is given as KEY=NAME, and may be repeated
 
+# The types of flags that may be repeated, each time with one value.
+REPEATED = (tuple[Path, ...], tuple[Pair, ...])
+
 
 def flag(
     help: str,
@@ -83,7 +86,10 @@ class Flags:
 
     title: ClassVar[str] = ""  # of the group in `--help`
     options: ClassVar[Mapping[str, str]] = {}  # the command's names for flags, where they differ
-    given: frozenset[str] = frozenset()  # names of the flags that were on the command line
+    # names of the flags that the user asked for; not those that a file has at their default, as
+    # the flags of a manifest have also what cannot apply
+    given: frozenset[str] = frozenset()
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False)  # where flags stood
 
     def __post_init__(self) -> None:
         for entry, declared in flags_of(type(self)):
@@ -113,6 +119,11 @@ class Flags:
             )
             raise UsageError(message, code="flag-value")
 
+    @property
+    def written(self) -> frozenset[str]:
+        """Names of the flags that stood anywhere, with whatever value."""
+        return self.given | self.origins.keys()
+
     @classmethod
     def option(cls, name: str) -> str:
         """A flag as the command line has it."""
@@ -136,7 +147,8 @@ class Flags:
         """The flags of a group alone."""
         names = names_of(group)
         values = {name: getattr(self, name) for name in names}
-        return group(**values, given=self.given & names)
+        origins = {name: self.origins[name] for name in names & self.origins.keys()}
+        return group(**values, given=self.given & names, origins=origins)
 
 
 def flags_of(group: type[Flags]) -> Iterator[tuple["dataclasses.Field[Any]", Flag]]:

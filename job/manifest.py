@@ -59,11 +59,13 @@ class Manifest:
         flags: Mapping[str, Any],
         shown: bool = True,
         *,
+        origins: Mapping[str, str] | None = None,
         of_output: Path | None = None,
         status: Path | None = None,
     ) -> None:
         """flags: of the command, as JSON has them; {} when the command line was not understood.
 
+        origins: where the flags stood that were given
         shown: False on the processes of a group that write no files
         of_output: of a run: where the output's is, that of the last job
         status: of a run: where its status.json is
@@ -82,6 +84,7 @@ class Manifest:
             started_at=now(),
             ended_at=None,
             flags=dict(flags),
+            flag_origins=dict(origins or {}),
             versions=versions(),
             commit=commit(),
             departures=list(DEPARTURES),

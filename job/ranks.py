@@ -11,14 +11,15 @@ from pathlib import Path
 from job.errors import Interrupted
 from job.warning import warn
 
-# What act/processes/torchrun.py gives its processes in their environment:
-EXIT_FOLDER = "ACT_EXIT_FOLDER"  # where each leaves its exit code
-ATTEMPT = "ACT_ATTEMPT"  # the name of this start of the job
+# What act/processes/torchrun.py gives its processes in their environment (ACT_… are flags):
+EXIT_FOLDER = "LEROBOT_TO_ACT_EXIT_FOLDER"  # where each leaves its exit code
+ATTEMPT = "LEROBOT_TO_ACT_ATTEMPT"  # the name of this start of the job
 
 # What torch.distributed needs to join processes that a training operator or a script started
 _NUMBERS, _ADDRESS = ("RANK", "WORLD_SIZE"), ("MASTER_ADDR", "MASTER_PORT")
-_BY_OPERATOR = "ACT_BY_OPERATOR"  # set where they are complete
-_LACKING = "ACT_LACKING"  # what a launcher found wrong with them, which its processes warn of
+_BY_OPERATOR = "LEROBOT_TO_ACT_BY_OPERATOR"  # set where they are complete
+# What a launcher found wrong with them, of which its processes warn
+_LACKING = "LEROBOT_TO_ACT_LACKING"
 _LOCAL_RANKS = ("LOCAL_RANK", "SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK")
 
 

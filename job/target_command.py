@@ -46,7 +46,8 @@ class TargetCommand(Generic[F]):
                 f"--help lists the flags",
                 code="flag-missing",
             )
-        return make(self.flags, given | {self.target: self.as_value(found[0])})
+        given[self.target] = self.as_value(found[0])
+        return make(self.flags, given)
 
     def run(self, do: Callable[[F], object], argv: Sequence[str]) -> int:
         """Do what a command line asks for; returns the exit code."""

@@ -76,7 +76,8 @@ def main(argv: Sequence[str]) -> int:
 def parse(argv: Sequence[str]) -> CompareCommand:
     """What the command line of `compare` asks for; raises UsageError."""
     given = parser().values(argv)
-    return make(CompareCommand, given | {"runs": tuple(given.get("runs", ()))})
+    given["runs"] = tuple(given.get("runs", ()))
+    return make(CompareCommand, given)
 
 
 def parser() -> OneLineParser:

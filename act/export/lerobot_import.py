@@ -36,10 +36,10 @@ from act.policies.act import LATENT_DIM
 from act.policies.act_flags import NUM_HEADS
 from act.policies.policy import IMAGENET_MEAN, IMAGENET_STD
 from act.policies.weights import Weights
-from job.command_line import nearest
 from job.errors import UsageError, first_line
 from job.sections.contract import Contract
 from job.whole_files import read_json, regular
+from job.words import nearest
 
 # What LeRobot's ACT may be and this project's is not: field, what it must be, the error's code.
 _FIXED: tuple[tuple[str, Any, str], ...] = (

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from job.command_line import nearest
 from job.errors import UsageError
 from job.flags import Pair
+from job.words import nearest
 
 STATE, ENV_STATE, IMAGES = "state", "env_state", "images/"
 _LEFT_OUT = "-"

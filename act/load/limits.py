@@ -14,9 +14,9 @@ import numpy as np
 from act.load.observation import array_of, names_of
 from act.load.own_dims import own_dims
 from episodes.arrays import FloatArray
-from job.command_line import nearest
 from job.errors import UsageError
 from job.sections.contract import Contract
+from job.words import nearest
 
 logger = logging.getLogger("act")
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from act.load.own_dims import own_dims
 from episodes.arrays import FloatArray, Frame
 from episodes.resize import resize_area
-from job.command_line import nearest
 from job.errors import UsageError
 from job.sections.contract import Camera, Contract, Vector
+from job.words import nearest
 
 Size = tuple[int, int]  # height and width in pixels
 _CHANNELS = 3

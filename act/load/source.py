@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from act.policies.contract_file import CONTRACT, WEIGHTS, read_contract
-from job.command_line import nearest
 from job.errors import UsageError, first_line
 from job.output_names import CHECKPOINTS
 from job.run_flags import OutputFlags
 from job.sections.contract import Contract
 from job.whole_files import sha256
+from job.words import nearest
 
 _LONGEST = 100  # characters of a path in a message
 DEFAULT_OUTPUT = OutputFlags().output

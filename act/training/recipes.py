@@ -27,7 +27,7 @@ _LEAST_SIZE = (120, 160)  # of an image
 def _fast_1(numbers: InputNumbers, flags: TrainingFlags) -> Mapping[str, Any]:
     """Three passes over the training frames, on images of about 120x160."""
     found: dict[str, Any] = {}
-    if "num_epochs" not in flags.given:
+    if "num_epochs" not in flags.written:
         found["num_epochs"] = _epochs(numbers, flags.samples_per_episode)
     if numbers.image_size is not None:
         found["image_size"] = _reduced(*numbers.image_size)
@@ -106,7 +106,7 @@ def _replaced(flags: F, values: Mapping[str, Any]) -> F:
     applying = {
         name: value
         for name, value in values.items()
-        if (name == "recipe" or name not in flags.given)
+        if (name == "recipe" or name not in flags.written)
         and not (declared[name].needs_cameras and flags.without_cameras)
     }
     return dataclasses.replace(flags, **applying)

@@ -118,6 +118,11 @@ class Whole(BaseModel):
         description="Every flag with the value that was used, given or default. Empty when the "
         "command line was not understood."
     )
+    flag_origins: dict[str, str] = Field(
+        default_factory=dict,
+        description="Where each flag stood that was given: on the command line, in which "
+        "environment variable, or in which file; what a --recipe set is not among them.",
+    )
     versions: Versions = Field(
         description="Versions of this project, Python and the runtime packages; null where a "
         "package is absent."

@@ -23,7 +23,7 @@ UV_COMPILE := $(VENV)/uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-header $(UPGRADE)
 
 # Of the extras, those in the image: trackers bring their own clients, which it has no network for
-EXTRAS := --extra export --extra serve
+EXTRAS := --extra export --extra serve --extra s3 --extra gs --extra az --extra hub
 
 # One more than there are cores, as many tests wait for a disk, a signal or a time-out; at most
 # eight: each process of the tests takes about 1.5 GB of memory.

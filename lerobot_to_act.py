@@ -6,6 +6,7 @@ codes in job/command.py. Nothing here imports torch, pyarrow or PyAV before it i
 line must come at once, and a mistyped flag must not wait for seconds of imports.
 """
 
+import dataclasses
 import logging
 import os
 import signal
@@ -34,7 +35,7 @@ from job.command import (
     run_recorded,
 )
 from job.command_line import OneLineParser, add_flags, given_output, make
-from job.errors import EXIT_DONE, DatasetError, UsageError, VerdictError
+from job.errors import EXIT_DONE, DatasetError, JobError, UsageError, VerdictError
 from job.flags import defaults_of
 from job.input_folders import refuse_holding, refuse_inside
 from job.machine import end_with_parent, limit_threads
@@ -44,6 +45,7 @@ from job.output_names import MANIFEST, RUN, STATUS
 from job.ranks import (
     by_torchrun,
     hand_on_variables,
+    in_group,
     leave_exit_code,
     leave_interrupted,
     processes_to_start,
@@ -51,7 +53,10 @@ from job.ranks import (
     take_over_from_operator,
     warn_of_variables,
 )
+from job.remote.address import Address, addresses
+from job.remote.flags import MirrorFlags
 from job.run_flags import NoticeFlags
+from job.status import mirrored_to
 from job.upstream_departures import DEPARTURES
 from job.version import shown_version
 from job.words import nearest
@@ -68,6 +73,7 @@ if TYPE_CHECKING:
     from convert.input import InputEpisodes
     from episodes.episode_set import Episodes
     from job.sections.contract import Contract
+    from job.sections.fetched import FetchedInput
 
 logger = logging.getLogger("act")
 
@@ -80,8 +86,11 @@ class JobFlags(
     EvalEnvFlags,
     LastReportFlags,
     NoticeFlags,
+    MirrorFlags,
 ):
     """The job: a conversion, a training on what it leaves, and an evaluation of that."""
+
+    mirror: Address | None = None  # what `--output` was, where that is a folder in --work_dir
 
 
 def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> JobFlags:
@@ -92,7 +101,12 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> JobFl
             f"training{nearest(argv[0], [*COMMANDS], 'command')}; --help lists the flags",
             code="flag-unknown",
         )
-    return make(JobFlags, parser(environ).values(argv), environ)
+    given = parser(environ).values(argv)
+    flags = make(JobFlags, given, environ)
+    address = given.get("output")
+    if isinstance(address, Address):
+        return dataclasses.replace(flags, output=flags.work_folder(address), mirror=address)
+    return flags
 
 
 def parser(environ: Mapping[str, str] = os.environ) -> OneLineParser:
@@ -255,16 +269,22 @@ def _train(argv: list[str]) -> int:
         flags = parse(argv)
     except UsageError as error:
         return refuse(error, given_output(argv, JobFlags.output) / MANIFEST)
+    if flags.mirror is not None and not in_group():
+        return _mirrored(flags, flags.mirror, argv)
+    if mirrored_to():
+        end_with_parent(signal.SIGTERM)
     try:
-        refuse_inside(flags.output, flags.input)
+        refuse_inside(flags.output, flags.folders)
     except UsageError as error:
         return report_error(error)  # a manifest would be written into the input
-    try:
-        refuse_inside(flags.run_folder, flags.input)
-        refuse_holding(flags.run_folder, flags.input)
-    except UsageError as error:
-        return refuse(error, flags.output / MANIFEST)
     logger.info("%s: %s", shown_version(), ", ".join(map(str, flags.input)))
+    asked = flags
+    try:
+        refuse_inside(flags.run_folder, flags.folders)
+        refuse_holding(flags.run_folder, flags.folders)
+        flags, fetched = _fetch(flags)
+    except JobError as error:
+        return refuse(error, flags.output / MANIFEST)
     if count := processes_to_start(flags.processes, flags.device):
         signals.wait_for_processes()
         hand_on_variables(os.environ)
@@ -279,7 +299,7 @@ def _train(argv: list[str]) -> int:
         end_with_parent(signal.SIGTERM)
     if flags.max_hours:
         signals.end_after(flags.max_hours)
-    manifest = job_manifest(flags)
+    manifest = job_manifest(asked, fetched)
     with signals.last_action(lambda _: leave_interrupted()):
         notice = Notice(flags.notify_url if rank() == 0 else "", lambda: manifest.content)
         with notice.of_job():
@@ -287,6 +307,26 @@ def _train(argv: list[str]) -> int:
             code = leave_exit_code(_code_of_verdict(flags) if code == EXIT_DONE else code)
         notice.send(code)
         return code
+
+
+def _mirrored(flags: JobFlags, address: Address, argv: Sequence[str]) -> int:
+    """The job as a process of its own, whose output is mirrored to an address."""
+    from job.remote.mirrored import run_mirrored
+
+    command = [os.environ.get("PYTHON_EXEC", sys.executable), __file__, *argv]  # as torchrun
+    patience_s = flags.mirror_patience_minutes * 60
+    return run_mirrored(command, address, flags.output, flags.run_name, patience_s)
+
+
+def _fetch(flags: JobFlags) -> "tuple[JobFlags, tuple[FetchedInput, ...]]":
+    """The flags with the input on this machine, for the processes that are started here too."""
+    if not addresses(flags.input):
+        return flags, ()
+    from convert.fetch import fetch_input, tell_processes
+
+    flags, fetched = fetch_input(flags)
+    tell_processes(fetched)
+    return flags, fetched
 
 
 def _code_of_verdict(flags: JobFlags) -> int:
@@ -306,16 +346,20 @@ def _manifests(flags: JobFlags) -> tuple[Path, Path]:
     return flags.run_folder / MANIFEST, flags.output / MANIFEST
 
 
-def job_manifest(flags: JobFlags) -> Manifest:
-    """The manifest of a job, in both places."""
+def job_manifest(flags: JobFlags, fetched: "Sequence[FetchedInput]" = ()) -> Manifest:
+    """The manifest of a job, in both places.
+
+    flags: as they were asked for, with what was fetched for them
+    """
     own, of_output = _manifests(flags)
     status = flags.run_folder / STATUS
     shown = rank() == 0
     return Manifest(
         own,
-        flags.resolved(),
+        flags.resolved() | ({"output": to} if (to := mirrored_to()) else {}),
         shown=shown,
         origins=flags.origins,
+        fetched=fetched,
         of_output=of_output,
         status=status,
     )

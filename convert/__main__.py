@@ -22,6 +22,7 @@ from job.lock import only_job
 from job.manifest import Manifest
 from job.output_names import MANIFEST
 from job.ranks import rank
+from job.remote.address import addresses, read_place
 
 logger = logging.getLogger("act")
 
@@ -31,18 +32,21 @@ def main(argv: Sequence[str]) -> int:
     signals.install()
     log_to_terminal()
     try:
-        flags = parse(argv)
-        shard = WHOLE if flags.check_whole else parse_shard(flags.shard, os.environ)
-    except UsageError as error:
+        asked = parse(argv)
+        # these take a second to import, which a mistyped flag does not wait for
+        from convert.fetch import fetch_input
+
+        shard = WHOLE if asked.check_whole else parse_shard(asked.shard, os.environ)
+        flags, fetched = fetch_input(asked) if addresses(asked.input) else (asked, ())
+    except JobError as error:
         return report_error(error)
-    # these take a second to import, which a mistyped flag does not wait for
     from convert.check.gate import check_input
     from convert.episodes import check_whole, convert
     from convert.input_kind import refuse_conversion, refuse_unused_flags
     from convert.sections import describe_conversion, describe_dataset
 
     def job(manifest: Manifest) -> None:
-        refuse_conversion(flags.input)
+        refuse_conversion(flags.folders)
         refuse_unused_flags(flags, ())
         manifest.write()
         left_out = check_input(flags)
@@ -60,7 +64,13 @@ def main(argv: Sequence[str]) -> int:
     path = flags.output / _manifest_name(shard)
     try:
         with _alone(flags.output, shard):
-            manifest = Manifest(path, flags.resolved(), shown=rank() == 0, origins=flags.origins)
+            manifest = Manifest(
+                path,
+                asked.resolved(),
+                shown=rank() == 0,
+                origins=asked.origins,
+                fetched=fetched,
+            )
             return run_recorded(manifest, job, "alone" if shard == WHOLE else "shard")
     except JobError as error:  # of the lock; the job's own are reported by `run_recorded`
         return report_error(error)
@@ -84,7 +94,7 @@ def parse(argv: Sequence[str]) -> ConvertFlags:
     if folders:
         given.update(input=tuple(folders[:-1]), output=folders[-1])
     flags = make(ConvertFlags, given)
-    refuse_inside(flags.output, flags.input)
+    refuse_inside(flags.output, flags.folders)
     return flags
 
 
@@ -98,7 +108,7 @@ def parser() -> OneLineParser:
     made.add_argument(
         "folders",
         nargs="*",
-        type=Path,
+        type=read_place,
         metavar="INPUT… OUTPUT",
         help="LeRobot dataset(s), and where the episodes go, in place of --input and --output.",
     )

@@ -63,7 +63,7 @@ class Converted(Planned):
 def convert(
     flags: ConversionFlags, folder: Path, shard: Shard = WHOLE, left_out: LeftOut = NOTHING
 ) -> Converted:
-    """Convert the datasets in `flags.input`, but for `left_out`, to episode files in `folder`.
+    """Convert the datasets in the input, but for `left_out`, to episode files in `folder`.
 
     Episodes already there from the same source and options are kept. Raises DatasetError for the
     input, OutputError for the disk, Interrupted on a signal.
@@ -86,7 +86,7 @@ def plan_conversion(
     """
     task = (flags, folder, left_out)
     (plan,) = workers.run_tasks(
-        _make_plan, [task], 1, lambda _: f"{flags.input[0]}: its plan", pool
+        _make_plan, [task], 1, lambda _: f"{flags.folders[0]}: its plan", pool
     )
     return Planned(plan, plan_fingerprint(plan))
 

@@ -9,11 +9,12 @@ from episodes.reading import NO_CAMERAS
 from job.bounds import at_least, distinct, percent
 from job.errors import UsageError
 from job.flags import Flags, flag, names_of
+from job.remote.flags import CacheFlags
 from job.run_flags import OutputFlags, RunFlags, TaskFlags
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecordingFlags(EpisodeFlags, TaskFlags):
+class RecordingFlags(EpisodeFlags, CacheFlags, TaskFlags):
     """Which part of the recordings is converted."""
 
     title = "data"
@@ -133,8 +134,8 @@ class RunConversionFlags(RunFlags, ConversionFlags, KeepFlags):
 
 def conversion_only() -> frozenset[str]:
     """The flags that mean nothing for an input of episode files, which are not converted."""
-    other = names_of(EpisodeFlags) | names_of(ChunkFlags) | names_of(RunFlags)
-    return names_of(RunConversionFlags) - other
+    other = (EpisodeFlags, ChunkFlags, RunFlags, CacheFlags)
+    return names_of(RunConversionFlags).difference(*map(names_of, other))
 
 
 @dataclass(frozen=True, kw_only=True)

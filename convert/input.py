@@ -121,12 +121,12 @@ def look_at_input(flags: RunConversionFlags) -> None:
     Where something is wrong the whole check runs, so that the report is complete.
     Raises DatasetError, and UsageError for flags that the input makes no use of.
     """
-    folders = find_episode_folders(flags.input)
+    folders = find_episode_folders(flags.folders)
     refuse_unused_flags(flags, folders)
     if folders:
         return
     try:
-        for root in find_datasets(flags.input):
+        for root in find_datasets(flags.folders):
             dataset = read_features(root, videos=not flags.without_cameras)
             choose_cameras(dataset, flags.camera_keys)
             choose_env_state([dataset], flags.env_state_use, flags.env_state_key, refuse)
@@ -137,7 +137,7 @@ def look_at_input(flags: RunConversionFlags) -> None:
 
 def episode_files(flags: RunConversionFlags) -> tuple[Path, ...]:
     """The episode files of an input that needs no conversion, checked; none where it does."""
-    folders = find_episode_folders(flags.input)
+    folders = find_episode_folders(flags.folders)
     _check_apart(flags, converting=not folders)
     if not folders:
         return ()
@@ -196,6 +196,6 @@ def _folder(flags: RunConversionFlags) -> Path:
 
 def _check_apart(flags: RunConversionFlags, converting: bool) -> None:
     """The input is never written to: refuse an output inside it, or one that holds it."""
-    refuse_inside(flags.output, flags.input)
+    refuse_inside(flags.output, flags.folders)
     for folder in (flags.run_folder, *([flags.output / CONVERTED] if converting else [])):
-        refuse_holding(folder, flags.input)
+        refuse_holding(folder, flags.folders)

@@ -57,7 +57,7 @@ def refuse_unused_flags(flags: DataFlags, folders: Sequence[Path]) -> None:
     if not folders and flags.base_action != LEFT_OUT:
         raise UsageError(
             f"--base_action {flags.base_action} cannot apply: it is for episode files, and "
-            f"{flags.input[0]} holds none; leave it out",
+            f"{flags.folders[0]} holds none; leave it out",
             code="flag-unused",
         )
     if folders:

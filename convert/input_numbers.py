@@ -20,12 +20,12 @@ def input_numbers(flags: RunConversionFlags) -> InputNumbers:
 
     Raises DatasetError, and UsageError for an input of both kinds.
     """
-    if folders := find_episode_folders(flags.input):
+    if folders := find_episode_folders(flags.folders):
         paths = [file.path for file in choose_files(folders, flags)]
         task = (paths[0], flags.camera_names)  # HDF5 may crash on a broken file
         ((length, image_size),) = run_tasks(_look_at, [task], 1, _task_name)
         return InputNumbers(len(paths), length * len(paths), image_size)
-    roots = find_datasets(flags.input)
+    roots = find_datasets(flags.folders)
     datasets = [read_features(root, videos=not flags.without_cameras) for root in roots]
     episodes = sum(dataset.total_episodes for dataset in datasets)
     frames = sum(dataset.total_frames for dataset in datasets)

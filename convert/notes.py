@@ -64,7 +64,7 @@ def keep(flags: RunFlags, names: Iterable[str]) -> None:
 def input_digest(flags: RunConversionFlags) -> str:
     """A digest of every file in the input and of the flags that shape its check."""
     digest = hashlib.sha256(json.dumps(flags.part(DataFlags).shaping()).encode())
-    for number, root in enumerate(find_datasets(flags.input)):
+    for number, root in enumerate(find_datasets(flags.folders)):
         for path in _files(root):
             signals.check()
             name = os.fsencode(path.relative_to(root))
@@ -74,7 +74,7 @@ def input_digest(flags: RunConversionFlags) -> str:
 
 def note_left_out(flags: RunConversionFlags, digest: str, left_out: LeftOut) -> None:
     """Note what a check of the input with that digest left out."""
-    roots = find_datasets(flags.input)
+    roots = find_datasets(flags.folders)
     pairs = sorted([roots.index(root), index] for root, index in left_out)
     path, values = flags.run_folder / _LEFT_OUT, {"input": digest, "left_out": pairs}
     if _read(path) != values:
@@ -83,7 +83,7 @@ def note_left_out(flags: RunConversionFlags, digest: str, left_out: LeftOut) -> 
 
 def noted_left_out(flags: RunConversionFlags, digest: str) -> LeftOut | None:
     """What a check of this very input left out; None when that is not known."""
-    noted, roots = _read(flags.run_folder / _LEFT_OUT), find_datasets(flags.input)
+    noted, roots = _read(flags.run_folder / _LEFT_OUT), find_datasets(flags.folders)
     if noted.get("input") != digest:
         return None
     try:

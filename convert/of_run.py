@@ -64,7 +64,7 @@ def episodes_of_run(
         enough = next((number for number, total in totals if total >= frames), None)
         values["max_episodes"] = max(enough or len(recorded.lengths), 1)
     flags = _flags(values, folders, scratch)
-    if of_files := find_episode_folders(flags.input):
+    if of_files := find_episode_folders(flags.folders):
         return flags, tuple(file.path for file in choose_files(of_files, flags))
     return flags, convert(flags, scratch / CONVERTED).paths
 
@@ -85,7 +85,7 @@ def chosen_episodes(
     recorded = _read(folder / RUN)
     values = recorded.flags if recorded.lengths else otherwise
     flags = _flags(values, folders, scratch)
-    if of_files := find_episode_folders(flags.input):
+    if of_files := find_episode_folders(flags.folders):
         files = [file.path for file in choose_files(of_files, flags)]
         is_of_run = len(files) == len(recorded.lengths)
         numbers = choose(len(files), is_of_run)
@@ -120,7 +120,7 @@ def _left_out(manifest: Path, flags: RunConversionFlags) -> LeftOut:
     if dataset is None or not dataset.left_out:
         return frozenset()
     before = dict.fromkeys(dataset.path.split(", "))
-    now = dict(zip(before, find_datasets(flags.input), strict=False))
+    now = dict(zip(before, find_datasets(flags.folders), strict=False))
     return frozenset(
         (now[one.dataset], one.source) for one in dataset.left_out if one.dataset in now
     )

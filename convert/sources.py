@@ -97,7 +97,7 @@ def read_sources(
     """
     add: Add = _pass_over if flags.only_whole_episodes else refuse
     videos = not flags.without_cameras
-    datasets = [read_dataset(root, add, on_read, videos) for root in find_datasets(flags.input)]
+    datasets = [read_dataset(root, add, on_read, videos) for root in find_datasets(flags.folders)]
     wanted = [
         source
         for number, source in _numbered(datasets)

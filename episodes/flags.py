@@ -18,6 +18,7 @@ from episodes.reading import (
 from job.bounds import at_least, distinct, link_names
 from job.errors import UsageError
 from job.flags import Flags, flag, flags_of
+from job.remote.address import Place, folders
 
 
 def names_or_none(value: tuple[str, ...]) -> str | None:
@@ -50,8 +51,8 @@ class EpisodeFlags(Flags):
 
     title = "data"
 
-    input: tuple[Path, ...] = flag(
-        "Folder of a LeRobot dataset, or of episode_*.hdf5 files; may be repeated.",
+    input: tuple[Place, ...] = flag(
+        "Folder or address of a dataset, or of episode files; may be repeated.",
         (Path("/data/input"),),
         same_run=True,
     )
@@ -105,6 +106,11 @@ class EpisodeFlags(Flags):
                     f"({self._no_cameras}); leave it out",
                     code="flag-unused",
                 )
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The input on this machine; what lies at addresses is to be fetched before."""
+        return folders(self.input)
 
     @property
     def without_cameras(self) -> bool:

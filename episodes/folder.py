@@ -24,9 +24,14 @@ class EpisodeFile:
     number: int  # what --episodes means: its own, counted on over the folders
 
 
+def is_episode_name(name: str) -> bool:
+    """Whether a file of this name, with or without its folders, is an episode."""
+    return _NAME.fullmatch(name.rpartition("/")[2]) is not None
+
+
 def holds_episodes(folder: Path) -> bool:
     """Whether a folder has episode files."""
-    return any(_NAME.fullmatch(path.name) for path in list_input(folder))
+    return any(is_episode_name(path.name) for path in list_input(folder))
 
 
 def folders_within(folder: Path) -> list[Path]:

@@ -12,6 +12,8 @@ USAGE: Mapping[str, str] = {
     "flag-missing": "A required flag is not given.",
     "flag-value": "A flag has a value that is not allowed.",
     "config-unreadable": "The file of flags cannot be read, or holds no flags by name.",
+    "address-unknown": "An address is of a scheme that is not read, or lacks a part.",
+    "cache-small": "The input does not fit into the bound of --cache_gb.",
     "flags-conflict": "Flags were given that contradict each other.",
     "flag-unused": "A flag was given that has no effect with this input or this policy.",
     "device-missing": "The device that was asked for does not exist on this machine.",
@@ -101,6 +103,8 @@ USAGE: Mapping[str, str] = {
 DATASET = {
     # the folder and its metadata
     "input-missing": "The input folder cannot be read, or its name is not UTF-8.",
+    "fetch-name": "An object below an address has a name that no file of a dataset can have.",
+    "fetch-digest": "An object's bytes have not the digest that its server tells.",
     "info-missing": "There is no meta/info.json, so the folder is no LeRobot dataset.",
     "info-unreadable": "meta/info.json is not valid JSON.",
     "info-value": "A value in meta/info.json is missing or impossible.",
@@ -192,6 +196,7 @@ OUTPUT = {
     "output-in-use": "Jobs of another kind, which cannot share it, are writing to the output.",
     "output-unfit": "On the output's file system no file can take the place of another, or files "
     "are read back as something else.",
+    "address-refused": "A server refuses what is asked of it; the credentials may have expired.",
     "disk-room": "The episode files do not fit on the disk.",
     "episode-foreign": "A file that no conversion wrote is in the place of an episode file.",
     "episodes-incomplete": "Episode files are missing, or are of another conversion.",
@@ -206,6 +211,7 @@ DIVERGED = {"diverged": "A loss or a gradient is not finite."}  # DivergedError,
 # Interrupted, exit code 75: the same command is worth running again
 INTERRUPTED = {
     "interrupted": "A signal or a time limit ended the job.",
+    "address-unreachable": "A server gave no answer, or none that was of use, for a while.",
     "run-in-use": "Another job is writing to the output or the run folder.",
     "process-lost": "A process of the run was killed, most likely for memory, or did not answer.",
 }

@@ -19,6 +19,7 @@ from job.flag_sources import (
     variable,
 )
 from job.flags import REPEATED, REQUIRED, Flag, Flags, Pair, flags_of, titled
+from job.remote.address import Place, is_address, read_place
 from job.words import nearest
 
 F = TypeVar("F", bound=Flags)
@@ -173,7 +174,7 @@ def given_output(
     reader = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
     reader.add_argument("--output", nargs="?", type=Path)
     found = reader.parse_known_args(argv)[0].output or environ.get(variable("output"))
-    return Path(found) if found else default
+    return Path(found) if found and not is_address(str(found)) else default
 
 
 def shown_default(default: Any) -> str:
@@ -201,7 +202,7 @@ def _add_flag(
         option,
         dest=entry.name,
         action=_Append if many else "store",
-        type=_READERS.get(entry.type, entry.type),
+        type=declared.read or _READERS.get(entry.type, entry.type),
         choices=declared.choices or None,
         metavar="|".join(declared.choices) or _METAVARS.get(entry.type, "TEXT"),
         help=text,
@@ -228,11 +229,19 @@ def _read_pair(text: str) -> Pair:
     return key, name
 
 
+def _read_folder(text: str) -> Path:
+    if is_address(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is an address, expected a folder")
+    return Path(text)
+
+
 _READERS: dict[Any, Any] = {
+    Path: _read_folder,
     tuple[str, ...]: _read_names,
-    tuple[Path, ...]: Path,
+    tuple[Path, ...]: _read_folder,
+    tuple[Place, ...]: read_place,
     tuple[Pair, ...]: _read_pair,
-    Path | None: Path,
+    Path | None: _read_folder,
     float | None: float,
 }
 _METAVARS: dict[Any, str] = {
@@ -241,6 +250,7 @@ _METAVARS: dict[Any, str] = {
     Path: "FOLDER",
     Path | None: "FOLDER",
     tuple[Path, ...]: "FOLDER",
+    tuple[Place, ...]: "FOLDER",
     tuple[Pair, ...]: "KEY=NAME",
     float | None: "X",
     tuple[str, ...]: "A,B,…",

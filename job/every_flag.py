@@ -15,6 +15,8 @@ EVERY_FLAG = frozenset(
         "batch",
         "batch_mode",
         "batch_size",
+        "cache",
+        "cache_gb",
         "camera_dropout",
         "camera_keys",
         "camera_names",
@@ -91,6 +93,7 @@ EVERY_FLAG = frozenset(
         "max_message_mb",
         "max_waiting",
         "minutes",
+        "mirror_patience_minutes",
         "mode",
         "name",
         "notify_url",
@@ -132,5 +135,6 @@ EVERY_FLAG = frozenset(
         "warm_up",
         "ways",
         "weight_decay",
+        "work_dir",
     }
 )

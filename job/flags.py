@@ -13,13 +13,14 @@ from typing import Any, ClassVar, TypeVar
 from job.address import shown_address, web_address
 from job.bounds import Check
 from job.errors import UsageError
+from job.remote.address import Address, Place, read_place
 
 REQUIRED = dataclasses.MISSING
 
 Pair = tuple[str, str]  # of a flag that is given as KEY=NAME, and may be repeated
 
 # The types of flags that may be repeated, each time with one value.
-REPEATED = (tuple[Path, ...], tuple[Pair, ...])
+REPEATED = (tuple[Path, ...], tuple[Place, ...], tuple[Pair, ...])
 
 
 def flag(
@@ -53,6 +54,13 @@ def address(help: str, *, environ: str) -> Any:
     return field(default="", metadata={"flag": Flag(help, *bounds, environ, shown_address)})
 
 
+def place(help: str, default: Path) -> Any:
+    """A flag that takes a folder, or an address for which the command has one."""
+    shapes_no_result, needs_cameras = True, False
+    bounds = (None, (), shapes_no_result, (), needs_cameras)
+    return field(default=default, metadata={"flag": Flag(help, *bounds, "", read=read_place)})
+
+
 def required(group: type["Flags"], name: str) -> Any:
     """The flag `name` of `group`, to be declared again by a command that insists on it."""
     (declared,) = (entry for entry in dataclasses.fields(group) if entry.name == name)
@@ -71,6 +79,7 @@ class Flag:
     needs_cameras: bool
     environ: str
     shown: Callable[[Any], Any] | None = None  # what may be shown of a value with a secret
+    read: Callable[[str], Any] | None = None  # makes its value of a word, where no type says how
 
     def recorded(self, value: Any) -> Any:
         """A value as it may be shown and recorded, and as JSON has it."""
@@ -195,4 +204,4 @@ def as_json(value: Any) -> Any:
     """A flag's value as JSON has it; an empty tuple is `auto`."""
     if isinstance(value, tuple):
         return [as_json(item) for item in value] or "auto"
-    return str(value) if isinstance(value, Path) else value
+    return str(value) if isinstance(value, Path | Address) else value

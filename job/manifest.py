@@ -18,6 +18,7 @@ from typing import Any
 from job.codes import BUG_CODE
 from job.errors import EXIT_BUG, EXIT_DONE, JobError, first_line
 from job.ranks import attempt
+from job.sections.fetched import FetchedInput
 from job.sections.policy import Input, Policy
 from job.sections.section import Section
 from job.sections.whole import SCHEMA_VERSION, Artifact, Versions, Whole
@@ -60,12 +61,14 @@ class Manifest:
         shown: bool = True,
         *,
         origins: Mapping[str, str] | None = None,
+        fetched: Sequence[FetchedInput] = (),
         of_output: Path | None = None,
         status: Path | None = None,
     ) -> None:
         """flags: of the command, as JSON has them; {} when the command line was not understood.
 
         origins: where the flags stood that were given
+        fetched: the inputs that were fetched
         shown: False on the processes of a group that write no files
         of_output: of a run: where the output's is, that of the last job
         status: of a run: where its status.json is
@@ -85,6 +88,7 @@ class Manifest:
             ended_at=None,
             flags=dict(flags),
             flag_origins=dict(origins or {}),
+            fetched=list(fetched),
             versions=versions(),
             commit=commit(),
             departures=list(DEPARTURES),

@@ -24,7 +24,13 @@ def progress_bar(
     if sys.stderr.isatty():
         with (
             tqdm(
-                total=total, desc=what, unit=unit, initial=done, smoothing=0.05, disable=not shown
+                total=total,
+                desc=what,
+                unit=unit,
+                unit_scale=unit == "B",
+                initial=done,
+                smoothing=0.05,
+                disable=not shown,
             ) as bar,
             logging_redirect_tqdm([logging.getLogger("act")]),
         ):
@@ -34,6 +40,7 @@ def progress_bar(
         total=total,
         desc=what,
         unit=unit,
+        unit_scale=unit == "B",
         initial=done,
         smoothing=0.05,
         ascii=True,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from job.bounds import at_least, file_name, some_text
-from job.flags import Flags, address, flag, required
+from job.flags import Flags, address, flag, place, required
 from job.output_names import CHECKPOINTS
 
 
@@ -51,6 +51,7 @@ class RunFlags(TaskFlags, OutputFlags):
 
     title = "run"
 
+    output: Path = place("Folder or address that everything is written to.", OutputFlags.output)
     run_name: str = flag(
         "Name of the run, and of its folder under checkpoints/.", check=file_name, same_run=True
     )

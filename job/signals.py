@@ -50,6 +50,7 @@ class _Listener:
     deadline: float | None = None  # of --max_hours, by the monotonic clock
     pipe: int | None = None  # the end that wakes the listener
     is_launcher: bool = False  # only a second signal ends it: torchrun waits for its processes
+    passes_on: bool = False  # the same of a process that passes a signal on to the one it waits for
     deciding: threading.Lock = field(default_factory=threading.Lock)  # who ends the process
     is_ending: bool = False  # the listener does
     ends_by_itself: bool = False  # the job has saved what there was to save, and records its end
@@ -91,6 +92,11 @@ def request(reason: str) -> None:
 def wait_for_processes() -> None:
     """Have only a second signal end this process at once: torchrun waits for its processes."""
     _listener.is_launcher = True
+
+
+def wait_for_job() -> None:
+    """Have only a second signal end this process at once: the caller passes the first one on."""
+    _listener.is_launcher = _listener.passes_on = True
 
 
 def reason() -> str | None:
@@ -165,7 +171,8 @@ def _listen(pipe: int) -> None:
     came = time.monotonic()
     while True:
         if _listener.is_launcher:
-            if signal.getsignal(signal.SIGTERM) is _notice:  # torchrun has started nothing yet
+            handler = signal.getsignal(signal.SIGTERM)
+            if handler is _notice and not _listener.passes_on:  # torchrun has started nothing yet
                 return _end(in_time=True)
             timeout = None
         else:

@@ -5,6 +5,7 @@ bounded. A file that cannot be written is a warning, once, and ends nothing.
 """
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -13,11 +14,22 @@ from pathlib import Path
 from typing import Any
 
 from job.errors import JobError
-from job.sections.status import STATUS_VERSION, JobStatus, Phase, TrainingStatus
+from job.sections.status import (
+    STATUS_VERSION,
+    JobStatus,
+    MirrorStatus,
+    Phase,
+    TrainingStatus,
+)
 from job.warning import warn
 from job.whole_files import read_bytes, whole_file, write_json
 
 Read = Callable[[], TrainingStatus]
+
+# In the environment of a job whose output another process mirrors: where to, and the file that says
+# how that does
+MIRRORED_TO = "LEROBOT_TO_ACT_MIRRORED_TO"
+MIRROR_STATUS = "LEROBOT_TO_ACT_MIRROR_STATUS"
 
 _INTERVAL_S = 5.0
 _SHARE = 1e-3  # of the time, where writing takes long
@@ -29,6 +41,11 @@ def time_text(seconds: float | None = None) -> str:
     """A time as our files have it, in seconds since 1970; None: now."""
     at = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
     return at.isoformat(timespec="seconds")
+
+
+def mirrored_to(environ: Mapping[str, str] = os.environ) -> str | None:
+    """The address that this job's output is mirrored to by the process that started it."""
+    return environ.get(MIRRORED_TO)
 
 
 class StatusFile:
@@ -118,9 +135,12 @@ class StatusFile:
             with contextlib.suppress(OSError, ValueError):
                 self._before = read_bytes(path)
             self._has_written = True
-        now = {"updated_at": time_text(), "interval_s": round(self._interval_s, 1)}
+        now: dict[str, Any] = {"updated_at": time_text(), "interval_s": round(self._interval_s, 1)}
         if (read := self._read) is not None:
             now["training"] = read()
+        if told := os.environ.get(MIRROR_STATUS):
+            with contextlib.suppress(OSError, ValueError):
+                now["mirror"] = MirrorStatus.model_validate_json(read_bytes(Path(told)))
         whole = JobStatus.model_validate(dict(self.content.model_copy(update=now)))
         write_json(path, whole.model_dump(mode="json"))
 

@@ -55,7 +55,7 @@ def own_workers() -> Iterator[None]:
 # Fixtures that take long: the tests of a file that share one run in the same process.
 _SHARED = (
     *("run", "onnx", "averaged", "trained", "done", "undisturbed", "undisturbed_pair"),
-    *("lerobots", "training", "ten_episodes"),
+    *("lerobots", "training", "ten_episodes", "s3"),
 )
 # Their tests are slow, whatever they do besides.
 _SLOW = {"onnx", "simulated", "averaged", "trained"}

@@ -218,6 +218,7 @@ _NOT_OF_THE_CHECK = {
     "episodes-none",  # upstream's command
     "feature-left-out",
     "file-missing",
+    *("fetch-digest", "fetch-name"),  # tests/test_remote_input.py
     "image-depth",  # tests/test_image.py
     "input-missing",  # tests/test_job.py
     "worker-crash",  # tests/test_faults.py

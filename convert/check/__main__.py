@@ -14,6 +14,7 @@ from job import signals
 from job.command import log_to_terminal, report_error
 from job.command_line import OneLineParser, add_flags, make
 from job.errors import EXIT_DONE, DatasetError, Interrupted, JobError, OutputError, UsageError
+from job.remote.address import addresses, read_place
 from job.whole_files import output_errors
 
 if TYPE_CHECKING:
@@ -35,13 +36,23 @@ def main(argv: Sequence[str]) -> int:
         from convert.check.own_process import check_files_apart
         from convert.input_kind import find_episode_folders, refuse_unused_flags
 
-        folders = find_episode_folders(flags.input)
+        flags = _fetched(flags)
+        folders = find_episode_folders(flags.folders)
         refuse_unused_flags(flags, folders)
         if folders:
             return _show(flags, check_files_apart(folders, flags, deep=flags.deep), EXIT_DONE)
         return _check_datasets(flags)
     except JobError as problem:
         return report_error(problem)
+
+
+def _fetched(flags: CheckFlags) -> CheckFlags:
+    """The flags with the input on this machine; of broken metadata, that alone is fetched."""
+    if not addresses(flags.input):
+        return flags
+    from convert.fetch import fetch_input
+
+    return fetch_input(flags, whatever=True)[0]
 
 
 def _check_datasets(flags: CheckFlags) -> int:
@@ -52,7 +63,7 @@ def _check_datasets(flags: CheckFlags) -> int:
     from convert.sources import NOTHING, find_datasets
 
     reports, code = [], EXIT_DONE
-    roots, left_out = find_datasets(flags.input), NOTHING
+    roots, left_out = find_datasets(flags.folders), NOTHING
     # what is left out is what a job finds, which decodes everything for it
     options: dict[str, Any] = {
         "output": flags.output,
@@ -127,7 +138,7 @@ def parser() -> OneLineParser:
     made.add_argument(
         "folders",
         nargs="*",
-        type=Path,
+        type=read_place,
         metavar="INPUT",
         help="LeRobot dataset(s) or folder(s) of episode files, in place of --input.",
     )

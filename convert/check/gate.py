@@ -32,7 +32,7 @@ def check_input(
     # without a deep look a broken frame would end the conversion, where it should be left out
     left_out, deep = known or NOTHING, flags.only_whole_episodes and known is None
     reports = [
-        check_apart(root, flags, left_out, pool, deep=deep) for root in find_datasets(flags.input)
+        check_apart(root, flags, left_out, pool, deep=deep) for root in find_datasets(flags.folders)
     ]
     if flags.only_whole_episodes:
         reports, left_out = leave_out(flags, reports, left_out, pool, deep=deep)

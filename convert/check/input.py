@@ -7,7 +7,7 @@ from convert.input_kind import unread_folders
 
 def findings_of_input(flags: DataFlags) -> list[Finding]:
     """Warnings of an input of LeRobot datasets, for the report on the first one."""
-    return unread_folders(flags.input) + _shift(flags)
+    return unread_folders(flags.folders) + _shift(flags)
 
 
 def _shift(flags: DataFlags) -> list[Finding]:
@@ -18,4 +18,4 @@ def _shift(flags: DataFlags) -> list[Finding]:
         f"--sim auto writes sim=False for the task {flags.task_name!r}, so ACT trains on "
         f"action[t-1], upstream's shift for real robots; --sim true trains on action[t]"
     )
-    return [warning("sim-shift", flags.input[0], what)]
+    return [warning("sim-shift", flags.folders[0], what)]

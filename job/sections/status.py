@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from job.sections.section import Count, Positive, Section, Time, untitled_schema
 from job.sections.whole import ExitCode, Status
 
-STATUS_VERSION = "1.0"
+STATUS_VERSION = "1.1"
 Phase = Literal["check", "convert", "train", "evaluate", "report"]
 Seconds = Annotated[float, Field(ge=0)]
 
@@ -43,6 +43,20 @@ class TrainingStatus(Section):
     )
 
 
+class MirrorStatus(Section):
+    """How an output at an address is written to. The job continues while it cannot be."""
+
+    sent_at: Time | None = Field(
+        description="When all was there last; null before the first time of this job."
+    )
+    behind_s: Seconds | None = Field(
+        description="For how long what has changed could not be sent; null where it could."
+    )
+    error: str | None = Field(
+        description="Why it could not be, as it was last tried; null likewise."
+    )
+
+
 class JobStatus(BaseModel):
     """What a job is doing, replaced whole every few seconds while it runs: a health probe or a
     dashboard needs no log. It is beside the run's manifest, which has what lasts. A process that
@@ -69,6 +83,9 @@ class JobStatus(BaseModel):
         "the process is gone or its output does not answer."
     )
     training: TrainingStatus | None = Field(description="Null before the training begins.")
+    mirror: MirrorStatus | None = Field(
+        default=None, description="Null where --output is a folder, and before the first try."
+    )
 
 
 def status_schema() -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pydantic.config import JsonDict
 
 from job.sections.data import Conversion, Dataset
 from job.sections.estimates import Estimates
+from job.sections.fetched import FetchedInput
 from job.sections.policy import Policy
 from job.sections.section import Count, Section, Sha256, Time, untitled_schema
 from job.sections.training import Device, Split, Training
@@ -138,6 +139,9 @@ class Whole(BaseModel):
         description="The warnings that the user was shown, at most the first 1,000."
     )
     device: Device | None = Field(description="What the policy was trained on.")
+    fetched: list[FetchedInput] = Field(
+        default_factory=list, description="The inputs that were fetched from addresses."
+    )
     dataset: Dataset | None = Field(description="The input.")
     conversion: Conversion | None = Field(
         description="How the LeRobot dataset became episode files; null when nothing was converted."

@@ -1,0 +1,1 @@
+"""Objects at addresses: datasets that are fetched, and runs that are mirrored."""

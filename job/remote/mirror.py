@@ -1,0 +1,201 @@
+"""A run's folder as objects: sent beside the training, and brought to a machine that lacks it.
+
+Each pass sends what has changed since the one before, from a picture of the folder at one moment.
+The order makes every mixture of two passes, which a kill leaves, one that a kill could have left on
+the machine itself: the record of digests before the files that it names, these before the state,
+the state before run.json, which says that nothing is left to do; the manifests last. What is gone
+from the folder is removed after that.
+"""
+
+import contextlib
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from job.errors import OutputError
+from job.lock import LOCK
+from job.output_names import CHECKPOINTS, MANIFEST, RUN, STATE, STATUS
+from job.remote.download import PARTS, Download
+from job.remote.download import RECORD as FETCHED
+from job.remote.lease import NAME as LEASE
+from job.remote.store import Store
+from job.whole_files import RECORD, output_errors, read_json, write_json
+
+_SCRATCH, _RESTORED, _SENT = ".mirror", ".restored", ".sent"  # a place for each run
+_FIRST, _LAST = (RECORD,), (STATE, RUN, STATUS, MANIFEST)
+_TRIES = 100  # to see the folder at one moment
+
+Identity = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """A file as it was sent."""
+
+    identity: Identity
+    version: str  # of the object that it became
+
+
+class Mirror:
+    """The folder of a run in an output, and the same below an address."""
+
+    def __init__(self, store: Store, output: Path, run_name: str) -> None:
+        """output: the folder on this machine"""
+        self._store = store
+        self._output = output
+        self.run = f"{CHECKPOINTS}/{run_name}"  # its folder, below both
+        self._scratch = output / _SCRATCH / run_name
+        self._sent: dict[str, _Sent] = {}
+        self._passing = threading.Lock()
+
+    @property
+    def run_folder(self) -> Path:
+        """The run's folder on this machine."""
+        return self._output / self.run
+
+    def restore(self) -> str:
+        """Have the run's folder as the objects are, unless this machine's is what they are of.
+
+        Gives what was done, for the log. Raises Interrupted, OutputError, DatasetError.
+        """
+        listed = self._store.files(self.run)
+        prefix = f"{self.run}/"
+        listed = {name: one for name, one in listed.items() if self._is_mirrored(Path(name).name)}
+        if f"{prefix}{RUN}" not in listed:
+            return "a run of its own" if not (self.run_folder / RUN).exists() else "this machine's"
+        known = self._read_sent()
+        if known and all(
+            name in known and known[name].version == one.version for name, one in listed.items()
+        ):
+            self._sent = known
+            return "this machine's, which is what was sent or newer"
+        folder = self._output / _RESTORED / self.run_folder.name
+        with output_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        files = {name.removeprefix(prefix): one for name, one in listed.items()}
+        Download(self._store.below(self.run), folder).fetch(files, "fetch the run")
+        self._take(folder, set(files))
+        for name, one in listed.items():
+            self._sent[name] = _Sent(_identity(self._output / name), one.version)
+        self._write_sent()
+        size = sum(one.size_bytes for one in files.values())
+        return f"fetched, {len(files)} files, {size / 1e6:,.1f} MB"
+
+    def send(self) -> int:
+        """Send what has changed; gives how many files. Raises JobError where that cannot be."""
+        with self._passing:
+            count = 0
+            with self._picture() as pictured:
+                for name, (path, identity) in sorted(pictured.items(), key=_order):
+                    sent = self._sent.get(name)
+                    if sent is not None and sent.identity == identity:
+                        continue
+                    self._store.put(path, name)
+                    version = self._version(name)
+                    self._sent[name] = _Sent(identity, version)
+                    count += 1
+            for name in sorted(self._sent.keys() - pictured.keys()):
+                self._store.remove(name)
+                del self._sent[name]
+                count += 1
+            if count:
+                self._write_sent()
+            return count
+
+    def _version(self, name: str) -> str:
+        found = self._store.files(name)
+        return found[name].version if name in found else ""
+
+    @contextlib.contextmanager
+    def _picture(self) -> Iterator[dict[str, tuple[Path, Identity]]]:
+        """The files of one moment by their names below the output, each under a name that stays."""
+        try:
+            yield self._pictured()
+        finally:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _pictured(self) -> dict[str, tuple[Path, Identity]]:
+        for _ in range(_TRIES):
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            before = self._look()
+            with contextlib.suppress(FileNotFoundError):  # replaced meanwhile
+                found = {name: (self._kept(name), one) for name, one in before.items()}
+                if self._look() == before:
+                    return found
+        raise OutputError(
+            f"{self.run_folder}: changes all the time, expected a moment without; look what else "
+            f"writes there",
+            code="output-in-use",
+        )
+
+    def _look(self) -> dict[str, Identity]:
+        """The files that are mirrored, as they are now."""
+        found = {}
+        with contextlib.suppress(FileNotFoundError):
+            for path in self.run_folder.iterdir():
+                with contextlib.suppress(FileNotFoundError):
+                    if path.is_file() and self._is_mirrored(path.name):
+                        found[f"{self.run}/{path.name}"] = _identity(path)
+        with contextlib.suppress(FileNotFoundError):
+            found[MANIFEST] = _identity(self._output / MANIFEST)
+        return found
+
+    @staticmethod
+    def _is_mirrored(name: str) -> bool:
+        return not name.endswith(".partial") and name not in (LOCK, LEASE, FETCHED, PARTS)
+
+    def _kept(self, name: str) -> Path:
+        """A file under a second name: a link, as files are replaced, not changed; else a copy."""
+        path, kept = self._output / name, self._scratch / name
+        with output_errors(kept):
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix == ".jsonl":  # these grow
+                shutil.copy2(path, kept)
+                return kept
+            try:
+                os.link(path, kept)
+            except OSError:
+                shutil.copy2(path, kept)
+        return kept
+
+    def _take(self, restored: Path, names: set[str]) -> None:
+        """Put the restored folder in the place of the run's."""
+        with output_errors(self.run_folder):
+            for path in restored.iterdir():
+                if path.name not in names:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            shutil.rmtree(self.run_folder, ignore_errors=True)
+            self.run_folder.parent.mkdir(parents=True, exist_ok=True)
+            restored.replace(self.run_folder)
+
+    def _read_sent(self) -> dict[str, _Sent]:
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            found = read_json(self._sent_path)
+            return {name: _Sent((one[0], one[1], one[2]), one[3]) for name, one in found.items()}
+        return {}
+
+    def _write_sent(self) -> None:
+        content = {name: [*one.identity, one.version] for name, one in self._sent.items()}
+        write_json(self._sent_path, content)
+
+    @property
+    def _sent_path(self) -> Path:
+        return self._output / _SENT / f"{self.run_folder.name}.json"
+
+
+def _order(item: tuple[str, tuple[Path, Identity]]) -> tuple[int, int, str]:
+    name = item[0]
+    last = name.rpartition("/")[2]
+    if "/" not in name:
+        return 2, len(_LAST), name  # the output's manifest
+    if last in _FIRST:
+        return 0, 0, name
+    return (2, _LAST.index(last), name) if last in _LAST else (1, 0, name)
+
+
+def _identity(path: Path) -> Identity:
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns

@@ -1,0 +1,246 @@
+"""Objects below an address, by fsspec's file systems: listed, read in parts, put whole, removed.
+
+Credentials and endpoints come from the usual environment variables of each (`AWS_ENDPOINT_URL`,
+`HF_TOKEN`, …), and are never shown. What a server refuses is an error at once; what fails otherwise
+is tried again, at growing intervals, for a bounded time.
+"""
+
+import base64
+import contextlib
+import logging
+import random
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from job import signals
+from job.errors import DatasetError, Interrupted, OutputError, UsageError, first_line
+from job.remote.address import EXTRAS, Address
+
+logger = logging.getLogger("act")
+
+T = TypeVar("T")
+
+PATIENCE_S = 120.0  # of a request that fails, before the job gives up
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 15.0
+_TIMEOUT_S = 60  # without an answer
+_LOOK_S = 0.2
+_MD5 = re.compile(r'"?([0-9a-f]{32})"?')
+# Names of exceptions for a server that refuses, or a key that lacks: each library has its own
+_REFUSALS = re.compile(
+    "NoCredentials|Credential|Unauthorized|Forbidden|GatedRepo|ClientAuthentication|RefreshError"
+)
+_MISSING = re.compile("RepositoryNotFound|RevisionNotFound|EntryNotFound|ResourceNotFound")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An object as its server lists it."""
+
+    size_bytes: int
+    version: str  # another one with other content: the ETag, or the digest
+    digest: str = ""  # `sha256:…`, `md5:…` or `git:…`, in hex; empty: the server tells none
+
+
+class Store:
+    """The objects below an address."""
+
+    def __init__(
+        self, address: Address, patience_s: float = PATIENCE_S, *, file_system: Any = None
+    ) -> None:
+        """Raises UsageError where the file system's package is not installed.
+
+        file_system: one that is made already
+        """
+        self.address = address
+        self.patience_s = patience_s
+        self.ends_on_signal = True  # else what is under way is still sent
+        self._fs = file_system or _file_system(address)
+        self._root = address.path
+
+    def below(self, folder: str) -> "Store":
+        """The store of a folder in it."""
+        return Store(self.address / folder, self.patience_s, file_system=self._fs)
+
+    def pinned(self) -> "Store":
+        """The store at the commit that its branch is at now; itself where there are no commits."""
+        if self.address.scheme != "hf":
+            return self
+        commit = self._tried(self._commit, "cannot be looked up")
+        address = replace(self.address, path=_at(self.address.path, commit))
+        return Store(address, self.patience_s, file_system=self._fs)
+
+    @property
+    def revision(self) -> str | None:
+        """The commit that it is pinned to."""
+        return self._root.rpartition("@")[2] if "@" in self._root else None
+
+    def _commit(self) -> str:
+        api, found = self._fs._api, self._fs.resolve_path(self._root)
+        info = api.repo_info(found.repo_id, revision=found.revision, repo_type=found.repo_type)
+        commit: str = info.sha
+        return commit
+
+    def files(self, below: str = "") -> dict[str, Stored]:
+        """All objects by their names below the address; none where nothing is there.
+
+        below: a folder of them alone
+        """
+
+        def find() -> dict[str, Any]:
+            place = f"{self._root}/{below}".rstrip("/")
+            try:
+                found: dict[str, Any] = self._fs.find(place, detail=True)
+            except FileNotFoundError:
+                return {}
+            return found
+
+        start = len(self._root) + 1
+        listed = self._tried(find, "cannot be listed")
+        return {
+            path[start:]: _stored(entry)
+            for path, entry in listed.items()
+            if entry["type"] == "file" and not path.endswith("/")
+        }
+
+    def read(self, name: str, start: int = 0, end: int | None = None) -> bytes:
+        """Some bytes of an object; raises DatasetError where it is not there."""
+        path = f"{self._root}/{name}"
+        found: bytes = self._tried(
+            lambda: self._fs.cat_file(path, start=start, end=end), "cannot be read", name
+        )
+        return found
+
+    def put(self, path: Path, name: str) -> None:
+        """Put a file; it is under its name once it is whole."""
+        to = f"{self._root}/{name}"
+        self._tried(lambda: self._fs.put_file(str(path), to), "cannot be written", name)
+
+    def put_bytes(self, content: bytes, name: str) -> None:
+        """Put an object."""
+        to = f"{self._root}/{name}"
+        self._tried(lambda: self._fs.pipe_file(to, content), "cannot be written", name)
+
+    def create(self, content: bytes, name: str) -> bool:
+        """Put an object that is not there; False where one is, as far as the server can tell."""
+        to = f"{self._root}/{name}"
+        try:
+            self._tried(
+                lambda: self._fs.pipe_file(to, content, mode="create"), "cannot be written", name
+            )
+        except FileExistsError:
+            return False
+        return True
+
+    def remove(self, name: str) -> None:
+        """Remove an object, if it is there."""
+        with contextlib.suppress(FileNotFoundError, DatasetError):
+            self._tried(lambda: self._fs.rm_file(f"{self._root}/{name}"), "cannot be removed", name)
+
+    def written_at(self, name: str) -> float | None:
+        """When an object was put, in seconds of its server's clock; None: it is not there."""
+        try:
+            found: datetime = self._tried(
+                lambda: self._fs.modified(f"{self._root}/{name}"), "cannot be read", name
+            )
+        except (FileNotFoundError, DatasetError):
+            return None
+        return found.timestamp()
+
+    def _tried(self, do: Callable[[], T], what: str, name: str = "") -> T:
+        """What a request gives, tried again where it may come right."""
+        where = f"{self.address}/{name}" if name else str(self.address)
+        deadline, pause_s = time.monotonic() + self.patience_s, _FIRST_PAUSE_S
+        while True:
+            try:
+                return do()
+            except FileExistsError:
+                raise
+            except Exception as error:  # each library has its own
+                _refuse_for_good(error, where, what)
+                if time.monotonic() + pause_s > deadline:
+                    raise Interrupted(
+                        f"{where}: {what} for {self.patience_s:.0f} s ({reason(error)}), expected "
+                        f"an answer; run the same command again when it can be reached",
+                        code="address-unreachable",
+                    ) from error
+            pause(pause_s * random.uniform(0.5, 1.0), self.ends_on_signal)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+def pause(seconds: float, ends_on_signal: bool = True) -> None:
+    """Wait; raises Interrupted on a signal."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        if ends_on_signal:
+            signals.check()
+        time.sleep(min(left, _LOOK_S))
+
+
+def _refuse_for_good(error: Exception, where: str, what: str) -> None:
+    """Raise the error that another try does not mend."""
+    kind = type(error).__name__
+    if isinstance(error, FileNotFoundError) or _MISSING.search(kind):
+        raise DatasetError(
+            f"{where}: is not there, expected an object or folder; look at the address",
+            code="input-missing",
+        ) from error
+    if isinstance(error, PermissionError) or _REFUSALS.search(kind):
+        raise OutputError(
+            f"{where}: {what}: refused ({reason(error)}), expected credentials in the environment "
+            f"that allow it; renew them and run the same command again",
+            code="address-refused",
+        ) from error
+
+
+def reason(error: BaseException) -> str:
+    """What a library says of an error, with nothing secret: the query of an address may sign it."""
+    said = re.sub(r"\?[^\s'\"]*", "", first_line(error))
+    return said[:300]
+
+
+def _file_system(address: Address) -> Any:
+    try:
+        import fsspec
+
+        options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
+        if address.scheme == "s3":
+            options["config_kwargs"] = {
+                "connect_timeout": 10,
+                "read_timeout": _TIMEOUT_S,
+                "retries": {"max_attempts": 1},
+            }
+        return fsspec.filesystem(address.scheme, **options)
+    except (ImportError, ValueError) as error:
+        extra = EXTRAS[address.scheme]
+        raise UsageError(
+            f"{address}: the package for {address.scheme}:// is not installed "
+            f"({first_line(error)}); pip install 'lerobot-to-act[{extra}]'",
+            code="package-missing",
+        ) from error
+
+
+def _at(path: str, revision: str) -> str:
+    """The path of a repository, `datasets/USER/NAME…`, at a revision."""
+    kind, user, name, *rest = path.split("/")
+    return "/".join([kind, user, f"{name.partition('@')[0]}@{revision}", *rest])
+
+
+def _stored(entry: dict[str, Any]) -> Stored:
+    size, digest = int(entry["size"] or 0), ""
+    lfs, tag = entry.get("lfs") or {}, str(entry.get("ETag") or entry.get("etag") or "")
+    if sha256 := lfs.get("sha256"):
+        digest = f"sha256:{sha256}"
+    elif blob := entry.get("blob_id"):
+        digest = f"git:{blob}"
+    elif md5 := entry.get("md5Hash"):
+        digest = f"md5:{base64.b64decode(md5).hex()}"
+    elif md5 := (entry.get("content_settings") or {}).get("content_md5"):
+        digest = f"md5:{bytes(md5).hex()}"
+    elif "ETag" in entry and (found := _MD5.fullmatch(tag)):  # of S3, where it is no MD5 it has a -
+        digest = f"md5:{found[1]}"
+    return Stored(size, digest or tag.strip('"') or f"{size}", digest)

@@ -289,6 +289,7 @@ JOB_WARNINGS = {
     "can; the message says what follows.",
     "notice-unsent": "The address of --notify_url did not take the notice of the job's end.",
     "tracker-failed": "A tracker failed, hangs or is too slow; the run does without it.",
+    "init-far": "The data lie far from what the weights that the training starts from saw.",
     "status-unwritten": "status.json cannot be written; nothing else depends on it.",
     "report-unwritten": "The report of a run cannot be written; the run is not touched by that.",
     "process-variables": "RANK or WORLD_SIZE is set, but not what else a process needs to join the "

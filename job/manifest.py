@@ -48,7 +48,7 @@ _PACKAGES = (
     "pydantic",
 )
 _MAX_WARNINGS = 1000
-_LASTING = ("dataset", "conversion", "split", "training", "policy")
+_LASTING = ("dataset", "conversion", "split", "ancestor", "training", "policy")
 
 
 class Manifest:

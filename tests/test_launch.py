@@ -1,7 +1,9 @@
 """Which process of a run this is, by what torchrun and schedulers say."""
 
+import inspect
 import json
 import os
+import runpy
 import shlex
 import signal
 import subprocess
@@ -9,7 +11,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import botocore.session
+import botocore.validate
+import huggingface_hub
 import pytest
+import yaml
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
@@ -24,10 +30,10 @@ from job.errors import (
 )
 from job.manifest import Manifest
 from job.ranks import ATTEMPT, EXIT_FOLDER, processes_to_start, take_over_from_scheduler
+from job.remote.address import Address
 from job.whole_files import write_json
 from lerobot_to_act import parse
 from tests.support.paths import ROOT
-from tests.support.yaml import documents
 
 
 def test_one_process_on_a_cpu_needs_no_group() -> None:
@@ -133,9 +139,8 @@ def test_a_killed_first_process_leaves_a_manifest_that_says_so(
     assert "local rank 0" in values["reason"]
 
 
-EXAMPLES = sorted(
-    path for path in (ROOT / "examples").iterdir() if path.suffix not in (".md", ".py")
-)
+_JOBS = (path for path in (ROOT / "examples").iterdir() if path.suffix not in (".md", ".py"))
+EXAMPLES = [*sorted(_JOBS), ROOT / "examples/hf_jobs.py"]
 # what another try would not mend
 GIVEN_UP = [
     EXIT_BUG,
@@ -145,7 +150,8 @@ GIVEN_UP = [
 
 def kubernetes_job(path: Path) -> Any:
     """What a Job of Kubernetes specifies."""
-    [found] = [one["spec"] for one in documents(path.read_text()) if one["kind"] == "Job"]
+    documents = yaml.safe_load_all(path.read_text())
+    [found] = [one["spec"] for one in documents if one["kind"] == "Job"]
     return found
 
 
@@ -157,12 +163,28 @@ def aws_container(path: Path) -> Any:
     return values["containerProperties"]
 
 
+def variables_of(path: Path) -> dict[str, str]:
+    """The variables of the environment that an example gives to our container."""
+    if path.suffix != ".yaml":
+        return {}
+    if path.stem == "skypilot":
+        found: dict[str, str] = yaml.safe_load(path.read_text())["envs"]
+        return found
+    [container] = kubernetes_job(path)["template"]["spec"]["containers"]
+    return {one["name"]: one["value"] for one in container.get("env", ()) if "value" in one}
+
+
 def command_of(path: Path) -> list[str]:
     """The arguments that an example gives to our container."""
     match path.suffix:
+        case ".yaml" if path.stem == "skypilot":
+            return []
         case ".yaml":
             [container] = kubernetes_job(path)["template"]["spec"]["containers"]
             return container["args"]
+        case ".py":
+            command = runpy.run_path(str(path))["JOB"]["command"]
+            return command[command.index("/opt/act/entrypoint.py") + 1 :]
         case ".json":
             return aws_container(path)["command"]
     script = path.read_text().replace("\\\n", " ")
@@ -173,13 +195,41 @@ def command_of(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_the_command_of_an_example_is_understood(path: Path, tmp_path: Path) -> None:
-    config = parse([*command_of(path), "--output", str(tmp_path)], {})
-    assert (config.run_name, config.task_name) == ("pick_block_act_v1", "pick_block")
+    variables = variables_of(path)
+    config = parse(command_of(path), variables)
+    assert (config.run_name, config.task_name) in (
+        ("pick_block_act_v1", "pick_block"),
+        ("cube", "transfer_cube"),
+    )
     assert config.num_epochs == 12000
     assert config.is_sim  # as LeRobot records
+    if config.mirror is not None:
+        [place] = config.input
+        assert isinstance(place, Address)
+        mounted = {"/scratch/work", "/tmp/work", str(config.work_dir.home())}
+        assert str(config.work_dir) in mounted or path.stem == "skypilot"
 
 
-@pytest.mark.parametrize("name", ["aws_batch.json", "aws_batch_two_nodes.json"])
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("aws_*.json")), ids=str)
+def test_aws_knows_every_field_of_a_job_definition(path: Path) -> None:
+    """By the model of its interface, which botocore brings."""
+    model = botocore.session.get_session().get_service_model("batch")
+    shape = model.operation_model("RegisterJobDefinition").input_shape
+    report = botocore.validate.ParamValidator().validate(json.loads(path.read_text()), shape)
+    assert not report.has_errors(), report.generate_report()
+
+
+def test_the_hub_knows_every_argument_of_a_job() -> None:
+    job = runpy.run_path(str(ROOT / "examples/hf_jobs.py"))["JOB"]
+    inspect.signature(huggingface_hub.run_job).bind(**job, secrets={})
+    assert job["flavor"] in {one.value for one in huggingface_hub.SpaceHardware}
+
+
+AWS = ["aws_batch.json", "aws_batch_s3.json", "aws_batch_two_nodes.json"]
+KUBERNETES = ["kubernetes.yaml", "kubernetes_bucket.yaml", "kubernetes_two_nodes.yaml"]
+
+
+@pytest.mark.parametrize("name", AWS)
 def test_aws_batch_tries_again_what_was_interrupted_and_nothing_else(name: str) -> None:
     text = (ROOT / "examples" / name).read_text()
     rules = json.loads(text)["retryStrategy"]["evaluateOnExit"]
@@ -188,7 +238,7 @@ def test_aws_batch_tries_again_what_was_interrupted_and_nothing_else(name: str) 
     assert rules[-1] == {"onReason": "*", "action": "EXIT"}  # else what matches none is retried
 
 
-@pytest.mark.parametrize("name", ["kubernetes.yaml", "kubernetes_two_nodes.yaml"])
+@pytest.mark.parametrize("name", KUBERNETES)
 def test_kubernetes_tries_again_what_was_interrupted_and_nothing_else(name: str) -> None:
     rules = kubernetes_job(ROOT / "examples" / name)["podFailurePolicy"]["rules"]
     by_code = {rule["action"]: rule["onExitCodes"] for rule in rules if "onExitCodes" in rule}

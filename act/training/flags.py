@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from act.batches.flags import AugmentationFlags, LoaderFlags
-from act.policies.flags import PolicyFlags
+from act.policies.flags import InitFlags, PolicyFlags
 from act.policies.registry import POLICIES
 from act.processes.flags import MachineFlags
 from act.report.flags import ReportIntervalFlags
@@ -156,6 +156,7 @@ class TrainingFlags(
     EpisodeFlags,
     OptimizationFlags,
     AugmentationFlags,
+    InitFlags,
     PolicyFlags,
     MachineFlags,
     LoaderFlags,
@@ -184,5 +185,5 @@ class TrainingFlags(
 
     @property
     def backbone(self) -> str:
-        """`--backbone_weights`; `none` where there is no backbone, as the policy sees no image."""
-        return "none" if self.without_cameras else self.backbone_weights
+        """`--backbone_weights`; `none` without images, and where all weights are there."""
+        return "none" if self.without_cameras or self.init_weights else self.backbone_weights

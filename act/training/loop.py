@@ -21,6 +21,7 @@ from act.processes.device import choose_device
 from act.processes.group import Group
 from act.processes.precision import resolved_precision, warn_if_emulated
 from act.trackers.kinds import check_installed
+from act.training.ancestor import read_start
 from act.training.checkpoints import epoch_path
 from act.training.data import open_data
 from act.training.flags import TrainingFlags
@@ -46,6 +47,7 @@ from act.training.training_run import TrainingRun
 from job import signals
 from job.errors import DivergedError, Interrupted, JobError
 from job.manifest import Manifest
+from job.output_names import STATE
 from job.progress import progress_bar
 from job.sections.data import Conversion, Dataset
 
@@ -64,6 +66,8 @@ def check_ready(flags: TrainingFlags, folder: Path) -> bool:
     warn_if_emulated(resolved_precision(flags, device), device)
     check_compiler(flags, device)
     read_backbone(flags.backbone)
+    if flags.init_weights and not (folder / STATE).exists():
+        read_start(flags, folder.parent.parent)
     return False
 
 
@@ -110,7 +114,7 @@ def _set_norms(run: TrainingRun) -> None:
     """Give the frozen batch norms of a backbone that starts at random their statistics."""
     if not run.data.episodes.camera_names:
         return
-    if run.backbone_sha256 is None and run.resumed_from_step is None:
+    if not run.has_norms and run.resumed_from_step is None:
         data = run.data
         set_statistics(run.policy, data.episodes, data.train_episodes, run.flags.seed, run.device)
         run.group.broadcast(run.policy.buffers())  # GPUs of another kind round otherwise

@@ -109,7 +109,8 @@ def claim_folder(flags: TrainingFlags, folder: Path, dataset: Dataset) -> None:
         raise UsageError(
             f"{folder}: the run here was started on another dataset ({change}; fingerprint "
             f"{which['dataset']['fingerprint'][:12]}…, now {dataset.fingerprint[:12]}…), "
-            f"expected the same; choose another {flags.option('run_name')}",
+            f"expected the same; a new run may start from its weights: another "
+            f"{flags.option('run_name')}, and --init_weights {folder}",
             code="run-differs",
         )
     if _gets_more_epochs(flags, folder, which):

@@ -1,7 +1,7 @@
 """A training run is put together: policy, optimizer, the state of an earlier job, loader."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,15 @@ from act.policies.contract_file import ContractFile
 from act.policies.dataset_section import dataset_section
 from act.policies.policy import Policy
 from act.policies.registry import Shapes, build_policy
-from act.policies.statistics import save_stats
+from act.policies.statistics import load_stats, save_stats
+from act.policies.upstream_contract import STATS
 from act.policies.weights import read_backbone
 from act.processes.data_parallel import Computation, computation, resolved_flags
 from act.processes.device import choose_device, device_section
 from act.processes.group import Group
 from act.report.reporter import make_reporter
 from act.trackers.trackers import Trackers
+from act.training.ancestor import Start, read_start, starting_stats, take_over
 from act.training.average import Average
 from act.training.best import Best
 from act.training.checkpoints import BEST
@@ -35,11 +37,12 @@ from act.training.run_folder import claim_folder
 from act.training.saver import Saver
 from act.training.state import State, Stateful, load_state, parse_state, read_state
 from act.training.training_run import TrainingRun, global_batch
+from episodes.arrays import FloatArray
 from episodes.episode_set import Episodes
 from job.errors import UsageError
 from job.machine import cores_each, keep_freed_memory
 from job.manifest import Manifest
-from job.output_names import METRICS
+from job.output_names import METRICS, STATE
 from job.sections.data import Conversion, Dataset
 from job.upstream_departures import departures_of
 
@@ -68,6 +71,13 @@ def prepare(
     if device.type == "cpu":
         keep_freed_memory()
     policy, backbone_sha256 = make_policy(flags, data.episodes)
+    start = _start(flags, folder, group)
+    if start is not None:
+        ancestor = take_over(start, flags, policy, data.episodes)
+        data = replace(data, stats=starting_stats(start, flags, data.stats))
+        manifest.set("ancestor", ancestor)
+    elif flags.init_weights:
+        data = replace(data, stats=_own_stats(folder, group))
     policy.to(device)
     dataset = _section(dataset, data, group)
     state = _claimed(flags, data, folder, manifest, group, dataset)
@@ -94,6 +104,7 @@ def prepare(
         device=device,
         policy=policy,
         backbone_sha256=backbone_sha256,
+        has_norms=backbone_sha256 is not None or start is not None,
         network=computation(flags, policy, device, group),
         optimizer=parts.optimizer,
         loader=_make_loader(flags, data, sampler, parts.progress, device, cached),
@@ -107,6 +118,23 @@ def prepare(
         trackers=_make_trackers(flags, manifest, parts.progress, contract.folder),
         resumed_from_step=None if state is None else parts.progress.step,
     )
+
+
+def _start(flags: TrainingFlags, folder: Path, group: Group) -> Start | None:
+    """What the run starts from; None: random weights, or the state of an earlier job."""
+    if not flags.init_weights:
+        return None
+    if group.from_first((folder / STATE).exists()):
+        return None
+    start = read_start(flags, folder.parent.parent) if group.is_first else None
+    return group.from_first(start)
+
+
+def _own_stats(folder: Path, group: Group) -> dict[str, FloatArray]:
+    """The statistics that an earlier job of the run has written."""
+    stats = group.from_first(load_stats(folder / STATS) if group.is_first else None)
+    assert stats is not None, "the first process has read them"
+    return stats
 
 
 @dataclass(frozen=True)

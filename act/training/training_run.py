@@ -37,6 +37,7 @@ class TrainingRun:
     device: torch.device
     policy: Policy
     backbone_sha256: str | None  # of its pretrained weights; None: it starts at random
+    has_norms: bool  # the backbone's frozen norms came with its weights
     network: nn.Module  # the policy's losses, compiled and spread over processes as asked for
     optimizer: torch.optim.AdamW
     loader: Loader

@@ -52,7 +52,7 @@ def read_place(text: str) -> Place:
             code="address-unknown",
         )
     parts = [part for part in path.split("/") if part]
-    least = {"hf": 3}.get(scheme, 1)
+    least = 2 + (parts[:1] == ["datasets"]) if scheme == "hf" else 1
     if len(parts) < least or "@" in parts[0]:
         expected = "hf://datasets/USER/NAME" if scheme == "hf" else f"{scheme}://BUCKET/PATH"
         raise UsageError(f"{text}: expected {expected}", code="address-unknown")

@@ -8,10 +8,11 @@ is tried again, at growing intervals, for a bounded time.
 import base64
 import contextlib
 import logging
+import os
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -183,18 +184,27 @@ def pause(seconds: float, ends_on_signal: bool = True) -> None:
 
 def _refuse_for_good(error: Exception, where: str, what: str) -> None:
     """Raise the error that another try does not mend."""
-    kind = type(error).__name__
-    if isinstance(error, FileNotFoundError) or _MISSING.search(kind):
+    kinds = " ".join(_kinds(error))
+    refused = isinstance(error, PermissionError) or _REFUSALS.search(kinds)
+    if not refused and (isinstance(error, FileNotFoundError) or _MISSING.search(kinds)):
+        private = ", and whether HF_TOKEN opens it" if where.startswith("hf:") else ""
         raise DatasetError(
-            f"{where}: is not there, expected an object or folder; look at the address",
+            f"{where}: is not there, expected an object or folder; look at the address{private}",
             code="input-missing",
         ) from error
-    if isinstance(error, PermissionError) or _REFUSALS.search(kind):
+    if refused:
         raise OutputError(
             f"{where}: {what}: refused ({reason(error)}), expected credentials in the environment "
             f"that allow it; renew them and run the same command again",
             code="address-refused",
         ) from error
+
+
+def _kinds(error: BaseException | None) -> Iterator[str]:
+    """The names of an error's class and of those that it follows from."""
+    while error is not None:
+        yield type(error).__name__
+        error = error.__cause__ or error.__context__
 
 
 def reason(error: BaseException) -> str:
@@ -214,6 +224,11 @@ def _file_system(address: Address) -> Any:
                 "read_timeout": _TIMEOUT_S,
                 "retries": {"max_attempts": 1},
             }
+        if address.scheme == "hf":  # as they are now, not as they were when it was imported
+            options |= {
+                "endpoint": os.environ.get("HF_ENDPOINT"),
+                "token": os.environ.get("HF_TOKEN"),
+            }
         return fsspec.filesystem(address.scheme, **options)
     except (ImportError, ValueError) as error:
         extra = EXTRAS[address.scheme]
@@ -225,9 +240,11 @@ def _file_system(address: Address) -> Any:
 
 
 def _at(path: str, revision: str) -> str:
-    """The path of a repository, `datasets/USER/NAME…`, at a revision."""
-    kind, user, name, *rest = path.split("/")
-    return "/".join([kind, user, f"{name.partition('@')[0]}@{revision}", *rest])
+    """The path of a repository, `USER/NAME…` or `datasets/USER/NAME…`, at a revision."""
+    parts = path.split("/")
+    number = 2 if parts[0] == "datasets" else 1
+    parts[number] = f"{parts[number].partition('@')[0]}@{revision}"
+    return "/".join(parts)
 
 
 def _stored(entry: dict[str, Any]) -> Stored:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from job.sections.section import Count, Positive, Section
+from job.sections.section import Count, Positive, Section, Sha256
 
 Rate = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -29,6 +29,18 @@ class Split(Section):
 
     train: list[int] = Field(description="Numbers of the training episodes.")
     val: list[int] = Field(description="Numbers of the validation episodes.")
+
+
+class Ancestor(Section):
+    """What the training started from, in place of random weights."""
+
+    path: str = Field(description="The checkpoint, or LeRobot's model.safetensors.")
+    sha256: Sha256 = Field(description="SHA-256 of that file.")
+    statistics: Literal["keep", "new"] = Field(description="--init_stats.")
+    new_layers: list[str] = Field(
+        description="Layers that started at random, as --init_allow allowed what they depend on to "
+        "differ."
+    )
 
 
 class Training(Section):

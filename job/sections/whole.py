@@ -14,7 +14,7 @@ from job.sections.estimates import Estimates
 from job.sections.fetched import FetchedInput
 from job.sections.policy import Policy
 from job.sections.section import Count, Section, Sha256, Time, untitled_schema
-from job.sections.training import Device, Split, Training
+from job.sections.training import Ancestor, Device, Split, Training
 
 SCHEMA_VERSION = "2.0"
 Status = Literal["running", "completed", "failed", "interrupted"]
@@ -154,6 +154,9 @@ class Whole(BaseModel):
     split: Split | None = Field(
         description="Which episodes were trained on and validated on, by number: upstream's split, "
         "which does not depend on --seed."
+    )
+    ancestor: Ancestor | None = Field(
+        default=None, description="The weights that it started from; null without --init_weights."
     )
     training: Training | None = Field(description="How the training went, as of the last write.")
     policy: Policy | None = Field(description="Where the contract with the robot is.")

@@ -39,8 +39,14 @@ LIBRARIES = (
     "torch.distributed.run",
     "matplotlib.figure",
     "tqdm.contrib.logging",
-    "pydantic",
+    "pydantic.dataclasses",
+    "pydantic.json_schema",
+    "pydantic.type_adapter",
+    "jinja2",
+    "zoneinfo",
+    "yaml",
     "PIL.Image",
+    "PIL.JpegImagePlugin",
     "pyquaternion",
 )
 REQUEST_BYTES = 1 << 20

@@ -226,6 +226,18 @@ def _report_of(folder: Path) -> None:
     report_afterwards(folder, defaults_of(JobFlags))
 
 
+def run_sweep(argv: Sequence[str]) -> int:
+    """`sweep FILE`; returns the exit code."""
+    from job import sweep
+
+    signals.wait_for_job()
+    try:
+        command = [os.environ.get("PYTHON_EXEC", sys.executable), __file__]  # as torchrun
+        return sweep.run_sweep(sweep.SWEEP.parse(argv), JobFlags, parse, command)
+    except JobError as error:
+        return report_error(error)
+
+
 def _report(flags: "ReportFlags") -> None:
     from act.report.writing import report_run
 
@@ -239,7 +251,7 @@ def episodes_to_evaluate(
 
     given: datasets to evaluate on instead of its own
     """
-    from act.evaluate.held_out import conversion_flags, recorded, wanted
+    from act.evaluate.held_out import conversion_flags, recorded, split_of, wanted
     from convert.of_run import chosen_episodes
 
     folders = given or tuple(map(Path, contract.dataset.paths if contract.dataset else ()))
@@ -249,14 +261,16 @@ def episodes_to_evaluate(
             f"on; name it with --input",
             code="input-missing",
         )
-    otherwise = conversion_flags(contract)
-    found = chosen_episodes(
-        folder, folders, scratch, lambda *which: wanted(*which).numbers, otherwise
-    )
+    otherwise, validated = conversion_flags(contract), split_of(folder)
+
+    def numbers(count: int, is_of_run: bool) -> list[int]:
+        return wanted(count, is_of_run, validated).numbers
+
+    found = chosen_episodes(folder, folders, scratch, numbers, otherwise)
     return recorded(
         found.paths,
         found.sources,
-        wanted(found.count, found.is_of_run),
+        wanted(found.count, found.is_of_run, validated),
         contract,
         reading=found.flags.reading,
         is_of_run=found.is_of_run,
@@ -531,6 +545,7 @@ COMMANDS = {
         _simulate,
     ),
     "compare": Command("compare RUN RUN … shows several runs on one page", "act.compare.command"),
+    "sweep": Command("sweep FILE runs many jobs", "lerobot_to_act", "run_sweep"),
     "average": Command("average RUN … averages checkpoints", "act.average"),
     "serve": Command("serve RUN … answers robots over the network", "act.serve.__main__"),
     "export": Command(

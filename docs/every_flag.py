@@ -11,6 +11,7 @@ from act.serve.flags import ServeFlags
 from act.simulate.flags import SimulateFlags
 from convert.flags import CheckFlags, ConvertFlags
 from job.flags import Flags, names_of
+from job.sweep import SweepFlags
 from lerobot_to_act import JobFlags
 
 COMMANDS: tuple[type[Flags], ...] = (
@@ -26,6 +27,7 @@ COMMANDS: tuple[type[Flags], ...] = (
     ReportFlags,
     ServeFlags,
     SimulateFlags,
+    SweepFlags,
 )
 
 _HEAD = '''\

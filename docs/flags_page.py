@@ -17,6 +17,7 @@ from act.simulate.flags import SimulateFlags
 from convert.flags import CheckFlags, ConvertFlags
 from job.command_line import shown_default
 from job.flags import REQUIRED, Flag, Flags, flags_of, titled
+from job.sweep import SweepFlags
 from lerobot_to_act import JobFlags
 
 Entry = dataclasses.Field[Any]
@@ -50,6 +51,7 @@ _AVERAGE = (
 )
 _EVALUATE = "`evaluate RUN` says [whether a run works](evaluate.md), without a robot."
 _SERVE = "`serve RUN` answers [robots over the network](serve.md)."
+_SWEEP = "`sweep FILE` runs [many jobs](rounds.md#many-runs)."
 _COMPARE = "`compare RUN RUN …` shows [several runs on one page](while-it-trains.md#compare)."
 _REPORT = "`report RUN` writes [a page about a run](report.md)."
 _EXPORT = "`export RUN` writes a policy [in another format](export.md)."
@@ -75,6 +77,7 @@ def page() -> str:
             *_alone("import", _IMPORT, ImportFlags),
             *_alone("simulate", _SIMULATE, SimulateFlags),
             *_alone("compare", _COMPARE, CompareFlags),
+            *_alone("sweep", _SWEEP, SweepFlags),
             *_upstream(),
             "",
         ]

@@ -13,6 +13,7 @@ USAGE: Mapping[str, str] = {
     "flag-value": "A flag has a value that is not allowed.",
     "config-unreadable": "The file of flags cannot be read, or holds no flags by name.",
     "address-unknown": "An address is of a scheme that is not read, or lacks a part.",
+    "sweep-unreadable": "The file of a sweep has another shape than it must.",
     "cache-small": "The input does not fit into the bound of --cache_gb.",
     "flags-conflict": "Flags were given that contradict each other.",
     "flag-unused": "A flag was given that has no effect with this input or this policy.",

@@ -70,7 +70,7 @@ def from_file(entries: Entries, path: Path) -> list[Given]:
     entries: the command's flags, by its names for them
     """
     found = []
-    for name, value in _mapping(path).items():
+    for name, value in read_mapping(path).items():
         if name not in entries and name not in EVERY_FLAG:
             raise UsageError(
                 f"{path}: {name} is no flag of any command{nearest(name, [*EVERY_FLAG])}; "
@@ -101,26 +101,29 @@ def _given(name: str, entry: "dataclasses.Field[Any]", values: list[str], origin
     return Given(option, (option,) if values == ["true"] else (), origin)
 
 
-def _mapping(path: Path) -> dict[str, Any]:
-    """What a file holds, every number and word as text; raises UsageError."""
+def read_mapping(path: Path, what: str = "--config") -> dict[str, Any]:
+    """What a file holds, every number and word as text; raises UsageError.
+
+    what: named the file, for errors
+    """
     import yaml  # not before a file is named: most command lines have none
 
     try:
         # a loader that makes text of every scalar: `off` stays `off`, and nothing is executed
         found = yaml.load(path.read_bytes(), yaml.BaseLoader)
     except OSError as error:
-        what = f"--config {path}: cannot be read ({error.strerror}), expected a YAML file of flags"
-        raise UsageError(what, code="config-unreadable") from error
+        message = f"{what} {path}: cannot be read ({error.strerror}), expected a YAML file of flags"
+        raise UsageError(message, code="config-unreadable") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        what = " ".join(str(error).split())
+        said = " ".join(str(error).split())
         raise UsageError(
-            f"--config {path}: is no YAML ({what}), expected lines like batch_size: 8",
+            f"{what} {path}: is no YAML ({said}), expected lines like batch_size: 8",
             code="config-unreadable",
         ) from error
     found = {} if found in ("", None) else found
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
         raise UsageError(
-            f"--config {path}: holds no flags by name, expected lines like batch_size: 8",
+            f"{what} {path}: holds no flags by name, expected lines like batch_size: 8",
             code="config-unreadable",
         )
     return found

@@ -39,6 +39,7 @@ from job.codes import DATASET, WARNINGS
 from job.command_line import shown_default
 from job.errors import UsageError
 from job.flags import flags_of, names_of
+from job.sweep import SWEEP
 from job.target_command import TargetCommand
 from lerobot_to_act import JobFlags, parse, parser
 from tests.support.broken import BROKEN, ODD
@@ -124,7 +125,7 @@ def test_every_block_is_run_or_says_why_not(page: Page) -> None:
             unknown = [words for words in block.commands if not _understood(words)]
             assert not unknown or block.reason, unknown
         else:
-            assert block.language in run_here or block.reason, block
+            assert block.language in {*run_here, "yaml"} or block.reason, block
     assert not re.search(r"^ {4}\S", page.prose.replace("    *", ""), re.MULTILINE), "not fenced"
 
 
@@ -166,7 +167,7 @@ def _understood(words: list[str]) -> bool:
 
 
 _TARGET_COMMANDS: tuple[TargetCommand[Any], ...] = (
-    *(AVERAGE, CONTRACT_COMMAND, EVALUATE, EXPORT, IMPORT, REPORT, SIMULATE),
+    *(AVERAGE, CONTRACT_COMMAND, EVALUATE, EXPORT, IMPORT, REPORT, SIMULATE, SWEEP),
 )
 _PARSERS: dict[str, Callable[[list[str]], Any]] = {
     "check": parse_check,

@@ -33,7 +33,7 @@ RUN_FLAGS: dict[str, Any] = {
     "input": SOURCE,
     "camera_keys": "none",
     "backbone_weights": None,
-    "num_epochs": 60,
+    "num_epochs": 40,
     "state_interval_minutes": 0,
 }
 COMPARED = ("policy_last.ckpt", "policy_best.ckpt", "dataset_stats.json")
@@ -162,7 +162,7 @@ def test_three_machines_that_are_gone_leave_the_bytes_of_an_undisturbed_run(
 def test_kills_at_random_requests(s3: S3, bucket: str, undisturbed: Path, tmp_path: Path) -> None:
     """Also within an upload, a download, and the taking of the lease."""
     rng = random.Random(0)
-    for number in range(int(os.environ.get("TEST_MIRROR_KILLS", "4"))):
+    for number in range(int(os.environ.get("TEST_MIRROR_KILLS", "3"))):
         machine = Machine(tmp_path / "machine", s3, bucket)
         allowed = rng.randrange(1, 90)
         s3.switch.seen.clear()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from act.batches.shares import Shares
 from episodes.arrays import IntArray
 
 if TYPE_CHECKING:  # a policy that is loaded on a robot needs no h5py
@@ -48,10 +49,18 @@ def epoch_order(
     epoch: int,
     purpose: Purpose,
     each: int = 1,
+    shares: Shares | None = None,
 ) -> Order:
-    """Random time steps of the chosen episodes, shuffled; each: of an episode, upstream's is 1."""
+    """Random time steps of the chosen episodes, shuffled.
+
+    each: of an episode, upstream's is 1
+    shares: of datasets in the samples; None: each episode counts alike
+    """
     random = rng(seed, epoch, purpose)
-    episode = random.permutation(np.repeat(np.asarray(chosen, dtype=np.int64), each))
+    if shares is None:
+        episode = random.permutation(np.repeat(np.asarray(chosen, dtype=np.int64), each))
+    else:
+        episode = shares.draw(chosen, len(chosen) * each, epoch, random)
     return Order(episode, random.integers(0, np.asarray(lengths, dtype=np.int64)[episode]))
 
 

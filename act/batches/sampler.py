@@ -10,6 +10,7 @@ import numpy as np
 
 from act.batches.augmentation import Augmentation
 from act.batches.order import Order, Purpose, epoch_order, first_action, rng
+from act.batches.shares import Shares
 from episodes.arrays import FloatArray, IntArray
 from episodes.episode_set import Episodes
 
@@ -44,6 +45,7 @@ class Sampler:
     accumulate: int = 1
     samples_per_episode: int = 1  # of an epoch of training; validation takes one
     augmentation: Augmentation = field(default_factory=Augmentation)
+    shares: Shares | None = None  # of datasets in the samples of training
 
     def parts(
         self, chosen: Sequence[int], epoch: int, train: bool, done: int = 0
@@ -58,7 +60,8 @@ class Sampler:
             else (Purpose.VAL_ORDER, Purpose.VAL_LATENT)
         )
         each = self.samples_per_episode if train else 1
-        order = epoch_order(chosen, self.episodes.lengths, self.seed, epoch, orders, each)
+        shares = self.shares if train else None
+        order = epoch_order(chosen, self.episodes.lengths, self.seed, epoch, orders, each, shares)
         count = len(order.episode)
         noise = rng(self.seed, epoch, latents)
         eps = noise.standard_normal((count, self.latent_dim), np.float32)

@@ -3,6 +3,7 @@
 T time steps   N queries   C cameras   H, W pixels   K chunk   Q state dims   A action dims
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,9 @@ from episodes.episode_set import Episodes, open_episodes
 from episodes.frames import FrameSource
 from episodes.reading import NO_CAMERAS, Reading
 from job.errors import DatasetError, UsageError
+from job.output_names import RUN
 from job.sections.contract import Contract
+from job.whole_files import read_json
 
 BoolArray = NDArray[np.bool_]
 
@@ -51,11 +54,22 @@ class Wanted:
         return sorted({*self.evaluated, *self.trained})
 
 
-def wanted(count: int, is_of_run: bool) -> Wanted:
-    """Of so many episodes: what the run held out, or all where they are not the run's."""
+def split_of(folder: Path) -> str:
+    """`--val_episodes` of the run in a folder; as upstream splits, where it is of before."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        found = read_json(folder / RUN)["flags"]["val_episodes"]
+        return str(found)
+    return "auto"
+
+
+def wanted(count: int, is_of_run: bool, validated: str = "auto") -> Wanted:
+    """Of so many episodes: what the run held out, or all where they are not the run's.
+
+    validated: as of `split_of`
+    """
     if not is_of_run:
         return Wanted(tuple(range(count)), ())
-    trained, held_out = (sorted(side) for side in split_episodes(count))
+    trained, held_out = (sorted(side) for side in split_episodes(count, validated))
     shown = np.unique(np.linspace(0, len(trained) - 1, _TRAINED).round().astype(int))
     return Wanted(tuple(held_out), tuple(trained[place] for place in shown))
 

@@ -22,7 +22,7 @@ from act.evaluate.budget import Budget
 from act.evaluate.closer_look import look_closer
 from act.evaluate.evaluation import Subject, evaluate
 from act.evaluate.flags import FLOOR_S, SHARE, EvaluateFlags
-from act.evaluate.held_out import Recorded, recorded, wanted
+from act.evaluate.held_out import Recorded, recorded, split_of, wanted
 from act.evaluate.run_record import checkpoints_of, read_record
 from act.evaluate.verdict import best_baseline
 from act.load.loading import ComputeOptions
@@ -92,7 +92,7 @@ def evaluate_finished(
     """
     try:
         contract = read_contract(folder)
-        needed = wanted(len(paths), is_of_run=True)
+        needed = wanted(len(paths), is_of_run=True, validated=split_of(folder))
         files = {number: paths[number] for number in needed.numbers}
         episodes = recorded(
             files,

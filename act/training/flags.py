@@ -1,5 +1,7 @@
 """The flags of training, and all together that shape one."""
 
+import contextlib
+import math
 from dataclasses import dataclass
 
 from act.batches.flags import AugmentationFlags, LoaderFlags
@@ -9,6 +11,7 @@ from act.processes.flags import MachineFlags
 from act.report.flags import ReportIntervalFlags
 from act.trackers.flags import TrackerFlags
 from episodes.flags import EpisodeFlags
+from episodes.ranges import RANGES, parse_ranges
 from job.bounds import above, at_least, seed, usual_number
 from job.errors import UsageError
 from job.flags import Flags, flag
@@ -54,6 +57,22 @@ def ema_schedule(value: str) -> str | None:
     return None if 0 < decay < 1 else "off, power, or a decay between 0 and 1"
 
 
+def _own_split(value: str) -> str | None:
+    """What was expected, or None where `--val_episodes` takes the value."""
+    try:
+        return None if value == "auto" or parse_ranges(value) else f"auto, or {RANGES}"
+    except ValueError as error:
+        return f"auto, or {error}"
+
+
+def _weights(value: tuple[str, ...]) -> str | None:
+    """What was expected, or None where `--dataset_weights` takes the value."""
+    with contextlib.suppress(ValueError):
+        if all(0 < float(one) < math.inf for one in value):
+            return None
+    return "a number above 0 for each dataset, like 0.7,0.3"
+
+
 @dataclass(frozen=True, kw_only=True)
 class OptimizationFlags(Flags):
     """Epochs, batches, and updates."""
@@ -77,6 +96,21 @@ class OptimizationFlags(Flags):
         "Random time steps that an epoch takes of each training episode; upstream's is 1.",
         1,
         check=at_least(1),
+    )
+    val_episodes: str = flag(
+        "Numbers of the episodes to validate on, like 0:10,12; auto = upstream's.",
+        "auto",
+        check=_own_split,
+    )
+    dataset_weights: tuple[str, ...] = flag(
+        "Shares of several datasets in the samples, like 0.7,0.3; auto = by episodes.",
+        (),
+        check=_weights,
+    )
+    dataset_temperature: float = flag(
+        "The same by numbers of episodes to the power 1 / X; 0 = by episodes.",
+        0.0,
+        check=at_least(0),
     )
     batch_size: int = flag("Number of samples in a batch.", 64, check=at_least(1))
     batch_mode: str = flag(
@@ -131,6 +165,13 @@ class OptimizationFlags(Flags):
             raise UsageError(
                 f"--num_epochs {self.num_epochs} with --steps {self.steps}: nothing to train; "
                 f"expected one of them above 0",
+                code="flags-conflict",
+            )
+        if self.dataset_weights and self.dataset_temperature:
+            raise UsageError(
+                f"--dataset_weights {','.join(self.dataset_weights)} with --dataset_temperature "
+                f"{self.dataset_temperature:g}: both say what a dataset counts, expected one of "
+                f"them",
                 code="flags-conflict",
             )
         if self.steps and self.num_epochs > 0:

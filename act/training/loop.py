@@ -90,7 +90,7 @@ def train(
     finite, Interrupted on a signal or when another process is lost; what was written before stays.
     """
     with out_of_memory_errors(flags.batch_size):
-        data = open_data(paths, flags.camera_names, flags.reading)
+        data = open_data(paths, flags.camera_names, flags.reading, flags.val_episodes)
     with out_of_memory_errors(flags.batch_size, data.episodes):
         run = prepare(
             flags, data, folder, manifest, group or Group(), dataset, conversion, measuring

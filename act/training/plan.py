@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 
+from act.batches.shares import Shares
 from act.processes.device import device_section
 from act.processes.precision import precision_reason
 from act.training.memory import step_bytes, what_to_lower
@@ -94,8 +95,10 @@ def _plan(run: TrainingRun, said: Mapping[str, str]) -> Iterator[tuple[str, str]
     length = f"{flags.epochs} epochs of {epoch_steps} steps, {flags.epochs * epoch_steps} steps"
     yield "length", f"{length}, {samples} samples"
     yield "", f"one sample is one frame of an episode: {samples / frames:.2g} passes over all"
+    if run.data.shares is not None:
+        yield from _shares(run, run.data.shares, samples)
     yield "policy", f"{flags.policy_class}, {parameters / 1e6:.1f} M parameters"
-    if run.backbone_sha256 is None and episodes.camera_names:
+    if not run.has_norms and episodes.camera_names:
         yield "", "no backbone weights: its frozen batch norm has the statistics of some frames"
     if run.average is not None:
         yield "", f"averaged weights are kept beside it (--ema {flags.ema})"
@@ -106,6 +109,24 @@ def _plan(run: TrainingRun, said: Mapping[str, str]) -> Iterator[tuple[str, str]
     if run.device.type == "cpu":
         yield "memory", f"a step takes about {step_bytes(run) / 1e9:.1f} GB"
     yield "disk", f"checkpoints will take about {disk:.1f} GB"
+
+
+def _shares(run: TrainingRun, shares: Shares, samples: int) -> Iterator[tuple[str, str]]:
+    """What each dataset counts: a line each."""
+    for number, weight in enumerate(shares.weights):
+        mine = [one for one in run.data.train_episodes if shares.dataset[one] == number]
+        passes = samples * weight / sum(run.data.episodes.lengths[one] for one in mine)
+        yield (
+            "" if number else "datasets",
+            f"{weight:.1%} of the samples from {counted(len(mine), 'training episode')} of "
+            f"{_folder(run, shares, number)}: {passes:.2g} passes",
+        )
+
+
+def _folder(run: TrainingRun, shares: Shares, number: int) -> str:
+    dataset = run.manifest.content.dataset
+    episode = shares.dataset.index(number)
+    return "" if dataset is None else str(dataset.episodes[episode].dataset)
 
 
 def _cameras(episodes: Episodes) -> str:

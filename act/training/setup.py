@@ -28,7 +28,7 @@ from act.training.ancestor import Start, read_start, starting_stats, take_over
 from act.training.average import Average
 from act.training.best import Best
 from act.training.checkpoints import BEST
-from act.training.data import TrainingData
+from act.training.data import TrainingData, dataset_shares, split_section
 from act.training.flags import TrainingFlags
 from act.training.metrics import Metrics
 from act.training.progress import Progress
@@ -80,6 +80,7 @@ def prepare(
         data = replace(data, stats=_own_stats(folder, group))
     policy.to(device)
     dataset = _section(dataset, data, group)
+    data = replace(data, shares=dataset_shares(flags, data, dataset))
     state = _claimed(flags, data, folder, manifest, group, dataset)
     cached = _is_cached(flags, data.episodes, device)
     subject = Subject(
@@ -93,7 +94,7 @@ def prepare(
         load_state(state, parts.owners, folder)
         parts.progress.keep_losses(group)
     parts.metrics.rewrite()
-    sampler = make_sampler(flags, data.episodes, policy, group)
+    sampler = replace(make_sampler(flags, data.episodes, policy, group), shares=data.shares)
     return TrainingRun(
         flags=flags,
         folder=folder,
@@ -274,7 +275,7 @@ def _fill_manifest(
 ) -> None:
     episodes = data.episodes
     manifest.set("device", device_section(device))
-    manifest.set("split", {"train": data.train_episodes, "val": data.val_episodes})
+    manifest.set("split", split_section(data, manifest.content.dataset))
     manifest.depart(*departures_of(bool(episodes.camera_names), bool(episodes.env_state)))
     manifest.resolve(
         device=device.type,

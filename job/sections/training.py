@@ -24,8 +24,22 @@ class Device(Section):
     )
 
 
+class DatasetShare(Section):
+    """What a dataset counts in the training samples."""
+
+    dataset: str = Field(description="Folder of the dataset.")
+    share: Share = Field(description="Its share of the samples.")
+    episodes: Count = Field(description="Its training episodes.")
+
+
 class Split(Section):
     """Which episodes were trained on and validated on."""
+
+    shares: list[DatasetShare] = Field(
+        default_factory=list,
+        description="Of each dataset, with --dataset_weights or --dataset_temperature; else every "
+        "training episode counts alike.",
+    )
 
     train: list[int] = Field(description="Numbers of the training episodes.")
     val: list[int] = Field(description="Numbers of the validation episodes.")

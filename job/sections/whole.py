@@ -153,7 +153,7 @@ class Whole(BaseModel):
     )
     split: Split | None = Field(
         description="Which episodes were trained on and validated on, by number: upstream's split, "
-        "which does not depend on --seed."
+        "which does not depend on --seed, or --val_episodes."
     )
     ancestor: Ancestor | None = Field(
         default=None, description="The weights that it started from; null without --init_weights."

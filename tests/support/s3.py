@@ -1,5 +1,6 @@
 """A real S3 server as a process, behind a switch that makes it slow, wrong or absent."""
 
+import contextlib
 import http.client
 import os
 import socket
@@ -60,8 +61,11 @@ class S3:
     def content(self, address: str) -> dict[str, bytes]:
         """Every object below an address, by its name in there."""
         root = address.removeprefix("s3://")
-        found = self.files.find(root)
-        return {path[len(root) + 1 :]: self.files.cat_file(path) for path in found}
+        found = {}
+        for path in self.files.find(root):
+            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                found[path[len(root) + 1 :]] = self.files.cat_file(path)
+        return found
 
 
 Fault = Callable[[str, str], int | float | None]

@@ -1,0 +1,241 @@
+"""Many runs from one file: a grid or list of flags, or stages that start from each other's weights.
+
+`sweep FILE` runs the job once for each entry, in order, or with `--index i/n` every n-th of them,
+and shows all on one page at the end. Runs share the output and convert the dataset once. Each is
+the job with its flags, so the same command resumes where it was; a finished run is passed over.
+"""
+
+import itertools
+import logging
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from job import signals
+from job.errors import EXIT_DONE, Interrupted, UsageError
+from job.flag_sources import read_mapping
+from job.flags import REPEATED, Flags, flag, flags_of
+from job.output_names import CONVERTED
+from job.run_flags import RunFlags
+from job.target_command import TargetCommand
+
+logger = logging.getLogger("act")
+
+_PARTS = ("flags", "grid", "runs", "stages")
+_INDEX = re.compile(r"(\d+)/([1-9]\d*)")
+_LOOK_S = 0.2
+
+Values = Mapping[str, Any]
+Parse = Callable[[Sequence[str]], RunFlags]  # the job of a command line; raises UsageError
+
+
+def _index(value: str) -> str | None:
+    found = _INDEX.fullmatch(value)
+    fine = value == "all" or (found and int(found[1]) < int(found[2]))
+    return None if fine else "all, or i/n with i from 0 and below n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepFlags(Flags):
+    """The command `sweep`."""
+
+    title = "sweep"
+
+    file: Path = Path()
+    index: str = flag(
+        "Share of the runs, i/n: every n-th from the i-th on; for array jobs.", "all", check=_index
+    )
+    dry_run: bool = flag("The commands are printed, and nothing is run.", False)
+
+
+SWEEP = TargetCommand(
+    "sweep",
+    SweepFlags,
+    "Many runs from one YAML file of flags: `flags` for all, and a `grid`, `runs`, or `stages`.",
+    "[FLAG VALUE …]",
+    "Exit codes: 0 all are done, 75 interrupted, else that of the first run that failed.",
+    target="file",
+    expected="a YAML file",
+    shown="The file.",
+    as_value=Path,
+    limits_threads=False,
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One of the runs."""
+
+    name: str
+    flags: dict[str, Any]
+    kind: type[RunFlags]  # that of the job's flags
+
+    @property
+    def words(self) -> list[str]:
+        """Its flags as a command line has them."""
+        entries = {entry.name: entry for entry, _ in flags_of(self.kind)}
+        return [
+            word
+            for name, value in self.flags.items()
+            for word in _words(name, value, getattr(entries.get(name), "type", None))
+        ]
+
+
+def read_sweep(path: Path, kind: type[RunFlags], parse: Parse) -> tuple[list[Run], bool]:
+    """The runs of a file, each a job that is understood, and whether they are stages.
+
+    kind, parse: of the job
+    Raises UsageError with the run at fault.
+    """
+    content = read_mapping(path, "sweep")
+    unknown = sorted(set(content) - set(_PARTS))
+    kinds = [part for part in _PARTS[1:] if part in content]
+    if unknown or len(kinds) != 1:
+        found = unknown[0] if unknown else " and ".join(kinds) or "none of them"
+        raise UsageError(
+            f"{path}: found {found}, expected `flags` for all runs, and one of `grid`, `runs` and "
+            f"`stages`",
+            code="sweep-unreadable",
+        )
+    shared = _mapping(content.get("flags") or {}, f"{path}: flags")
+    expanded = _expanded(path, shared, kinds[0], content[kinds[0]])
+    runs = [Run(name, {**values, "run_name": name}, kind) for name, values in expanded]
+    names = [run.name for run in runs]
+    for run in runs:
+        if names.count(run.name) > 1:
+            raise UsageError(
+                f"{path}: {names.count(run.name)} runs are called {run.name}, expected names that "
+                f"differ; give each a run_name",
+                code="sweep-unreadable",
+            )
+        try:
+            parse(run.words)
+        except UsageError as error:
+            raise UsageError(f"{path}: run {run.name}: {error}", code=error.code) from None
+    return runs, kinds[0] == "stages"
+
+
+def _expanded(
+    path: Path, shared: Values, kind: str, given: Any
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The name of each run and its flags."""
+    name = str(shared.get("run_name") or path.stem)
+    if kind == "grid":
+        named = _mapping(given, f"{path}: grid")
+        axes = {key: _list(one, f"{path}: {key}") for key, one in named.items()}
+        for values in itertools.product(*axes.values()):
+            point = dict(zip(axes, values, strict=True))
+            label = "_".join(f"{key}_{_file_name(value)}" for key, value in point.items())
+            yield f"{name}_{label}", {**shared, **point}
+        return
+    before = ""
+    for number, entry in enumerate(_list(given, f"{path}: {kind}")):
+        own = _mapping(entry, f"{path}: {kind} {number}")
+        label = str(own.get("run_name") or f"{name}_{number}")
+        start = {"init_weights": before} if kind == "stages" and before else {}
+        yield label, {**shared, **start, **own}
+        before = label
+
+
+def _mapping(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UsageError(f"{where}: expected flags by name", code="sweep-unreadable")
+    return value
+
+
+def _list(value: Any, where: str) -> list[Any]:
+    if not isinstance(value, list) or not value:
+        raise UsageError(
+            f"{where}: expected a list with one entry at least", code="sweep-unreadable"
+        )
+    return value
+
+
+def _file_name(value: Any) -> str:
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return re.sub(r"[^\w.-]+", "-", text)
+
+
+def _words(name: str, value: Any, kind: Any) -> list[str]:
+    """A flag of a type as a command line has it; `null` leaves it out."""
+    if kind is bool and value in ("true", "false"):
+        return [f"--{name}"] if value == "true" else []
+    if value in ("", "null", "~"):
+        return []
+    texts = [str(one) for one in value] if isinstance(value, list) else [str(value)]
+    return [f"--{name}={one}" for one in (texts if kind in REPEATED else [",".join(texts)])]
+
+
+def share(runs: Sequence[Run], index: str) -> list[Run]:
+    """Those of `--index`."""
+    found = _INDEX.fullmatch(index)
+    return list(runs[int(found[1]) :: int(found[2])]) if found else list(runs)
+
+
+def run_sweep(flags: SweepFlags, kind: type[RunFlags], parse: Parse, command: Sequence[str]) -> int:
+    """Run them; gives the exit code of the first that failed, after all were tried.
+
+    Raises Interrupted on a signal, UsageError for a file that is not understood.
+
+    command: that of the job, without its flags
+    """
+    runs, staged = read_sweep(flags.file, kind, parse)
+    if staged and flags.index != "all":
+        raise UsageError(
+            f"--index {flags.index} cannot apply to stages, each of which needs the one before; "
+            f"leave it out",
+            code="flag-unused",
+        )
+    mine = share(runs, flags.index)
+    logger.info("sweep      %d of %d runs", len(mine), len(runs))
+    failed: list[tuple[Run, int]] = []
+    for number, run in enumerate(mine, start=1):
+        logger.info("run        %d of %d: %s", number, len(mine), " ".join(run.words))
+        if flags.dry_run:
+            continue
+        code = _done(command, run, keep=len(mine) > 1)
+        if code == Interrupted.exit_code:
+            raise Interrupted(
+                f"{run.name} was interrupted; run the same command again", code="interrupted"
+            )
+        if code != EXIT_DONE:
+            failed.append((run, code))
+            logger.error("%s ended with %d", run.name, code)
+            if staged:
+                break
+    if not flags.dry_run:
+        _finish(command, mine, parse)
+    return failed[0][1] if failed else EXIT_DONE
+
+
+def _done(command: Sequence[str], run: Run, keep: bool) -> int:
+    """The exit code of a run, to whose job signals are passed on."""
+    words = [*run.words, *(["--keep_converted_hdf5"] if keep else [])]
+    signals.check()
+    job = subprocess.Popen([*command, *dict.fromkeys(words)])
+    asked = False
+    while True:
+        try:
+            code = job.wait(_LOOK_S)
+            return code if code >= 0 else 128 - code
+        except subprocess.TimeoutExpired:
+            if signals.reason() is not None and not asked:
+                asked = True
+                job.terminate()
+
+
+def _finish(command: Sequence[str], runs: Sequence[Run], parse: Parse) -> None:
+    """One page about all, and the episodes that were kept for the next run are removed."""
+    jobs = {run.name: parse(run.words) for run in runs}
+    for name, job in jobs.items():
+        if not getattr(job, "keep_converted_hdf5", False):
+            shutil.rmtree(job.output / CONVERTED / name, ignore_errors=True)
+    outputs = {job.output for job in jobs.values()}
+    there = [str(job.run_folder) for job in jobs.values() if (job.run_folder / "run.json").exists()]
+    if len(there) > 1:
+        (output, *_) = sorted(outputs)
+        subprocess.run([*command, "compare", *there, "--output", str(output)], check=False)

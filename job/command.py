@@ -25,6 +25,7 @@ from job.manifest import Manifest, WarningsToManifest
 from job.output_folder import try_folder
 from job.ranks import local_rank, rank
 from job.sections.whole import Header
+from job.status import mirrored_to
 from job.whole_files import read_bytes, whole_file
 
 logger = logging.getLogger("act")
@@ -61,7 +62,7 @@ def run_recorded(manifest: Manifest, job: Job, holder: Holder = "alone") -> int:
 
 def warn_unless_mounted(output: Path) -> None:
     """In our image a forgotten mount is a folder like any other, and goes with the container."""
-    if os.environ.get(IN_IMAGE) and _is_on_root(output):
+    if os.environ.get(IN_IMAGE) and not mirrored_to() and _is_on_root(output):
         logger.warning(
             "%s is no mount: what is written there goes with the container; expected "
             "docker run -v FOLDER:%s",

@@ -48,9 +48,11 @@ from job.ranks import (
     in_group,
     leave_exit_code,
     leave_interrupted,
+    on_several_machines,
     processes_to_start,
     rank,
     take_over_from_operator,
+    take_over_from_scheduler,
     warn_of_variables,
 )
 from job.remote.address import Address, addresses
@@ -283,7 +285,7 @@ def _train(argv: list[str]) -> int:
         flags = parse(argv)
     except UsageError as error:
         return refuse(error, given_output(argv, JobFlags.output) / MANIFEST)
-    if flags.mirror is not None and not in_group():
+    if flags.mirror is not None:
         return _mirrored(flags, flags.mirror, argv)
     if mirrored_to():
         end_with_parent(signal.SIGTERM)
@@ -327,6 +329,13 @@ def _mirrored(flags: JobFlags, address: Address, argv: Sequence[str]) -> int:
     """The job as a process of its own, whose output is mirrored to an address."""
     from job.remote.mirrored import run_mirrored
 
+    take_over_from_scheduler(os.environ)
+    if in_group() or on_several_machines():
+        what = (
+            f"--output {address}: an address takes the run of one machine, and this is one of "
+            f"several processes; give a folder that they share"
+        )
+        return report_error(UsageError(what, code="flags-conflict"))
     command = [os.environ.get("PYTHON_EXEC", sys.executable), __file__, *argv]  # as torchrun
     patience_s = flags.mirror_patience_minutes * 60
     return run_mirrored(command, address, flags.output, flags.run_name, patience_s)

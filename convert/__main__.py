@@ -22,7 +22,7 @@ from job.lock import only_job
 from job.manifest import Manifest
 from job.output_names import MANIFEST
 from job.ranks import rank
-from job.remote.address import addresses, read_place
+from job.remote.address import Address, addresses, read_place
 
 logger = logging.getLogger("act")
 
@@ -90,6 +90,12 @@ def parse(argv: Sequence[str]) -> ConvertFlags:
         raise UsageError(
             f"found one folder, {str(folders[0])!r}, expected INPUT… OUTPUT, or none",
             code="flag-missing",
+        )
+    if folders and isinstance(folders[-1], Address):
+        raise UsageError(
+            f"{folders[-1]}: is an address, expected a folder for the episodes; convert into one, "
+            f"and copy it",
+            code="flag-value",
         )
     if folders:
         given.update(input=tuple(folders[:-1]), output=folders[-1])

@@ -56,6 +56,8 @@ class OneLineParser(argparse.ArgumentParser):
         given.pop(CONFIG, None)
         found = Values()
         for one in elsewhere:
+            if self.entries[one.option[2:]].name in given:
+                continue  # what does not count may be wrong
             found.add(self._elsewhere(one), one.origin)
         found.add(given, COMMAND_LINE)
         missing = [option for option in self.needed if option[2:] not in self._given(found)]

@@ -114,7 +114,7 @@ def read_mapping(path: Path, what: str = "--config") -> dict[str, Any]:
     except OSError as error:
         message = f"{what} {path}: cannot be read ({error.strerror}), expected a YAML file of flags"
         raise UsageError(message, code="config-unreadable") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         said = " ".join(str(error).split())
         raise UsageError(
             f"{what} {path}: is no YAML ({said}), expected lines like batch_size: 8",

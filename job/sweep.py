@@ -75,6 +75,15 @@ class Run:
     kind: type[RunFlags]  # that of the job's flags
 
     @property
+    def shown(self) -> list[str]:
+        """Its flags as they may be shown: of an address the host alone."""
+        secret = {entry.name for entry, declared in flags_of(self.kind) if declared.shown}
+        return [
+            f"{word.partition('=')[0]}=…" if word[2:].partition("=")[0] in secret else word
+            for word in self.words
+        ]
+
+    @property
     def words(self) -> list[str]:
         """Its flags as a command line has them."""
         entries = {entry.name: entry for entry, _ in flags_of(self.kind)}
@@ -194,7 +203,7 @@ def run_sweep(flags: SweepFlags, kind: type[RunFlags], parse: Parse, command: Se
     logger.info("sweep      %d of %d runs", len(mine), len(runs))
     failed: list[tuple[Run, int]] = []
     for number, run in enumerate(mine, start=1):
-        logger.info("run        %d of %d: %s", number, len(mine), " ".join(run.words))
+        logger.info("run        %d of %d: %s", number, len(mine), " ".join(run.shown))
         if flags.dry_run:
             continue
         code = _done(command, run, keep=len(mine) > 1)

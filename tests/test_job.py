@@ -95,7 +95,7 @@ def test_manifest_is_valid_and_true(done: Ended) -> None:
     assert listed == files - {"manifest.json", *(f"checkpoints/test/{name}" for name in UNLISTED)}
     assert [episode["length"] for episode in manifest["dataset"]["episodes"]] == [12, 25, 7, 18]
     assert manifest["dataset"]["version"] == "v3.0"
-    assert manifest["split"] == {"train": [3, 2, 0], "val": [1]}
+    assert manifest["split"] == {"train": [3, 2, 0], "val": [1], "shares": []}
     assert manifest["training"]["epochs_done"] == 3
     assert manifest["training"]["steps"] == 6
     assert manifest["training"]["samples"] == 9
@@ -359,7 +359,7 @@ def test_one_episode_trains_loudly(job: Job) -> None:
     network = ended.contract.network
     assert (network.backbone_weights, network.batch_norm) == ("none", "frames")
     assert "There is one episode" in ended.err
-    assert checked(ended)["split"] == {"train": [0], "val": [0]}
+    assert checked(ended)["split"] == {"train": [0], "val": [0], "shares": []}
     assert any("There is one episode" in warning for warning in ended.manifest["warnings"])
 
 

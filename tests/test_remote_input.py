@@ -79,7 +79,10 @@ def test_addresses_are_read(text: str, path: str) -> None:
     assert read_place(str(found)) == found
 
 
-@pytest.mark.parametrize("text", ["ftp://a/b", "s3://", "hf://datasets/u", "s3://key:x@bucket/a"])
+@pytest.mark.parametrize(
+    "text",
+    ["ftp://a/b", "s3://", "hf://datasets/u", "s3://key:x@bucket/a", "S3://a", "s3://a/../b"],
+)
 def test_addresses_of_another_kind_are_refused(text: str) -> None:
     with raises_code(UsageError, "address-unknown"):
         read_place(text)

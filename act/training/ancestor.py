@@ -27,6 +27,7 @@ from act.policies.weights import Weights, load_weights
 from episodes.arrays import FloatArray
 from episodes.episode_set import Episodes
 from job.errors import UsageError
+from job.lock import in_turn
 from job.remote.address import Address, is_address, read_place
 from job.remote.cache import Cache
 from job.remote.download import Download
@@ -69,7 +70,10 @@ def read_start(flags: InitFlags, output: Path) -> Start:
 
     output: where runs are looked for by name
     """
-    named = _here(flags)
+    named = flags.init_weights
+    if is_address(named):
+        with in_turn(flags.cache.expanduser() / ".turn_weights", "another job fetches weights"):
+            named = _fetched(flags)
     path = run_path(named, output)
     folder = path if path.is_dir() else path.parent
     if (folder / LEROBOT).exists() and path.is_dir():
@@ -91,11 +95,9 @@ def read_start(flags: InitFlags, output: Path) -> Start:
     return Start(file, sha256(file), load_weights(file), load_stats(folder / STATS), {}, None)
 
 
-def _here(flags: InitFlags) -> str:
-    """What `--init_weights` names on this machine: what lies at an address is fetched."""
+def _fetched(flags: InitFlags) -> str:
+    """Where what `--init_weights` names lies on this machine, once it is fetched."""
     named = flags.init_weights
-    if not is_address(named):
-        return named
     place = read_place(named)
     assert isinstance(place, Address)
     folder, file = place, ""

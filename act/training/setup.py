@@ -105,7 +105,7 @@ def prepare(
         device=device,
         policy=policy,
         backbone_sha256=backbone_sha256,
-        has_norms=backbone_sha256 is not None or start is not None,
+        has_norms=backbone_sha256 is not None or bool(flags.init_weights),
         network=computation(flags, policy, device, group),
         optimizer=parts.optimizer,
         loader=_make_loader(flags, data, sampler, parts.progress, device, cached),

@@ -9,7 +9,7 @@ from job.errors import UsageError
 
 # The schemes, each with the extra of the wheel that brings its file system.
 EXTRAS = {"s3": "s3", "gs": "gs", "az": "az", "hf": "hub"}
-_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)")
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)")
 
 
 @dataclass(frozen=True, order=True)
@@ -47,15 +47,20 @@ def read_place(text: str) -> Place:
     scheme, path = found.groups()
     if scheme not in EXTRAS:
         raise UsageError(
-            f"{text}: addresses of {scheme}:// are not read, expected "
+            f"{scheme}://…: addresses of {scheme}:// are not read, expected "
             f"{', '.join(f'{known}://' for known in EXTRAS)} or a folder",
             code="address-unknown",
         )
     parts = [part for part in path.split("/") if part]
     least = 2 + (parts[:1] == ["datasets"]) if scheme == "hf" else 1
-    if len(parts) < least or "@" in parts[0]:
+    if (
+        len(parts) < least or "@" in parts[0] or "?" in path or ".." in parts
+    ):  # what may hold a key is not shown
         expected = "hf://datasets/USER/NAME" if scheme == "hf" else f"{scheme}://BUCKET/PATH"
-        raise UsageError(f"{text}: expected {expected}", code="address-unknown")
+        raise UsageError(
+            f"{scheme}://…: expected {expected}, without keys, which stand in the environment",
+            code="address-unknown",
+        )
     return Address(scheme, "/".join(parts))
 
 

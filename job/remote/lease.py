@@ -32,10 +32,12 @@ class Lease:
     ) -> None:
         """folder: of the run, below the store's address"""
         self._store = store
-        self._name, self._probe = f"{folder}/{NAME}", f"{folder}/.clock_{uuid.uuid4().hex[:8]}"
+        self._name, self._probe = f"{folder}/{NAME}", f".clock_{uuid.uuid4().hex[:8]}"
         self._beat_s, self._lost_s = beat_s, lost_s
         self._owner = uuid.uuid4().hex
         self._over = threading.Event()
+        self._renewing = threading.Lock()
+        self._renewed = time.monotonic()
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
         self.is_lost = threading.Event()  # another machine has taken it over
 
@@ -51,12 +53,15 @@ class Lease:
         holder = self._holder()
         if holder is not None and (age_s := self._age_s()) < self._lost_s:
             raise self._held(holder, f"renewed {age_s:.0f} s ago")
-        if holder is not None or not self._store.create(self._content(), self._name):
+        if holder is not None:
             self._write()
+        elif not self._store.create(self._content(), self._name):
+            raise self._held(self._holder() or {}, "taken at the same moment")
         time.sleep(_SETTLE_S)
         found = self._holder()
         if found is None or found.get("owner") != self._owner:
             raise self._held(found or {}, "taken at the same moment")
+        self._renewed = time.monotonic()
         self._thread.start()
 
     def _leave(self) -> None:
@@ -68,15 +73,39 @@ class Lease:
             if (self._holder() or {}).get("owner") == self._owner:
                 self._store.remove(self._name)
 
+    def check(self) -> None:
+        """Raise Interrupted where another machine has it, also where it may have had since."""
+        self.raise_if_lost()
+        if time.monotonic() - self._renewed > self._lost_s / 2:  # it was cut off for a while
+            self._renew()
+            self.raise_if_lost()
+
+    def raise_if_lost(self) -> None:
+        """Raise Interrupted where another machine is known to have it."""
+        if self.is_lost.is_set():
+            raise Interrupted(
+                f"{self._store.address}/{self._name}: another machine has taken the run over, "
+                f"expected to be the only one; what was trained here since is not sent",
+                code="run-in-use",
+            )
+
+    def _renew(self) -> None:
+        """Renew it, unless another machine has it, which is then known; raises JobError."""
+        with self._renewing:
+            found = self._holder()
+            if found is not None and found.get("owner") != self._owner:
+                self.is_lost.set()
+                return
+            self._write()
+            self._renewed = time.monotonic()
+
     def _keep(self) -> None:
         """Renew it until the end; one that another machine has is lost."""
         while not self._over.wait(self._beat_s):
             with contextlib.suppress(JobError):  # it cannot be reached: it may be at the next beat
-                found = self._holder()
-                if found is not None and found.get("owner") != self._owner:
-                    self.is_lost.set()
-                    return
-                self._write()
+                self._renew()
+            if self.is_lost.is_set():
+                return
 
     def _held(self, holder: dict[str, str], when: str) -> Interrupted:
         host = holder.get("host", "another machine")

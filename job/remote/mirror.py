@@ -11,7 +11,7 @@ import contextlib
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,10 @@ _FIRST, _LAST = (RECORD,), (STATE, RUN, STATUS, MANIFEST)
 _TRIES = 100  # to see the folder at one moment
 
 Identity = tuple[int, int, int]
+
+
+class _Replaced(Exception):  # noqa: N818  no error: the next look sees the new one
+    """A file was replaced or removed since it was looked at."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +67,21 @@ class Mirror:
         """
         listed = self._store.files(self.run)
         prefix = f"{self.run}/"
-        listed = {name: one for name, one in listed.items() if self._is_mirrored(Path(name).name)}
+        listed = {
+            name: one
+            for name, one in listed.items()
+            if "/" not in name.removeprefix(prefix) and self._is_mirrored(Path(name).name)
+        }
         if f"{prefix}{RUN}" not in listed:
+            # what a machine left that was lost within its very first pass: the next one removes it
+            self._sent = {name: _Sent((0, 0, 0), one.version) for name, one in listed.items()}
             return "a run of its own" if not (self.run_folder / RUN).exists() else "this machine's"
-        known = self._read_sent()
+        known = self._read_sent() if (self.run_folder / RUN).exists() else {}
         if known and all(
             name in known and known[name].version == one.version for name, one in listed.items()
         ):
-            self._sent = known
+            # what is no longer there is sent again
+            self._sent = {name: one for name, one in known.items() if name in listed}
             return "this machine's, which is what was sent or newer"
         folder = self._output / _RESTORED / self.run_folder.name
         with output_errors(folder):
@@ -84,26 +95,34 @@ class Mirror:
         size = sum(one.size_bytes for one in files.values())
         return f"fetched, {len(files)} files, {size / 1e6:,.1f} MB"
 
-    def send(self) -> int:
-        """Send what has changed; gives how many files. Raises JobError where that cannot be."""
+    def send(self, check: Callable[[], object] = lambda: None) -> int:
+        """Send what has changed; gives how many files. Raises JobError where that cannot be.
+
+        check: called before each file, to end the pass by an error
+        """
         with self._passing:
-            count = 0
-            with self._picture() as pictured:
-                for name, (path, identity) in sorted(pictured.items(), key=_order):
-                    sent = self._sent.get(name)
-                    if sent is not None and sent.identity == identity:
-                        continue
-                    self._store.put(path, name)
-                    version = self._version(name)
-                    self._sent[name] = _Sent(identity, version)
-                    count += 1
-            for name in sorted(self._sent.keys() - pictured.keys()):
-                self._store.remove(name)
-                del self._sent[name]
-                count += 1
-            if count:
+            try:
+                return self._send(check)
+            finally:  # also of half a pass: what was sent is this machine's
                 self._write_sent()
-            return count
+
+    def _send(self, check: Callable[[], object]) -> int:
+        count = 0
+        with self._picture() as pictured:
+            for name, (path, identity) in sorted(pictured.items(), key=_order):
+                sent = self._sent.get(name)
+                if sent is not None and sent.identity == identity:
+                    continue
+                check()
+                self._store.put(path, name)
+                self._sent[name] = _Sent(identity, self._version(name))
+                count += 1
+        for name in sorted(self._sent.keys() - pictured.keys()):
+            check()
+            self._store.remove(name)
+            del self._sent[name]
+            count += 1
+        return count
 
     def _version(self, name: str) -> str:
         found = self._store.files(name)
@@ -121,7 +140,7 @@ class Mirror:
         for _ in range(_TRIES):
             shutil.rmtree(self._scratch, ignore_errors=True)
             before = self._look()
-            with contextlib.suppress(FileNotFoundError):  # replaced meanwhile
+            with contextlib.suppress(_Replaced):
                 found = {name: (self._kept(name), one) for name, one in before.items()}
                 if self._look() == before:
                     return found
@@ -132,9 +151,9 @@ class Mirror:
         )
 
     def _look(self) -> dict[str, Identity]:
-        """The files that are mirrored, as they are now."""
+        """The files that are mirrored, as they are now; raises OutputError."""
         found = {}
-        with contextlib.suppress(FileNotFoundError):
+        with output_errors(self.run_folder), contextlib.suppress(FileNotFoundError):
             for path in self.run_folder.iterdir():
                 with contextlib.suppress(FileNotFoundError):
                     if path.is_file() and self._is_mirrored(path.name):
@@ -157,6 +176,8 @@ class Mirror:
                 return kept
             try:
                 os.link(path, kept)
+            except FileNotFoundError:
+                raise _Replaced from None
             except OSError:
                 shutil.copy2(path, kept)
         return kept

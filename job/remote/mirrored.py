@@ -20,7 +20,7 @@ from pathlib import Path
 
 from job import signals
 from job.command import report_error
-from job.errors import Interrupted, JobError
+from job.errors import JobError
 from job.remote.address import Address
 from job.remote.lease import Lease
 from job.remote.mirror import Mirror
@@ -43,6 +43,7 @@ class _Passes:
     """Passes of the mirror beside the job, and how they go."""
 
     mirror: Mirror
+    lease: Lease
     status_path: Path
     patience_s: float
     failure: JobError | None = None  # of the last pass
@@ -53,7 +54,7 @@ class _Passes:
 
     def run(self) -> None:
         """One pass after another, until the job has ended or patience has."""
-        while not self.over.wait(_PASS_S):
+        while not self.over.wait(_PASS_S) and not self.lease.is_lost.is_set():
             self.once()
             behind = self.behind_since
             if behind is not None and time.monotonic() - behind > self.patience_s:
@@ -63,7 +64,8 @@ class _Passes:
     def once(self) -> bool:
         """Send what has changed; False where that cannot be."""
         try:
-            self.mirror.send()
+            self.lease.check()
+            self.mirror.send(self.lease.check)
         except JobError as error:
             if self.failure is None:
                 logger.warning("%s; the job continues, and it is tried again", error)
@@ -103,7 +105,7 @@ def run_mirrored(
             logger.info("mirror     %s in %s: %s", address, output, mirror.restore())
             store.patience_s, store.ends_on_signal = _TRY_S, False
             status = output / _STATUS / f"{run_name}.json"
-            passes = _Passes(mirror, status, patience_s)
+            passes = _Passes(mirror, lease, status, patience_s)
             return _run(command, output, address, passes, lease)
     except JobError as error:
         return report_error(error)
@@ -124,14 +126,9 @@ def _run(
         passes.over.set()
         if job.poll() is None:
             job.kill()
-    if lease.is_lost.is_set():
-        raise Interrupted(
-            f"{address}: another machine has taken the run over, expected to be the only one; "
-            f"what was trained here since is not sent",
-            code="run-in-use",
-        )
     sending.join()
     while not passes.once():
+        lease.raise_if_lost()
         assert passes.failure is not None
         behind = passes.behind_since or time.monotonic()
         if time.monotonic() - behind > passes.patience_s or signals.reason() is not None:

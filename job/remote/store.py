@@ -60,6 +60,7 @@ class Store:
         self.address = address
         self.patience_s = patience_s
         self.ends_on_signal = True  # else what is under way is still sent
+        self.revision: str | None = None  # the commit that it is pinned to
         self._fs = file_system or _file_system(address)
         self._root = address.path
 
@@ -73,12 +74,9 @@ class Store:
             return self
         commit = self._tried(self._commit, "cannot be looked up")
         address = replace(self.address, path=_at(self.address.path, commit))
-        return Store(address, self.patience_s, file_system=self._fs)
-
-    @property
-    def revision(self) -> str | None:
-        """The commit that it is pinned to."""
-        return self._root.rpartition("@")[2] if "@" in self._root else None
+        found = Store(address, self.patience_s, file_system=self._fs)
+        found.revision = commit
+        return found
 
     def _commit(self) -> str:
         api, found = self._fs._api, self._fs.resolve_path(self._root)

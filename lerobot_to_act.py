@@ -38,7 +38,7 @@ from job.command_line import OneLineParser, add_flags, given_output, make
 from job.errors import EXIT_DONE, DatasetError, JobError, UsageError, VerdictError
 from job.flags import defaults_of
 from job.input_folders import refuse_holding, refuse_inside
-from job.machine import end_with_parent, limit_threads
+from job.machine import WITH_PARENT, end_with_parent, limit_threads
 from job.manifest import Manifest
 from job.notice import Notice
 from job.output_names import MANIFEST, RUN, STATUS
@@ -230,12 +230,20 @@ def _report_of(folder: Path) -> None:
 
 def run_sweep(argv: Sequence[str]) -> int:
     """`sweep FILE`; returns the exit code."""
+    from convert.input_kind import find_episode_folders
     from job import sweep
 
+    def converts(flags: JobFlags) -> bool:
+        return not addresses(flags.input) and not find_episode_folders(flags.folders)
+
     signals.wait_for_job()
+    command = [os.environ.get("PYTHON_EXEC", sys.executable), __file__]  # as torchrun
     try:
-        command = [os.environ.get("PYTHON_EXEC", sys.executable), __file__]  # as torchrun
-        return sweep.run_sweep(sweep.SWEEP.parse(argv), JobFlags, parse, command)
+        if any(word.partition("=")[0] == "--config" for word in argv):
+            what = "--config cannot apply: the file of a sweep has the flags; put them there"
+            raise UsageError(what, code="flag-unused")
+        of_job = sweep.OfJob(JobFlags, parse, converts, command)
+        return sweep.run_sweep(sweep.SWEEP.parse(argv), of_job)
     except JobError as error:
         return report_error(error)
 
@@ -287,7 +295,7 @@ def _train(argv: list[str]) -> int:
         return refuse(error, given_output(argv, JobFlags.output) / MANIFEST)
     if flags.mirror is not None:
         return _mirrored(flags, flags.mirror, argv)
-    if mirrored_to():
+    if WITH_PARENT in os.environ:
         end_with_parent(signal.SIGTERM)
     try:
         refuse_inside(flags.output, flags.folders)

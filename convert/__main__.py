@@ -17,6 +17,7 @@ from job import signals
 from job.command import log_to_terminal, report_error, run_recorded
 from job.command_line import OneLineParser, add_flags, make
 from job.errors import JobError, UsageError
+from job.flag_sources import COMMAND_LINE
 from job.input_folders import refuse_inside
 from job.lock import only_job
 from job.manifest import Manifest
@@ -80,7 +81,7 @@ def parse(argv: Sequence[str]) -> ConvertFlags:
     """The conversion asked for; raises UsageError."""
     given = parser().values(argv)
     folders = given.pop("folders", [])
-    if folders and {"input", "output"} & set(given):
+    if folders and given.on_line("input", "output"):
         raise UsageError(
             f"found {str(folders[0])!r} besides --input or --output, expected INPUT… OUTPUT or "
             f"these flags, not both",
@@ -98,7 +99,7 @@ def parse(argv: Sequence[str]) -> ConvertFlags:
             code="flag-value",
         )
     if folders:
-        given.update(input=tuple(folders[:-1]), output=folders[-1])
+        given.add({"input": tuple(folders[:-1]), "output": folders[-1]}, COMMAND_LINE)
     flags = make(ConvertFlags, given)
     refuse_inside(flags.output, flags.folders)
     return flags

@@ -6,7 +6,6 @@ of a folder that holds such. Metadata that are wrong end the job before the rest
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import logging
 import os
@@ -21,7 +20,6 @@ from convert.sources import read_sources
 from episodes.folder import is_episode_name
 from job import workers
 from job.errors import DatasetError
-from job.lock import in_turn
 from job.remote.address import Address, addresses
 from job.remote.cache import Cache
 from job.remote.download import Download, Fetched, digest_of_all
@@ -62,11 +60,11 @@ def fetch_input(flags: F, whatever: bool = False) -> tuple[F, tuple[FetchedInput
     if all(str(place) in known for place in addresses(flags.input)):
         folders = {place: Path(known[str(place)].folder) for place in addresses(flags.input)}
         return _with_folders(flags, folders), tuple(known.values())
-    cache_folder = flags.cache.expanduser()
-    turn = hashlib.sha256(" ".join(map(str, flags.input)).encode()).hexdigest()[:16]
-    waiting = f"another job fetches the same input into {cache_folder}; waiting for it"
-    with in_turn(cache_folder / f".turn_{turn}", waiting):
-        return _fetched(flags, Cache(cache_folder, flags.cache_gb), whatever)
+    cache = Cache(flags.cache.expanduser(), flags.cache_gb)
+    with contextlib.ExitStack() as turns:
+        for address in sorted({*addresses(flags.input)}):
+            turns.enter_context(cache.turn(address))
+        return _fetched(flags, cache, whatever)
 
 
 def tell_processes(fetched: Iterable[FetchedInput]) -> None:

@@ -33,7 +33,8 @@ Each flag may also stand in an environment variable, `ACT_` and its name in capi
 commas), and in the file that `--config` or `ACT_CONFIG` names: YAML or JSON, flags by name, as
 `flags` in a [manifest](manifest.md) has them. The command line wins, then the environment, then the
 file; `flag_origins` in the manifest says where each stood. All commands may share variables and a
-file: what another command takes is passed over, and a name that no command takes is an error.
+file: what another command takes is passed over, and a name that no command takes is an error. A
+switch that a file sets is off again with `ACT_KEEP_STATE=false`; the command line cannot say so.
 """
 _JOB = """
 ## The job

@@ -1,6 +1,7 @@
 """The command line of a class of flags: its parser, whose errors are one line, and its values."""
 
 import argparse
+import contextlib
 import dataclasses
 import os
 from collections.abc import Collection, Mapping, Sequence
@@ -16,6 +17,7 @@ from job.flag_sources import (
     config_path,
     from_environment,
     from_file,
+    read_mapping,
     variable,
 )
 from job.flags import REPEATED, REQUIRED, Flag, Flags, Pair, flags_of, titled
@@ -110,6 +112,10 @@ class Values(dict[str, Any]):
         self.update(values)
         self.origins |= dict.fromkeys(values, origin)
 
+    def on_line(self, *names: str) -> set[str]:
+        """Which of these flags stand on the command line."""
+        return {name for name in names if self.origins.get(name) == COMMAND_LINE}
+
 
 def add_flags(
     made: OneLineParser,
@@ -174,9 +180,14 @@ def given_output(
 ) -> Path:
     """The output folder that a command line names, also when the rest of it is wrong."""
     reader = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
-    reader.add_argument("--output", nargs="?", type=Path)
-    found = reader.parse_known_args(argv)[0].output or environ.get(variable("output"))
-    return Path(found) if found and not is_address(str(found)) else default
+    for name in ("output", CONFIG):
+        reader.add_argument(f"--{name}", nargs="?")
+    given = vars(reader.parse_known_args(argv)[0])
+    found = given["output"] or environ.get(variable("output"))
+    if not found and (path := config_path(given, environ)):
+        with contextlib.suppress(UsageError):
+            found = read_mapping(path).get("output")
+    return Path(found) if isinstance(found, str) and not is_address(found) else default
 
 
 def shown_default(default: Any) -> str:

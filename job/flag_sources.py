@@ -23,7 +23,7 @@ CONFIG = "config"
 COMMAND_LINE, ENVIRONMENT, FILE = "command line", "environment", "file"
 # Variables of ours that are no flags: a secret has no flag.
 _NO_FLAGS = frozenset({"ACT_API_KEY"})
-_UNSET = ("", "null", "~")  # as YAML and JSON have a flag that has no value
+UNSET = ("", "null", "~")  # as YAML and JSON have a flag that has no value
 
 Entries = Mapping[str, "dataclasses.Field[Any]"]
 
@@ -58,7 +58,7 @@ def from_environment(entries: Entries, environ: Mapping[str, str]) -> list[Given
             raise UsageError(
                 f"{key}: is no flag of any command{near}; unset it", code="flag-unknown"
             )
-        if name in entries and text not in _UNSET:
+        if name in entries and text not in UNSET:
             values = text.split(",") if entries[name].type in REPEATED else [text]
             found.append(_given(name, entries[name], values, f"{ENVIRONMENT} {key}"))
     return found
@@ -77,7 +77,7 @@ def from_file(entries: Entries, path: Path) -> list[Given]:
                 f"remove it",
                 code="flag-unknown",
             )
-        if name in entries and value not in _UNSET:
+        if name in entries and value not in UNSET:
             values = _texts(value, entries[name], f"{path}: {name}")
             if values != ["auto"] or entries[name].type not in REPEATED:
                 found.append(_given(name, entries[name], values, f"{FILE} {path}"))
@@ -106,11 +106,10 @@ def read_mapping(path: Path, what: str = "--config") -> dict[str, Any]:
 
     what: named the file, for errors
     """
-    import yaml  # not before a file is named: most command lines have none
+    import yaml
 
     try:
-        # a loader that makes text of every scalar: `off` stays `off`, and nothing is executed
-        found = yaml.load(path.read_bytes(), yaml.BaseLoader)
+        found = yaml.load(path.read_bytes(), _loader())
     except OSError as error:
         message = f"{what} {path}: cannot be read ({error.strerror}), expected a YAML file of flags"
         raise UsageError(message, code="config-unreadable") from error
@@ -127,6 +126,24 @@ def read_mapping(path: Path, what: str = "--config") -> dict[str, Any]:
             code="config-unreadable",
         )
     return found
+
+
+def _loader() -> Any:
+    """A loader that makes text of every scalar: `off` stays `off`, and nothing is executed.
+
+    Made when a file is named, as most command lines have none; a name that stands twice is refused.
+    """
+    import yaml
+
+    class Loader(yaml.BaseLoader):  # type: ignore[misc]  # yaml has no types
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            names = [self.construct_object(key, deep=True) for key, _ in node.value]
+            twice = next((name for name in names if names.count(name) > 1), None)
+            if twice is not None:
+                raise yaml.YAMLError(f"{twice} stands twice")
+            return super().construct_mapping(node, deep)
+
+    return Loader
 
 
 def _texts(value: Any, entry: "dataclasses.Field[Any]", where: str) -> list[str]:

@@ -28,6 +28,10 @@ def keep_freed_memory() -> None:
             libc.mallopt(option, value)
 
 
+# In the environment of a job that another process of ours waits for, and ends with.
+WITH_PARENT = "LEROBOT_TO_ACT_WITH_PARENT"
+
+
 def end_with_parent(number: signal.Signals) -> None:
     """Have the kernel send this process a signal when its parent ends, also when that is killed."""
     with contextlib.suppress(AttributeError, OSError):  # not Linux

@@ -21,33 +21,20 @@ def progress_bar(
 
     Off a terminal it is a whole line every 30 seconds: collectors show a line when it ends.
     """
+    shape = {
+        "total": total,
+        "desc": what,
+        "unit": unit,
+        "unit_scale": unit == "B",
+        "initial": done,
+        "smoothing": 0.05,
+        "disable": not shown,
+    }
     if sys.stderr.isatty():
-        with (
-            tqdm(
-                total=total,
-                desc=what,
-                unit=unit,
-                unit_scale=unit == "B",
-                initial=done,
-                smoothing=0.05,
-                disable=not shown,
-            ) as bar,
-            logging_redirect_tqdm([logging.getLogger("act")]),
-        ):
+        with tqdm(**shape) as bar, logging_redirect_tqdm([logging.getLogger("act")]):
             yield bar
         return
-    with tqdm(
-        total=total,
-        desc=what,
-        unit=unit,
-        unit_scale=unit == "B",
-        initial=done,
-        smoothing=0.05,
-        ascii=True,
-        disable=not shown,
-        mininterval=_LOG_INTERVAL_S,
-        file=_Lines(),
-    ) as bar:
+    with tqdm(**shape, ascii=True, mininterval=_LOG_INTERVAL_S, file=_Lines()) as bar:
         yield bar
 
 

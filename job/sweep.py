@@ -7,6 +7,7 @@ the job with its flags, so the same command resumes where it was; a finished run
 
 import itertools
 import logging
+import os
 import re
 import shutil
 import subprocess
@@ -17,9 +18,10 @@ from typing import Any
 
 from job import signals
 from job.errors import EXIT_DONE, Interrupted, UsageError
-from job.flag_sources import read_mapping
+from job.flag_sources import UNSET, read_mapping, variable
 from job.flags import REPEATED, Flags, flag, flags_of
-from job.output_names import CONVERTED
+from job.machine import WITH_PARENT
+from job.output_names import CONVERTED, RUN
 from job.run_flags import RunFlags
 from job.target_command import TargetCommand
 
@@ -30,7 +32,17 @@ _INDEX = re.compile(r"(\d+)/([1-9]\d*)")
 _LOOK_S = 0.2
 
 Values = Mapping[str, Any]
-Parse = Callable[[Sequence[str]], RunFlags]  # the job of a command line; raises UsageError
+
+
+@dataclass(frozen=True)
+class OfJob:
+    """What a sweep must know of the job."""
+
+    kind: type[RunFlags]
+    # that of a command line and an environment; raises UsageError
+    parse: Callable[[Sequence[str], Mapping[str, str]], RunFlags]
+    converts: Callable[[Any], bool]  # whether one has episodes to convert, that others may share
+    command: Sequence[str]  # without flags
 
 
 def _index(value: str) -> str | None:
@@ -68,36 +80,44 @@ SWEEP = TargetCommand(
 
 @dataclass(frozen=True)
 class Run:
-    """One of the runs."""
+    """One of the runs: its flags stand on the command line, but for secrets and switches.
+
+    Those stand in variables: everybody sees a command line, and it has no word for off.
+    """
 
     name: str
-    flags: dict[str, Any]
-    kind: type[RunFlags]  # that of the job's flags
+    words: tuple[str, ...]
+    variables: Mapping[str, str]
 
     @property
-    def shown(self) -> list[str]:
-        """Its flags as they may be shown: of an address the host alone."""
-        secret = {entry.name for entry, declared in flags_of(self.kind) if declared.shown}
-        return [
-            f"{word.partition('=')[0]}=…" if word[2:].partition("=")[0] in secret else word
-            for word in self.words
-        ]
-
-    @property
-    def words(self) -> list[str]:
-        """Its flags as a command line has them."""
-        entries = {entry.name: entry for entry, _ in flags_of(self.kind)}
-        return [
-            word
-            for name, value in self.flags.items()
-            for word in _words(name, value, getattr(entries.get(name), "type", None))
-        ]
+    def environment(self) -> dict[str, str]:
+        """That of its job."""
+        return os.environ | self.variables
 
 
-def read_sweep(path: Path, kind: type[RunFlags], parse: Parse) -> tuple[list[Run], bool]:
+def _make_run(name: str, values: Values, kind: type[RunFlags], where: str) -> Run:
+    words: list[str] = []
+    variables: dict[str, str] = {}
+    types = {entry.name: (entry.type, declared.shown) for entry, declared in flags_of(kind)}
+    for flag_name, value in {**values, "run_name": name}.items():
+        texts = [str(one) for one in value] if isinstance(value, list) else [str(value)]
+        if isinstance(value, dict) or any(isinstance(one, dict | list) for one in value or ()):
+            what = f"{where}: {flag_name} is neither a value nor a list of values"
+            raise UsageError(f"{what}, expected what its flag takes", code="sweep-unreadable")
+        of_type, is_secret = types.get(flag_name, (None, None))
+        if of_type is bool and value in ("true", "false"):
+            variables[variable(flag_name)] = str(value)
+        elif is_secret:
+            variables[variable(flag_name)] = ",".join(texts)
+        elif value not in UNSET:
+            joined = texts if of_type in REPEATED else [",".join(texts)]
+            words += [f"--{flag_name}={text}" for text in joined]
+    return Run(name, tuple(words), variables)
+
+
+def read_sweep(path: Path, of_job: OfJob) -> tuple[list[Run], bool]:
     """The runs of a file, each a job that is understood, and whether they are stages.
 
-    kind, parse: of the job
     Raises UsageError with the run at fault.
     """
     content = read_mapping(path, "sweep")
@@ -112,7 +132,7 @@ def read_sweep(path: Path, kind: type[RunFlags], parse: Parse) -> tuple[list[Run
         )
     shared = _mapping(content.get("flags") or {}, f"{path}: flags")
     expanded = _expanded(path, shared, kinds[0], content[kinds[0]])
-    runs = [Run(name, {**values, "run_name": name}, kind) for name, values in expanded]
+    runs = [_make_run(name, values, of_job.kind, f"{path}: {name}") for name, values in expanded]
     names = [run.name for run in runs]
     for run in runs:
         if names.count(run.name) > 1:
@@ -122,7 +142,7 @@ def read_sweep(path: Path, kind: type[RunFlags], parse: Parse) -> tuple[list[Run
                 code="sweep-unreadable",
             )
         try:
-            parse(run.words)
+            of_job.parse(run.words, run.environment)
         except UsageError as error:
             raise UsageError(f"{path}: run {run.name}: {error}", code=error.code) from None
     return runs, kinds[0] == "stages"
@@ -134,7 +154,7 @@ def _expanded(
     """The name of each run and its flags."""
     name = str(shared.get("run_name") or path.stem)
     if kind == "grid":
-        named = _mapping(given, f"{path}: grid")
+        named = _mapping(given or None, f"{path}: grid")
         axes = {key: _list(one, f"{path}: {key}") for key, one in named.items()}
         for values in itertools.product(*axes.values()):
             point = dict(zip(axes, values, strict=True))
@@ -169,30 +189,18 @@ def _file_name(value: Any) -> str:
     return re.sub(r"[^\w.-]+", "-", text)
 
 
-def _words(name: str, value: Any, kind: Any) -> list[str]:
-    """A flag of a type as a command line has it; `null` leaves it out."""
-    if kind is bool and value in ("true", "false"):
-        return [f"--{name}"] if value == "true" else []
-    if value in ("", "null", "~"):
-        return []
-    texts = [str(one) for one in value] if isinstance(value, list) else [str(value)]
-    return [f"--{name}={one}" for one in (texts if kind in REPEATED else [",".join(texts)])]
-
-
 def share(runs: Sequence[Run], index: str) -> list[Run]:
     """Those of `--index`."""
     found = _INDEX.fullmatch(index)
     return list(runs[int(found[1]) :: int(found[2])]) if found else list(runs)
 
 
-def run_sweep(flags: SweepFlags, kind: type[RunFlags], parse: Parse, command: Sequence[str]) -> int:
+def run_sweep(flags: SweepFlags, of_job: OfJob) -> int:
     """Run them; gives the exit code of the first that failed, after all were tried.
 
     Raises Interrupted on a signal, UsageError for a file that is not understood.
-
-    command: that of the job, without its flags
     """
-    runs, staged = read_sweep(flags.file, kind, parse)
+    runs, staged = read_sweep(flags.file, of_job)
     if staged and flags.index != "all":
         raise UsageError(
             f"--index {flags.index} cannot apply to stages, each of which needs the one before; "
@@ -203,10 +211,10 @@ def run_sweep(flags: SweepFlags, kind: type[RunFlags], parse: Parse, command: Se
     logger.info("sweep      %d of %d runs", len(mine), len(runs))
     failed: list[tuple[Run, int]] = []
     for number, run in enumerate(mine, start=1):
-        logger.info("run        %d of %d: %s", number, len(mine), " ".join(run.shown))
+        logger.info("run        %d of %d: %s", number, len(mine), " ".join(run.words))
         if flags.dry_run:
             continue
-        code = _done(command, run, keep=len(mine) > 1)
+        code = _done(of_job, run, shared=len(mine) > 1)
         if code == Interrupted.exit_code:
             raise Interrupted(
                 f"{run.name} was interrupted; run the same command again", code="interrupted"
@@ -217,15 +225,20 @@ def run_sweep(flags: SweepFlags, kind: type[RunFlags], parse: Parse, command: Se
             if staged:
                 break
     if not flags.dry_run:
-        _finish(command, mine, parse)
+        _finish(of_job, mine)
     return failed[0][1] if failed else EXIT_DONE
 
 
-def _done(command: Sequence[str], run: Run, keep: bool) -> int:
-    """The exit code of a run, to whose job signals are passed on."""
-    words = [*run.words, *(["--keep_converted_hdf5"] if keep else [])]
+def _done(of_job: OfJob, run: Run, shared: bool) -> int:
+    """The exit code of a run, to whose job signals are passed on.
+
+    shared: its episodes are those of the next run as well
+    """
     signals.check()
-    job = subprocess.Popen([*command, *dict.fromkeys(words)])
+    environment = run.environment | {WITH_PARENT: "1"}
+    if shared and of_job.converts(of_job.parse(run.words, run.environment)):
+        environment[variable("keep_converted_hdf5")] = "true"
+    job = subprocess.Popen([*of_job.command, *run.words], env=environment)
     asked = False
     while True:
         try:
@@ -237,14 +250,14 @@ def _done(command: Sequence[str], run: Run, keep: bool) -> int:
                 job.terminate()
 
 
-def _finish(command: Sequence[str], runs: Sequence[Run], parse: Parse) -> None:
+def _finish(of_job: OfJob, runs: Sequence[Run]) -> None:
     """One page about all, and the episodes that were kept for the next run are removed."""
-    jobs = {run.name: parse(run.words) for run in runs}
+    jobs = {run.name: of_job.parse(run.words, run.environment) for run in runs}
     for name, job in jobs.items():
         if not getattr(job, "keep_converted_hdf5", False):
             shutil.rmtree(job.output / CONVERTED / name, ignore_errors=True)
-    outputs = {job.output for job in jobs.values()}
-    there = [str(job.run_folder) for job in jobs.values() if (job.run_folder / "run.json").exists()]
+    there = [str(job.run_folder) for job in jobs.values() if (job.run_folder / RUN).exists()]
     if len(there) > 1:
-        (output, *_) = sorted(outputs)
-        subprocess.run([*command, "compare", *there, "--output", str(output)], check=False)
+        output = min(job.output for job in jobs.values())
+        words = ["compare", *there, "--output", str(output)]
+        subprocess.run([*of_job.command, *words], check=False)

@@ -14,6 +14,7 @@ from tests.support.backbone import backbone_file
 from tests.support.bytecode import keep_bytecode
 from tests.support.commands import Ended, run_job
 from tests.support.jobs import fork_workers, share_server
+from tests.support.s3 import S3, Switch, start_server
 
 
 def pytest_configure() -> None:
@@ -71,6 +72,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not _SLOW.isdisjoint(used):
             item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3]:
+    """An S3 server as a process, behind a switch."""
+    process, address = start_server()
+    switch = Switch(address)
+    yield S3(switch.address, switch)
+    switch.shutdown()
+    switch.server_close()
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def bucket(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A new bucket of it, whose server this process finds; the switch lets all pass at the end."""
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    yield s3.bucket()
+    s3.switch.fault = lambda method, path: None
 
 
 @pytest.fixture

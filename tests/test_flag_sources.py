@@ -105,6 +105,8 @@ def test_the_flags_of_a_manifest_are_a_file(tmp_path: Path) -> None:
         ({}, "batch_size: [1, 2]", "flag-value", "'1,2'"),
         ({}, "- a\n- b", "config-unreadable", "holds no flags by name"),
         ({}, "a: [", "config-unreadable", "is no YAML"),
+        ({}, "seed: 1\nseed: 2", "config-unreadable", "seed stands twice"),
+        ({}, "[" * 20_000, "config-unreadable", "is no YAML"),
         ({}, "a: !!python/object/apply:os.getcwd []", "flag-unknown", "a is no flag"),
         ({"ACT_CONFIG": "/nowhere.yaml"}, "", "config-unreadable", "nowhere.yaml: cannot be read"),
     ],
@@ -133,6 +135,17 @@ def test_the_output_of_a_wrong_command_is_known_from_the_environment() -> None:
     assert given_output(["--bad"], Path("/d"), {"ACT_OUTPUT": "/here"}) == Path("/here")
     assert given_output(["--output", "/x"], Path("/d"), {"ACT_OUTPUT": "/here"}) == Path("/x")
     assert given_output([], Path("/d"), {}) == Path("/d")
+
+
+def test_the_output_of_a_wrong_command_is_known_from_a_file(tmp_path: Path) -> None:
+    file = written(tmp_path / "run.yaml", "output: /there")
+    assert given_output(["--config", file], Path("/d"), {}) == Path("/there")
+    assert given_output([], Path("/d"), {"ACT_CONFIG": file}) == Path("/there")
+    assert given_output(["--output", "s3://a/b"], Path("/d"), {}) == Path("/d")
+
+
+def test_what_the_line_replaces_may_be_wrong() -> None:
+    assert read("--batch_size", "3", ACT_BATCH_SIZE="x").batch_size == 3
 
 
 def test_a_required_flag_may_stand_anywhere(tmp_path: Path) -> None:

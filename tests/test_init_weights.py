@@ -24,6 +24,7 @@ from tests.support.commands import Ended, make_config, run_job
 from tests.support.episodes import write_episodes
 from tests.support.errors import raises_code
 from tests.support.paths import SMALL
+from tests.support.s3 import S3
 from tests.support.training import Short
 
 NO_CAMERAS: dict[str, Any] = {"camera_keys": "none", "backbone_weights": None}
@@ -69,6 +70,30 @@ def test_a_run_starts_with_the_weights_and_statistics_of_another(
     losses = [json.loads(one) for one in (run / "metrics.jsonl").read_text().splitlines()]
     earlier = [json.loads(one) for one in (folder / "metrics.jsonl").read_text().splitlines()]
     assert losses[0]["val"]["l1"] < earlier[0]["val"]["l1"]
+
+
+@pytest.mark.slow
+def test_weights_at_an_address_are_those_of_the_folder(
+    trained: Path, s3: S3, bucket: str, tmp_path: Path
+) -> None:
+    """Only what is needed is fetched: neither the metrics nor another checkpoint."""
+    folder = trained / "checkpoints/test"
+    s3.put(folder, f"{bucket}/run")
+    digests = []
+    for address in (f"{bucket}/run", f"{bucket}/run/policy_last.ckpt"):
+        cache = tmp_path / address.rpartition("/")[2]
+        flags = {"cache": cache, "environment": s3.environment, "run_name": cache.name}
+        done = start_from(trained, tmp_path, **flags | {"init_weights": address})
+        assert done.code == 0, done.err
+        digests.append(done.manifest["ancestor"]["sha256"])
+        kept = {path.name for path in cache.rglob("*.*") if not path.name.startswith(".")}
+        assert len([name for name in kept if name.endswith(".ckpt")]) == 1
+        assert "metrics.jsonl" not in kept
+    recommended = json.loads((folder / CONTRACT).read_text())["file"]
+    assert digests == [sha256(folder / recommended), sha256(folder / "policy_last.ckpt")]
+    done = start_from(trained, tmp_path, init_weights=f"{bucket}/nothing", cache=tmp_path / "c")
+    assert done.code == 2
+    assert "nothing is there" in done.errors[0]
 
 
 @pytest.mark.slow

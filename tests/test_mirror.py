@@ -8,13 +8,12 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from job.errors import Interrupted
+from job.errors import Interrupted, OutputError
 from job.output_names import CHECKPOINTS, MANIFEST, RUN, STATE
 from job.remote.address import Address, read_place
 from job.remote.lease import NAME as LEASE
@@ -26,7 +25,7 @@ from tests.support.commands import run_job, start_job
 from tests.support.errors import raises_code
 from tests.support.jobs import Job
 from tests.support.paths import SMALL
-from tests.support.s3 import S3, Switch, start_server
+from tests.support.s3 import S3
 
 SOURCE = SMALL / "v21_h264"
 RUN_FLAGS: dict[str, Any] = {
@@ -38,25 +37,6 @@ RUN_FLAGS: dict[str, Any] = {
 }
 COMPARED = ("policy_last.ckpt", "policy_best.ckpt", "dataset_stats.json")
 FOLDER = f"{CHECKPOINTS}/test"
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3]:
-    process, address = start_server()
-    switch = Switch(address)
-    yield S3(switch.address, switch)
-    switch.shutdown()
-    switch.server_close()
-    process.kill()
-    process.wait()
-
-
-@pytest.fixture
-def bucket(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    for name, value in s3.environment.items():
-        monkeypatch.setenv(name, value)
-    yield s3.bucket()
-    s3.switch.fault = lambda method, path: None
 
 
 @pytest.fixture(scope="module")
@@ -331,6 +311,110 @@ def test_a_machine_that_is_ahead_keeps_what_it_has(s3: S3, bucket: str, tmp_path
     assert not [*(tmp_path / "a" / FOLDER).glob(".*")]
 
 
+def test_a_machine_that_lost_its_lease_sends_nothing(s3: S3, bucket: str, tmp_path: Path) -> None:
+    written(tmp_path, STATE, "of a machine that was cut off")
+    mirror = Mirror(store_of(bucket), tmp_path, "test")
+    lost = Lease(store_of(bucket), FOLDER, beat_s=3600, lost_s=0.2)
+    with lost:
+        time.sleep(0.3)  # it was cut off for longer than half of what a lease lasts
+        with Lease(store_of(bucket), FOLDER, lost_s=0.2):
+            s3.switch.seen.clear()
+            with raises_code(Interrupted, "run-in-use", "taken the run over"):
+                mirror.send(lost.check)
+            assert "PUT" not in [method for method, _ in s3.switch.seen]
+            assert lost.is_lost.is_set()
+    assert STATE not in s3.content(f"{bucket}/out/{FOLDER}")
+
+
+def test_of_two_that_make_a_lease_at_once_one_has_it(s3: S3, bucket: str) -> None:
+    """The server says that another machine was first, by itself and by the switch."""
+    assert store_of(bucket).create(b"1", "x") is True
+    assert store_of(bucket).create(b"2", "x") is False
+    assert s3.content(f"{bucket}/out").pop("x") == b"1"
+    store_of(bucket).remove("x")
+    s3.switch.fault = lambda method, path: 412 if method == "PUT" else None
+    with raises_code(Interrupted, "run-in-use"), Lease(store_of(bucket), FOLDER):
+        pass
+    s3.switch.fault = lambda *_: None
+    assert not s3.content(f"{bucket}/out")
+
+
+def test_half_a_pass_takes_nothing_from_the_machine(s3: S3, bucket: str, tmp_path: Path) -> None:
+    for name in (RUN, STATE, "policy_best.ckpt"):
+        written(tmp_path, name, "first")
+    mirror = Mirror(store_of(bucket), tmp_path, "test")
+    mirror.send()
+    for name in (STATE, "policy_best.ckpt"):
+        written(tmp_path, name, "second")
+    s3.switch.fault = lambda method, path: 403 if (method, path[-10:]) == ("PUT", STATE) else None
+    with raises_code(OutputError, "address-refused"):
+        mirror.send()
+    s3.switch.fault = lambda *_: None
+    assert s3.content(f"{bucket}/out/{FOLDER}")["policy_best.ckpt"] == b"second"
+    again = Mirror(store_of(bucket), tmp_path, "test")
+    assert "newer" in again.restore()
+    assert (tmp_path / FOLDER / STATE).read_text() == "second"
+    assert again.send() == 1
+
+
+def test_a_pass_without_changes_asks_nothing(s3: S3, bucket: str, tmp_path: Path) -> None:
+    written(tmp_path, RUN, "a")
+    mirror = Mirror(store_of(bucket), tmp_path, "test")
+    mirror.send()
+    s3.switch.seen.clear()
+    assert mirror.send() == 0
+    assert s3.switch.seen == []
+
+
+def test_what_others_put_beside_a_run_takes_nothing_from_it(
+    s3: S3, bucket: str, tmp_path: Path
+) -> None:
+    written(tmp_path, RUN, "a")
+    mirror = Mirror(store_of(bucket), tmp_path, "test")
+    mirror.send()
+    written(tmp_path, STATE, "not sent")
+    s3.files.pipe_file(f"{bucket[5:]}/out/{FOLDER}/videos/a.mp4", b"of somebody")
+    assert "newer" in Mirror(store_of(bucket), tmp_path, "test").restore()
+    other = tmp_path / "other"
+    assert "fetched, 1 files" in Mirror(store_of(bucket), other, "test").restore()
+    assert [path.name for path in (other / FOLDER).iterdir()] == [RUN]
+
+
+def test_what_was_removed_on_one_side_is_made_whole_by_the_other(
+    s3: S3, bucket: str, tmp_path: Path
+) -> None:
+    for name in (RUN, "policy_best.ckpt"):
+        written(tmp_path, name, name)
+    Mirror(store_of(bucket), tmp_path, "test").send()
+    s3.files.rm_file(f"{bucket[5:]}/out/{FOLDER}/policy_best.ckpt")
+    again = Mirror(store_of(bucket), tmp_path, "test")
+    again.restore()
+    again.send()
+    assert "policy_best.ckpt" in s3.content(f"{bucket}/out/{FOLDER}")
+    shutil.rmtree(tmp_path / FOLDER)
+    again = Mirror(store_of(bucket), tmp_path, "test")
+    assert "fetched" in again.restore()
+    again.send()
+    assert set(s3.content(f"{bucket}/out/{FOLDER}")) == {RUN, "policy_best.ckpt"}
+
+
+def test_an_address_is_of_one_machine(s3: S3, bucket: str, tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "machine", s3, bucket)
+    group = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "x", "MASTER_PORT": "1"}
+    for variables in (group, {"PET_NNODES": "2", "PET_NODE_RANK": "0"}):
+        machine.options["environment"] = s3.environment | variables
+        code, said = machine.run()
+        assert code == 2, said
+        assert "one machine" in said
+    assert not s3.content(f"{bucket}/out")
+
+
+def test_a_bucket_that_is_not_there_is_the_outputs_fault(s3: S3, tmp_path: Path) -> None:
+    code, said = Machine(tmp_path / "machine", s3, "s3://no-such-bucket").run()
+    assert code == 4, said
+    assert "is not there" in said
+
+
 def test_a_restore_that_was_cut_is_done_again(s3: S3, bucket: str, tmp_path: Path) -> None:
     for name in (RUN, STATE, "policy_best.ckpt"):
         written(tmp_path / "a", name, name * 1000)
@@ -348,4 +432,6 @@ def test_a_restore_that_was_cut_is_done_again(s3: S3, bucket: str, tmp_path: Pat
 def test_a_run_without_run_json_is_no_run(s3: S3, bucket: str, tmp_path: Path) -> None:
     """A machine was gone within the very first pass."""
     s3.files.pipe_file(f"{bucket[5:]}/out/{FOLDER}/policy_best.ckpt", b"half a pass")
+    s3.files.pipe_file(f"{bucket[5:]}/out/{FOLDER}/{STATE}", b"of other flags")
     assert Mirror(store_of(bucket), tmp_path, "test").restore() == "a run of its own"
+    assert not s3.content(f"{bucket}/out")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,29 +22,10 @@ from job.remote.store import Store
 from tests.support.commands import run_job, run_module, start_job
 from tests.support.errors import raises_code
 from tests.support.paths import ROOT, SMALL
-from tests.support.s3 import S3, Switch, start_server
+from tests.support.s3 import S3
 
 SOURCE = SMALL / "v30_av1"
 STATE_ONLY: dict[str, Any] = {"camera_keys": "none", "backbone_weights": None, "num_epochs": 1}
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3]:
-    process, address = start_server()
-    switch = Switch(address)
-    yield S3(switch.address, switch)
-    switch.shutdown()
-    switch.server_close()
-    process.kill()
-    process.wait()
-
-
-@pytest.fixture
-def bucket(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    for name, value in s3.environment.items():
-        monkeypatch.setenv(name, value)
-    yield s3.bucket()
-    s3.switch.fault = lambda method, path: None
 
 
 @pytest.fixture
@@ -288,10 +270,53 @@ def test_the_cache_is_bounded_and_what_is_used_stays(s3: S3, bucket: str, tmp_pa
         cache.make_room(download.needed_bytes(store.files()) + 200)
         download.fetch(store.files(), "test")
         cache.release()
-    kept = sorted(path.parent.name for path in tmp_path.rglob(RECORD))
-    assert kept == ["2"]
+    kept = [path.parent.name for path in tmp_path.rglob(RECORD)]
+    assert [name.rpartition("_")[0] for name in kept] == ["s3_2"]
     with raises_code(UsageError, "cache-small", "--cache_gb"):
         cache.make_room(2000)
+
+
+def test_a_dataset_below_another_stays_while_it_is_used(tmp_path: Path) -> None:
+    used, other = Cache(tmp_path, 1e-6), Cache(tmp_path, 1e-6)
+    folder = used.hold(Address("s3", "bucket/all/one"))
+    other.hold(Address("s3", "bucket/all"))
+    other.release()
+    Cache(tmp_path, 1e-9).make_room(0)
+    assert folder.exists()
+    used.release()
+    for record in tmp_path.rglob(RECORD):
+        record.write_text("x" * 100)
+    Cache(tmp_path, 1e-9).make_room(0)
+    assert not folder.exists()
+
+
+def test_pieces_of_two_versions_are_refused_without_a_digest(
+    s3: S3, bucket: str, tmp_path: Path
+) -> None:
+    """As of an object that was put in parts, whose ETag is no MD5."""
+    s3.files.pipe_file(f"{bucket[5:]}/x/a", b"first")
+    store = store_of(f"{bucket}/x")
+    listed = {"a": replace(store.files()["a"], digest="")}
+    assert Download(store, tmp_path / "one").fetch(listed, "test")
+    s3.files.pipe_file(f"{bucket[5:]}/x/a", b"other")
+    with raises_code(DatasetError, "changed", "became version"):
+        Download(store, tmp_path / "two").fetch(listed, "test")
+
+
+def test_keys_in_an_address_are_not_shown() -> None:
+    for text in ("s3://KEY:SECRET@bucket/a", "https://u:SECRET@host/a", "az://c/p?sig=SECRET"):
+        with raises_code(UsageError, "address-unknown") as caught:
+            read_place(text)
+        assert "SECRET" not in str(caught.value)
+
+
+def test_credentials_that_are_not_understood_are_not_a_missing_package(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", "SECRET")
+    with raises_code(OutputError, "address-refused", "credentials") as caught:
+        store_of("az://container/path")
+    assert "SECRET" not in str(caught.value)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a tmpfs")

@@ -114,6 +114,14 @@ def test_a_job_trains_by_shares_and_validates_on_what_was_chosen(tmp_path: Path)
     assert "2 datasets are given" in refused.errors[0]
 
 
+def test_a_split_that_is_refused_leaves_no_run(tmp_path: Path) -> None:
+    flags: dict[str, Any] = {"camera_keys": "none", "backbone_weights": None, "num_epochs": 1}
+    refused = run_job(tmp_path / "a", input=SMALL / "v21_h264", val_episodes="99", **flags)
+    assert refused.code == 2
+    done = run_job(tmp_path / "a", input=SMALL / "v21_h264", val_episodes="0", **flags)
+    assert done.code == 0, done.err
+
+
 def test_an_evaluation_holds_out_what_the_run_did(tmp_path: Path) -> None:
     flags: dict[str, Any] = {
         "camera_keys": "none",

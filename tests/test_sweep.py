@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from job.errors import UsageError
-from job.sweep import Run, read_sweep, share
+from job.sweep import OfJob, Run, read_sweep, share
 from lerobot_to_act import JobFlags, parse
 from tests.support.backbone import backbone_file
 from tests.support.commands import TINY, command_environment
@@ -29,15 +29,16 @@ def names(runs: list[Run]) -> list[str]:
     return [run.name for run in runs]
 
 
-def understood(words: Any) -> Any:
+OF_JOB = OfJob(JobFlags, parse, lambda _: True, ["nothing"])
+
+
+def understood(words: Any) -> JobFlags:
     return parse(words, {})
 
 
 def test_a_grid_is_every_combination(tmp_path: Path) -> None:
     grid = {"learning_rate": [1e-5, 1e-4], "chunk_size": [10, 20]}
-    runs, staged = read_sweep(
-        written(tmp_path / "s.yaml", flags=SHARED, grid=grid), JobFlags, understood
-    )
+    runs, staged = read_sweep(written(tmp_path / "s.yaml", flags=SHARED, grid=grid), OF_JOB)
     assert not staged
     assert names(runs) == [
         "s_learning_rate_1.0e-05_chunk_size_10",
@@ -53,18 +54,14 @@ def test_a_grid_is_every_combination(tmp_path: Path) -> None:
 
 def test_runs_and_stages_have_their_own_flags(tmp_path: Path) -> None:
     given = [{"run_name": "one"}, {"seed": 3, "keep_state": True, "input": ["/a", "/b"]}]
-    runs, _ = read_sweep(
-        written(tmp_path / "s.yaml", flags=SHARED, runs=given), JobFlags, understood
-    )
+    runs, _ = read_sweep(written(tmp_path / "s.yaml", flags=SHARED, runs=given), OF_JOB)
     assert names(runs) == ["one", "s_1"]
-    second = understood(runs[1].words)
+    second = parse(runs[1].words, runs[1].variables)
     assert (second.seed, second.keep_state, len(second.input)) == (3, True, 2)
-    runs, staged = read_sweep(
-        written(tmp_path / "s.yaml", flags=SHARED, stages=given), JobFlags, understood
-    )
+    runs, staged = read_sweep(written(tmp_path / "s.yaml", flags=SHARED, stages=given), OF_JOB)
     assert staged
-    assert "init_weights" not in runs[0].flags
-    assert runs[1].flags["init_weights"] == "one"
+    starts = [parse(run.words, run.variables).init_weights for run in runs]
+    assert starts == ["", "one"]
 
 
 @pytest.mark.parametrize(
@@ -76,6 +73,8 @@ def test_runs_and_stages_have_their_own_flags(tmp_path: Path) -> None:
         ({"flags": SHARED, "runs": []}, "sweep-unreadable", "one entry at least"),
         ({"flags": SHARED, "runs": [{"run_name": "a"}] * 2}, "sweep-unreadable", "2 runs are"),
         ({"flags": SHARED, "runs": [{"batchsize": 3}]}, "flag-unknown", "run s_0: .*batch_size"),
+        ({"flags": SHARED, "grid": {}}, "sweep-unreadable", "grid: expected flags"),
+        ({"flags": {"task_name": {"a": "b"}}, "runs": [{}]}, "sweep-unreadable", "neither"),
         ({"flags": SHARED, "grid": {"batch_size": [0]}}, "flag-value", "batch_size is 0"),
     ],
 )
@@ -83,13 +82,44 @@ def test_a_file_that_cannot_be_run_is_refused_before_anything_runs(
     tmp_path: Path, content: dict[str, Any], code: str, expected: str
 ) -> None:
     with raises_code(UsageError, code, expected):
-        read_sweep(written(tmp_path / "s.yaml", **content), JobFlags, understood)
+        read_sweep(written(tmp_path / "s.yaml", **content), OF_JOB)
+
+
+def test_a_switch_that_is_off_wins_over_a_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACT_KEEP_STATE", "true")
+    runs, _ = read_sweep(
+        written(tmp_path / "s.yaml", flags=SHARED, runs=[{"keep_state": False}, {}]), OF_JOB
+    )
+    found = [parse(run.words, run.environment).keep_state for run in runs]
+    assert found == [False, True]
+
+
+def test_a_name_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text("flags: {seed: 1, seed: 2}\nruns: [{}]")
+    with raises_code(UsageError, "config-unreadable", "seed stands twice"):
+        read_sweep(tmp_path / "s.yaml", OF_JOB)
+
+
+def test_a_secret_is_neither_shown_nor_an_argument(tmp_path: Path) -> None:
+    url = "https://user:TOPSECRET@hooks.example/SECRETPATH"
+    file = written(tmp_path / "s.yaml", flags=SHARED, runs=[{"notify_url": url}])
+    [run], _ = read_sweep(file, OF_JOB)
+    assert "SECRET" not in " ".join(run.words)
+    assert parse(run.words, run.environment).notify_url == url
+    code, said = sweep(file, "--dry_run")
+    assert code == 0
+    assert "SECRET" not in said
+    code, said = sweep(file, "--config", str(file))
+    assert code == 2
+    assert "--config cannot apply" in said
 
 
 def test_the_page_shows_a_sweep_of_four(tmp_path: Path) -> None:
     [text] = [one.text for one in Page(ROOT / "docs/rounds.md").blocks if one.language == "yaml"]
     (tmp_path / "s.yaml").write_text(text)
-    runs, _ = read_sweep(tmp_path / "s.yaml", JobFlags, understood)
+    runs, _ = read_sweep(tmp_path / "s.yaml", OF_JOB)
     assert len(runs) == 4
 
 

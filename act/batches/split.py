@@ -46,6 +46,8 @@ def _own_split(count: int, validated: str) -> tuple[list[int], list[int]]:
     return train, val
 
 
-def train_count(count: int) -> int:
-    """How many of `count` episodes are trained on."""
+def train_count(count: int, validated: str = "auto") -> int:
+    """How many of `count` episodes are trained on; validated: as of `split_episodes`."""
+    if validated != "auto":
+        return len(_own_split(count, validated)[0])
     return 1 if count == 1 else int(TRAIN_SHARE * count)

@@ -6,7 +6,7 @@ start at random.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -27,11 +27,10 @@ from act.policies.weights import Weights, load_weights
 from episodes.arrays import FloatArray
 from episodes.episode_set import Episodes
 from job.errors import UsageError
-from job.lock import in_turn
 from job.remote.address import Address, is_address, read_place
 from job.remote.cache import Cache
 from job.remote.download import Download
-from job.remote.store import Store
+from job.remote.store import Store, Stored
 from job.sections.contract import Contract
 from job.sections.training import Ancestor
 from job.warning import warn
@@ -72,9 +71,11 @@ def read_start(flags: InitFlags, output: Path) -> Start:
     """
     named = flags.init_weights
     if is_address(named):
-        with in_turn(flags.cache.expanduser() / ".turn_weights", "another job fetches weights"):
-            named = _fetched(flags)
-    path = run_path(named, output)
+        named = _fetched(flags)
+    try:
+        path = run_path(named, output)
+    except UsageError as error:
+        raise UsageError(f"--init_weights {named}: {error}", code=error.code) from None
     folder = path if path.is_dir() else path.parent
     if (folder / LEROBOT).exists() and path.is_dir():
         imported = read_lerobot(folder)
@@ -97,33 +98,45 @@ def read_start(flags: InitFlags, output: Path) -> Start:
 
 def _fetched(flags: InitFlags) -> str:
     """Where what `--init_weights` names lies on this machine, once it is fetched."""
-    named = flags.init_weights
-    place = read_place(named)
+    place = read_place(flags.init_weights)
     assert isinstance(place, Address)
-    folder, file = place, ""
-    if place.name.endswith(".ckpt"):
-        folder, file = Address(place.scheme, place.path.rpartition("/")[0]), place.name
-    store = Store(folder).pinned()
-    listed = store.files()
-    if not listed:
-        raise UsageError(
-            f"--init_weights {named}: nothing is there, expected the folder of a policy; look at "
-            f"the address",
-            code="policy-missing",
-        )
+    file = place.name if place.name.endswith(".ckpt") else ""
+    folder = Address(place.scheme, place.path.rpartition("/")[0]) if file else place
     cache = Cache(flags.cache.expanduser(), flags.cache_gb)
-    download = Download(store, cache.hold(store.address))
-    small = {name: one for name, one in listed.items() if name in (CONTRACT, STATS, LEROBOT_CONFIG)}
-    download.fetch(small, "fetch weights")
-    here = cache.hold(store.address)
+    with cache.turn(folder):
+        store = Store(folder).pinned()
+        listed = store.files()
+        if not listed:
+            raise UsageError(
+                f"--init_weights {place}: nothing is there, expected the folder of a policy; look "
+                f"at the address",
+                code="policy-missing",
+            )
+        here = cache.hold(store.address)
+        download = Download(store, here)
+        _fetch(cache, download, listed, {CONTRACT, STATS, LEROBOT_CONFIG})
+        _fetch(cache, download, listed, _weights_in(here, listed, file))
+    return str(here / file)
+
+
+def _weights_in(here: Path, listed: Iterable[str], file: str) -> set[str]:
+    """What is needed besides the small files, which say that.
+
+    file: the checkpoint that was named; empty: the folder was
+    """
+    if (here / LEROBOT_CONFIG).exists():
+        return {LEROBOT, *(name for name in listed if "processor" in name)}
     if not file and (here / CONTRACT).exists():
         file = read_contract(here, "look at the address").file
-    chosen = {LEROBOT} if (here / LEROBOT_CONFIG).exists() else {file or BEST}
-    chosen |= {name for name in listed if "processor" in name}
-    wanted = {name: one for name, one in listed.items() if name in chosen}
+    return {file or BEST}
+
+
+def _fetch(
+    cache: Cache, download: Download, listed: Mapping[str, Stored], names: Collection[str]
+) -> None:
+    wanted = {name: one for name, one in listed.items() if name in names}
     cache.make_room(download.needed_bytes(wanted))
     download.fetch(wanted, "fetch weights")
-    return str(here / file if place.name.endswith(".ckpt") else here)
 
 
 def _of_contract(path: Path, digest: str, weights: Weights, contract: Contract) -> Start:

@@ -28,23 +28,23 @@ def _fast_1(numbers: InputNumbers, flags: TrainingFlags) -> Mapping[str, Any]:
     """Three passes over the training frames, on images of about 120x160."""
     found: dict[str, Any] = {}
     if "num_epochs" not in flags.written:
-        found["num_epochs"] = _epochs(numbers, flags.samples_per_episode)
+        found["num_epochs"] = _epochs(numbers, flags)
     if numbers.image_size is not None:
         found["image_size"] = _reduced(*numbers.image_size)
     return found
 
 
-def _epochs(numbers: InputNumbers, samples_per_episode: int) -> int:
+def _epochs(numbers: InputNumbers, flags: TrainingFlags) -> int:
     if not numbers.episodes or not numbers.frames:
         raise UsageError(
             "--recipe: info.json says no total_episodes or total_frames, expected both, as the "
             "length of the training follows from them; give --num_epochs",
             code="flag-missing",
         )
-    training = train_count(numbers.episodes)
+    training = train_count(numbers.episodes, flags.val_episodes)
     frames = numbers.frames * training / numbers.episodes
     samples = max(_LEAST_SAMPLES, round(_PASSES * frames))
-    return math.ceil(samples / (training * samples_per_episode))
+    return math.ceil(samples / (training * flags.samples_per_episode))
 
 
 def _reduced(height: int, width: int) -> str:

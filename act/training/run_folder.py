@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from act.batches.split import train_count
 from act.policies.contract_file import listed_digests
 from act.training.best_copy import forget_copy
 from act.training.checkpoints import LAST, run_files
@@ -97,6 +98,7 @@ def claim_folder(flags: TrainingFlags, folder: Path, dataset: Dataset) -> None:
     dataset: the manifest's section
     """
     lengths = [episode.length for episode in dataset.episodes]
+    train_count(len(lengths), flags.val_episodes)  # refused before the folder is of such a run
     which = _read(folder)
     if which is None:
         episodes = {"fingerprint": dataset.fingerprint, "lengths": lengths}

@@ -14,6 +14,7 @@ from job import signals
 from job.command import log_to_terminal, report_error
 from job.command_line import OneLineParser, add_flags, make
 from job.errors import EXIT_DONE, DatasetError, Interrupted, JobError, OutputError, UsageError
+from job.flag_sources import COMMAND_LINE
 from job.remote.address import addresses, read_place
 from job.whole_files import output_errors
 
@@ -117,13 +118,13 @@ def parse(argv: Sequence[str]) -> CheckFlags:
     """The check asked for; raises UsageError."""
     given = parser().values(argv)
     folders = given.pop("folders", [])
-    if folders and "input" in given:
+    if folders and given.on_line("input"):
         raise UsageError(
             f"found {str(folders[0])!r} besides --input, expected INPUT… or this flag, not both",
             code="flags-conflict",
         )
     if folders:
-        given["input"] = tuple(folders)
+        given.add({"input": tuple(folders)}, COMMAND_LINE)
     return make(CheckFlags, given)
 
 

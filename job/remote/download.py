@@ -94,8 +94,12 @@ class Download:
                 part.parent.mkdir(parents=True, exist_ok=True)
                 self._read_into(part, name, stored, count)
                 found, sha256 = digest_of(part, stored.digest.partition(":")[0])
-            if not stored.digest or found == stored.digest:
+            if found == stored.digest:
                 break
+            if not stored.digest:  # its pieces are of one version where that is still there
+                if self.store.version(name) == stored.version:
+                    break
+                raise self._changed(name, f"became version {self.store.version(name)}", stored)
             part.unlink(missing_ok=True)
             count(-stored.size_bytes)
             if not left:
@@ -139,15 +143,18 @@ class Download:
                 end = min(done + _PIECE_BYTES, stored.size_bytes)
                 piece = self.store.read(name, done, end)
                 if len(piece) != end - done:
-                    raise DatasetError(
-                        f"{self.store.address}/{name}: has {done + len(piece)} bytes, expected "
-                        f"{stored.size_bytes}, as its server listed it; nothing may write to a "
-                        f"dataset that is fetched",
-                        code="changed",
-                    )
+                    raise self._changed(name, f"has {done + len(piece)} bytes", stored)
                 file.write(piece)
                 done = end
                 count(len(piece))
+
+    def _changed(self, name: str, what: str, stored: Stored) -> DatasetError:
+        return DatasetError(
+            f"{self.store.address}/{name}: {what}, expected {stored.size_bytes} bytes of version "
+            f"{stored.version}, as its server listed it; nothing may write to what is fetched; run "
+            f"the same command again",
+            code="changed",
+        )
 
     def _note(self, fetched: Fetched) -> None:
         line = "\n" + json.dumps(vars(fetched))

@@ -55,12 +55,12 @@ class Lease:
             raise self._held(holder, f"renewed {age_s:.0f} s ago")
         if holder is not None:
             self._write()
-        elif not self._store.create(self._content(), self._name):
-            raise self._held(self._holder() or {}, "taken at the same moment")
-        time.sleep(_SETTLE_S)
-        found = self._holder()
-        if found is None or found.get("owner") != self._owner:
-            raise self._held(found or {}, "taken at the same moment")
+            time.sleep(_SETTLE_S)
+        elif self._store.create(self._content(), self._name):
+            time.sleep(_SETTLE_S)
+        found = self._holder() or {}
+        if found.get("owner") != self._owner:
+            raise self._held(found, "taken at the same moment")
         self._renewed = time.monotonic()
         self._thread.start()
 

@@ -1,6 +1,6 @@
 """A run's folder as objects: sent beside the training, and brought to a machine that lacks it.
 
-Each pass sends what has changed since the one before, from a picture of the folder at one moment.
+Each pass sends what has changed since the one before, from a snapshot of the folder.
 The order makes every mixture of two passes, which a kill leaves, one that a kill could have left on
 the machine itself: the record of digests before the files that it names, these before the state,
 the state before run.json, which says that nothing is left to do; the manifests last. What is gone
@@ -10,8 +10,7 @@ from the folder is removed after that.
 import contextlib
 import os
 import shutil
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +52,6 @@ class Mirror:
         self.run = f"{CHECKPOINTS}/{run_name}"  # its folder, below both
         self._scratch = output / _SCRATCH / run_name
         self._sent: dict[str, _Sent] = {}
-        self._passing = threading.Lock()
 
     @property
     def run_folder(self) -> Path:
@@ -73,8 +71,8 @@ class Mirror:
             if "/" not in name.removeprefix(prefix) and self._is_mirrored(Path(name).name)
         }
         if f"{prefix}{RUN}" not in listed:
-            # what a machine left that was lost within its very first pass: the next one removes it
-            self._sent = {name: _Sent((0, 0, 0), one.version) for name, one in listed.items()}
+            for name in listed:  # of a machine that was lost within its very first pass
+                self._store.remove(name)
             return "a run of its own" if not (self.run_folder / RUN).exists() else "this machine's"
         known = self._read_sent() if (self.run_folder / RUN).exists() else {}
         if known and all(
@@ -100,55 +98,51 @@ class Mirror:
 
         check: called before each file, to end the pass by an error
         """
-        with self._passing:
-            try:
-                return self._send(check)
-            finally:  # also of half a pass: what was sent is this machine's
-                self._write_sent()
-
-    def _send(self, check: Callable[[], object]) -> int:
-        count = 0
-        with self._picture() as pictured:
-            for name, (path, identity) in sorted(pictured.items(), key=_order):
-                sent = self._sent.get(name)
-                if sent is not None and sent.identity == identity:
-                    continue
+        before = dict(self._sent)
+        try:
+            with self._snapshot() as (there, kept):
+                for name in sorted(kept, key=_order):
+                    check()
+                    self._store.put(kept[name], name)
+                    self._sent[name] = _Sent(there[name], self._store.version(name))
+            for name in sorted(self._sent.keys() - there.keys()):
                 check()
-                self._store.put(path, name)
-                self._sent[name] = _Sent(identity, self._version(name))
-                count += 1
-        for name in sorted(self._sent.keys() - pictured.keys()):
-            check()
-            self._store.remove(name)
-            del self._sent[name]
-            count += 1
-        return count
-
-    def _version(self, name: str) -> str:
-        found = self._store.files(name)
-        return found[name].version if name in found else ""
+                self._store.remove(name)
+                del self._sent[name]
+        finally:  # also of half a pass: what was sent is this machine's
+            if self._sent != before:
+                self._write_sent()
+        names = self._sent.keys() | before.keys()
+        return sum(self._sent.get(name) != before.get(name) for name in names)
 
     @contextlib.contextmanager
-    def _picture(self) -> Iterator[dict[str, tuple[Path, Identity]]]:
-        """The files of one moment by their names below the output, each under a name that stays."""
+    def _snapshot(self) -> Iterator[tuple[dict[str, Identity], dict[str, Path]]]:
+        """The files of one moment by their names below the output.
+
+        Gives all of them, and those that have changed since they were sent, each under a name that
+        stays.
+        """
         try:
-            yield self._pictured()
+            yield self._taken()
         finally:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
-    def _pictured(self) -> dict[str, tuple[Path, Identity]]:
+    def _taken(self) -> tuple[dict[str, Identity], dict[str, Path]]:
         for _ in range(_TRIES):
             shutil.rmtree(self._scratch, ignore_errors=True)
-            before = self._look()
+            there = self._look()
             with contextlib.suppress(_Replaced):
-                found = {name: (self._kept(name), one) for name, one in before.items()}
-                if self._look() == before:
-                    return found
+                kept = {name: self._kept(name) for name in there if self._has_changed(name, there)}
+                if self._look() == there:
+                    return there, kept
         raise OutputError(
             f"{self.run_folder}: changes all the time, expected a moment without; look what else "
             f"writes there",
             code="output-in-use",
         )
+
+    def _has_changed(self, name: str, there: Mapping[str, Identity]) -> bool:
+        return name not in self._sent or self._sent[name].identity != there[name]
 
     def _look(self) -> dict[str, Identity]:
         """The files that are mirrored, as they are now; raises OutputError."""
@@ -207,8 +201,7 @@ class Mirror:
         return self._output / _SENT / f"{self.run_folder.name}.json"
 
 
-def _order(item: tuple[str, tuple[Path, Identity]]) -> tuple[int, int, str]:
-    name = item[0]
+def _order(name: str) -> tuple[int, int, str]:
     last = name.rpartition("/")[2]
     if "/" not in name:
         return 2, len(_LAST), name  # the output's manifest

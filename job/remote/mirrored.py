@@ -21,6 +21,7 @@ from pathlib import Path
 from job import signals
 from job.command import report_error
 from job.errors import JobError
+from job.machine import WITH_PARENT
 from job.remote.address import Address
 from job.remote.lease import Lease
 from job.remote.mirror import Mirror
@@ -99,9 +100,9 @@ def run_mirrored(
     output: where its output is on this machine
     """
     try:
-        store = Store(address)
+        store = Store(address, is_output=True)
         mirror = Mirror(store, output, run_name)
-        with Lease(Store(address, _TRY_S), mirror.run) as lease:
+        with Lease(Store(address, _TRY_S, is_output=True), mirror.run) as lease:
             logger.info("mirror     %s in %s: %s", address, output, mirror.restore())
             store.patience_s, store.ends_on_signal = _TRY_S, False
             status = output / _STATUS / f"{run_name}.json"
@@ -114,7 +115,7 @@ def run_mirrored(
 def _run(
     command: Sequence[str], output: Path, address: Address, passes: _Passes, lease: Lease
 ) -> int:
-    told = {MIRRORED_TO: str(address), MIRROR_STATUS: str(passes.status_path)}
+    told = {MIRRORED_TO: str(address), MIRROR_STATUS: str(passes.status_path), WITH_PARENT: "1"}
     sending = threading.Thread(target=passes.run, name="mirror", daemon=True)
     signals.wait_for_job()
     signals.check()

@@ -6,7 +6,6 @@ is tried again, at growing intervals, for a bounded time.
 """
 
 import base64
-import contextlib
 import logging
 import os
 import random
@@ -35,6 +34,7 @@ _MD5 = re.compile(r'"?([0-9a-f]{32})"?')
 _REFUSALS = re.compile(
     "NoCredentials|Credential|Unauthorized|Forbidden|GatedRepo|ClientAuthentication|RefreshError"
 )
+_IS_THERE = "PreconditionFailed"  # S3's word, of which s3fs makes an error of any kind
 _MISSING = re.compile("RepositoryNotFound|RevisionNotFound|EntryNotFound|ResourceNotFound")
 
 
@@ -51,12 +51,19 @@ class Store:
     """The objects below an address."""
 
     def __init__(
-        self, address: Address, patience_s: float = PATIENCE_S, *, file_system: Any = None
+        self,
+        address: Address,
+        patience_s: float = PATIENCE_S,
+        *,
+        is_output: bool = False,
+        file_system: Any = None,
     ) -> None:
         """Raises UsageError where the file system's package is not installed.
 
+        is_output: what is missing is the output's fault, not a dataset's
         file_system: one that is made already
         """
+        self._is_output = is_output
         self.address = address
         self.patience_s = patience_s
         self.ends_on_signal = True  # else what is under way is still sent
@@ -66,7 +73,12 @@ class Store:
 
     def below(self, folder: str) -> "Store":
         """The store of a folder in it."""
-        return Store(self.address / folder, self.patience_s, file_system=self._fs)
+        return Store(
+            self.address / folder,
+            self.patience_s,
+            is_output=self._is_output,
+            file_system=self._fs,
+        )
 
     def pinned(self) -> "Store":
         """The store at the commit that its branch is at now; itself where there are no commits."""
@@ -106,6 +118,11 @@ class Store:
             if entry["type"] == "file" and not path.endswith("/")
         }
 
+    def version(self, name: str) -> str:
+        """The version of an object; empty where it is not there."""
+        found = self.files(name)
+        return found[name].version if name in found else ""
+
     def read(self, name: str, start: int = 0, end: int | None = None) -> bytes:
         """Some bytes of an object; raises DatasetError where it is not there."""
         path = f"{self._root}/{name}"
@@ -127,28 +144,30 @@ class Store:
     def create(self, content: bytes, name: str) -> bool:
         """Put an object that is not there; False where one is, as far as the server can tell."""
         to = f"{self._root}/{name}"
-        try:
-            self._tried(
-                lambda: self._fs.pipe_file(to, content, mode="create"), "cannot be written", name
-            )
-        except FileExistsError:
-            return False
-        return True
+
+        def create() -> bool:
+            try:
+                self._fs.pipe_file(to, content, mode="create")
+            except OSError as error:
+                if isinstance(error, FileExistsError) or _IS_THERE in str(error.__cause__):
+                    return False
+                raise
+            return True
+
+        return self._tried(create, "cannot be written", name)
 
     def remove(self, name: str) -> None:
         """Remove an object, if it is there."""
-        with contextlib.suppress(FileNotFoundError, DatasetError):
-            self._tried(lambda: self._fs.rm_file(f"{self._root}/{name}"), "cannot be removed", name)
+        path = f"{self._root}/{name}"
+        self._tried(lambda: _if_there(lambda: self._fs.rm_file(path)), "cannot be removed", name)
 
     def written_at(self, name: str) -> float | None:
         """When an object was put, in seconds of its server's clock; None: it is not there."""
-        try:
-            found: datetime = self._tried(
-                lambda: self._fs.modified(f"{self._root}/{name}"), "cannot be read", name
-            )
-        except (FileNotFoundError, DatasetError):
-            return None
-        return found.timestamp()
+        path = f"{self._root}/{name}"
+        found: datetime | None = self._tried(
+            lambda: _if_there(lambda: self._fs.modified(path)), "cannot be read", name
+        )
+        return None if found is None else found.timestamp()
 
     def _tried(self, do: Callable[[], T], what: str, name: str = "") -> T:
         """What a request gives, tried again where it may come right."""
@@ -157,10 +176,8 @@ class Store:
         while True:
             try:
                 return do()
-            except FileExistsError:
-                raise
             except Exception as error:  # each library has its own
-                _refuse_for_good(error, where, what)
+                _refuse_for_good(error, where, what, self._is_output)
                 if time.monotonic() + pause_s > deadline:
                     raise Interrupted(
                         f"{where}: {what} for {self.patience_s:.0f} s ({reason(error)}), expected "
@@ -169,6 +186,14 @@ class Store:
                     ) from error
             pause(pause_s * random.uniform(0.5, 1.0), self.ends_on_signal)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+def _if_there(do: Callable[[], T]) -> T | None:
+    """What it gives; None where the object is not there."""
+    try:
+        return do()
+    except FileNotFoundError:
+        return None
 
 
 def pause(seconds: float, ends_on_signal: bool = True) -> None:
@@ -180,16 +205,18 @@ def pause(seconds: float, ends_on_signal: bool = True) -> None:
         time.sleep(min(left, _LOOK_S))
 
 
-def _refuse_for_good(error: Exception, where: str, what: str) -> None:
+def _refuse_for_good(error: Exception, where: str, what: str, is_output: bool) -> None:
     """Raise the error that another try does not mend."""
     kinds = " ".join(_kinds(error))
     refused = isinstance(error, PermissionError) or _REFUSALS.search(kinds)
     if not refused and (isinstance(error, FileNotFoundError) or _MISSING.search(kinds)):
         private = ", and whether HF_TOKEN opens it" if where.startswith("hf:") else ""
-        raise DatasetError(
-            f"{where}: is not there, expected an object or folder; look at the address{private}",
-            code="input-missing",
-        ) from error
+        message = (
+            f"{where}: is not there, expected an object or folder; look at the address{private}"
+        )
+        if is_output:
+            raise OutputError(message, code="output-unwritable") from error
+        raise DatasetError(message, code="input-missing") from error
     if refused:
         raise OutputError(
             f"{where}: {what}: refused ({reason(error)}), expected credentials in the environment "
@@ -228,13 +255,19 @@ def _file_system(address: Address) -> Any:
                 "token": os.environ.get("HF_TOKEN"),
             }
         return fsspec.filesystem(address.scheme, **options)
-    except (ImportError, ValueError) as error:
+    except ImportError as error:
         extra = EXTRAS[address.scheme]
         raise UsageError(
             f"{address}: the package for {address.scheme}:// is not installed "
             f"({first_line(error)}); pip install 'lerobot-to-act[{extra}]'",
             code="package-missing",
         ) from error
+    except Exception as error:  # of credentials that it cannot understand, which it may show
+        raise OutputError(
+            f"{address}: the credentials in the environment are not understood "
+            f"({type(error).__name__}), expected those of {address.scheme}://; look at them",
+            code="address-refused",
+        ) from None
 
 
 def _at(path: str, revision: str) -> str:

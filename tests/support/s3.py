@@ -101,9 +101,7 @@ class _Passing(BaseHTTPRequestHandler):
         self.server.seen.append((self.command, self.path))
         fault = self.server.fault(self.command, self.path)
         if isinstance(fault, int):
-            code = {403: b"ExpiredToken", 404: b"NoSuchKey", 503: b"SlowDown"}.get(
-                fault, b"InternalError"
-            )
+            code = _CODES.get(fault, b"InternalError")
             content = b"<Error><Code>%s</Code><Message>a test says so</Message></Error>" % code
             return self._answer(fault, [("Content-Type", "application/xml")], content)
         if isinstance(fault, float):
@@ -137,6 +135,7 @@ class _Passing(BaseHTTPRequestHandler):
         """Nothing."""
 
 
+_CODES = {403: b"ExpiredToken", 404: b"NoSuchKey", 412: b"PreconditionFailed", 503: b"SlowDown"}
 _OWN = ("content-length", "transfer-encoding", "connection", "date", "server")
 
 

@@ -5,15 +5,15 @@ from pathlib import Path
 
 from convert.cameras import Camera, FrameOptions, Size, by, check_reduction
 from convert.findings import refuse
-from convert.lerobot.display import Display
-from convert.lerobot.file import OnRead, ignore
 from convert.lerobot.image import ImageReader
 from convert.lerobot.table import Times
-from convert.lerobot.video import VideoReader
 from convert.pictures import VideoFile, choose_pictures
 from convert.sources import Source
 from episodes.arrays import Frame
+from episodes.input_file import OnRead, ignore
 from episodes.resize import resize_area
+from episodes.video.display import Display
+from episodes.video.reader import VideoReader
 from job.errors import DatasetError
 
 PLAIN = FrameOptions()

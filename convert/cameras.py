@@ -6,8 +6,8 @@ from pathlib import Path
 
 from convert.findings import Add, error, warning
 from convert.lerobot.dataset import camera_name
-from convert.lerobot.display import Display
 from episodes.orientation import AS_STORED, Orientation
+from episodes.video.display import Display
 
 Size = tuple[int, int]  # height and width in pixels
 

@@ -7,12 +7,12 @@ import numpy as np
 from convert import quaternion
 from convert.features import check_dims
 from convert.findings import refuse
-from convert.lerobot.file import OnRead
 from convert.lerobot.table import EpisodeRows, Times, check_row_count, read_episode
 from convert.plan import Dims, Plan
 from convert.row_times import check_rate
 from convert.sources import Source
 from episodes.arrays import FloatArray
+from episodes.input_file import OnRead
 
 logger = logging.getLogger("act")
 

@@ -18,7 +18,7 @@ from convert.lerobot.dataset import Dataset
 from convert.lerobot.episode_list import Episode
 from convert.lerobot.file_uses import FileUse, FileUses
 from convert.lerobot.table import Times
-from convert.lerobot.video_index import MAX_OFF_GRID, VideoIndex
+from episodes.video.index import MAX_OFF_GRID, VideoIndex
 
 Ordinals = NDArray[np.int64]
 

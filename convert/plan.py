@@ -22,12 +22,12 @@ from convert.features import (
 from convert.findings import ERROR, Add, Finding, refuse, warning
 from convert.flags import DataFlags
 from convert.lerobot.dataset import Dataset, choose_cameras
-from convert.lerobot.file import OnRead, check_file, ignore
 from convert.lerobot.table import EpisodeRows, read_episode
 from convert.quaternion import Quaternion, find_quaternions
 from convert.row_times import check_rate, row_rate
 from convert.sources import NOTHING, LeftOut, Source, read_sources
 from episodes.arrays import FloatArray
+from episodes.input_file import OnRead, check_file, ignore
 from episodes.padding import padding_names
 from episodes.reading import ENV_STATE
 from job.whole_files import sampled_sha256

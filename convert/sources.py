@@ -11,7 +11,7 @@ from convert.findings import Add, Finding, refuse
 from convert.flags import RecordingFlags
 from convert.lerobot.dataset import Dataset, is_dataset, read_dataset
 from convert.lerobot.episode_list import Episode
-from convert.lerobot.file import OnRead, ignore
+from episodes.input_file import OnRead, ignore
 from episodes.input_folder import list_input
 from job.errors import DatasetError, UsageError
 

@@ -25,11 +25,11 @@ from convert.findings import Report
 from convert.flags import DataFlags
 from convert.lerobot.dataset import read_dataset
 from convert.lerobot.episode_list import files_of
-from convert.lerobot.video import VideoReader
 from convert.notes import input_digest, noted_left_out
 from convert.plan import make_plan
 from convert.sections import describe_dataset
 from convert.sources import NOTHING
+from episodes.video.reader import VideoReader
 from job.errors import DatasetError
 from job.flags import names_of
 from tests.support.broken import (
@@ -428,7 +428,7 @@ def test_a_job_survives_a_crash_in_a_decoder(
 def test_frames_that_the_memory_does_not_bear_are_not_decoded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("convert.lerobot.video_file.memory_bytes", lambda: 8 * 32 * (96 * 128 - 1))
+    monkeypatch.setattr("episodes.video.file.memory_bytes", lambda: 8 * 32 * (96 * 128 - 1))
     root = SMALL / "v21_h264"
     report = check(root, FLAGS)
     assert {finding.code for finding in report.errors} == {"video-too-large"}

@@ -12,7 +12,7 @@ import torch
 from act.policies.contract_file import ContractFile, listed_digests, read_contract
 from act.policies.dataset_section import dataset_section_of_files
 from act.policies.weights import save_weights
-from convert.lerobot.display import Display
+from episodes.video.display import Display
 from job.errors import UsageError
 from job.whole_files import sha256, whole_copy
 from tests.support.commands import make_config, run_python

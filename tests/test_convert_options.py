@@ -27,9 +27,9 @@ from convert.episodes import (
 )
 from convert.flags import DataFlags
 from convert.lerobot.dataset import choose_cameras, read_features
-from convert.lerobot.video import VideoReader
 from convert.plan import make_plan
 from episodes.jpeg import decode_jpeg
+from episodes.video.reader import VideoReader
 from job import workers
 from job.errors import DatasetError, JobError, OutputError, UsageError
 from tests.support.barcode import read_code

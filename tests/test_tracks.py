@@ -13,7 +13,7 @@ from av.stream import Disposition
 
 from convert.check.dataset import check
 from convert.flags import DataFlags
-from convert.lerobot.video import VideoReader
+from episodes.video.reader import VideoReader
 from job.errors import DatasetError
 from tests.support.barcode import read_code
 from tests.support.errors import raises_code

@@ -8,8 +8,8 @@ import av
 import numpy as np
 import pytest
 
-from convert.lerobot.video import VideoReader
-from convert.lerobot.video_file import open_video
+from episodes.video.file import open_video
+from episodes.video.reader import VideoReader
 from job.errors import DatasetError
 from tests.support.barcode import read_code
 from tests.support.errors import raises_code

@@ -16,11 +16,11 @@ from convert.check.spans import check_spans
 from convert.findings import Report, warning
 from convert.flags import DataFlags
 from convert.lerobot.dataset import Dataset
-from convert.lerobot.display import Display
-from convert.lerobot.file import OnRead
 from convert.lerobot.image import ImageReader
 from convert.lerobot.table import Times
-from convert.lerobot.video_file import refuse_depth
+from episodes.input_file import OnRead
+from episodes.video.display import Display
+from episodes.video.file import refuse_depth
 from job import signals
 from job.errors import DatasetError
 

@@ -25,10 +25,10 @@ from convert.findings import ERROR, Report, error, warning
 from convert.flags import DataFlags
 from convert.lerobot.dataset import Dataset, choose_cameras, read_dataset
 from convert.lerobot.episode_list import Episode, files_of
-from convert.lerobot.file import OnRead, ignore
 from convert.plan import plan_for
 from convert.row_times import check_gaps, check_rate, row_rate
 from convert.sources import NOTHING, Source
+from episodes.input_file import OnRead, ignore
 from episodes.ranges import as_ranges
 from episodes.reading import ENV_STATE
 from job import machine

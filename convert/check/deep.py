@@ -11,12 +11,12 @@ from convert.check.camera_file import CameraFile, camera_files
 from convert.findings import Report, refuse
 from convert.lerobot.dataset import Dataset
 from convert.lerobot.episode_list import Episode
-from convert.lerobot.file import OnRead
 from convert.lerobot.image import ImageReader
 from convert.lerobot.table import Times
-from convert.lerobot.video import VideoReader
 from convert.pictures import VideoFile, choose_pictures
 from episodes.arrays import Frame
+from episodes.input_file import OnRead
+from episodes.video.reader import VideoReader
 from job import signals
 from job.errors import DatasetError
 

@@ -18,12 +18,12 @@ from convert.check.vectors import Place, Vector, check_pair, check_vector
 from convert.check.whole_episodes import without_leaving_out
 from convert.findings import ERROR, Finding, Report, error, warning
 from convert.flags import DataFlags
-from convert.lerobot.file import OnRead, ignore
 from episodes.arrays import FloatArray, Frame
 from episodes.episode_set import Episodes, check_like_first, check_room, look_at, without_none
 from episodes.estimates import estimate_episodes
 from episodes.folder import EpisodeFile, choose_files
 from episodes.frames import open_frames
+from episodes.input_file import OnRead, ignore
 from episodes.padding import recorded_dims
 from episodes.reader import EpisodeInfo, read_env_state, read_vectors
 from episodes.reading import ENV_STATE

@@ -1,6 +1,6 @@
 """One look at a video file: where its frames are, and one decoded frame.
 
-No pixel but those of the first frame is touched. Decoding them all is `convert/lerobot/video.py`.
+No pixel but those of the first frame is touched. Decoding them all is `episodes/video/reader.py`.
 """
 
 import contextlib
@@ -14,10 +14,10 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from convert.lerobot.display import Display, read_display
-from convert.lerobot.file import OnRead, check_file
-from convert.lerobot.video_file import open_decoder, out_of_order, video_errors, video_streams
-from convert.lerobot.video_index import VideoIndex, read_index
+from episodes.input_file import OnRead, check_file
+from episodes.video.display import Display, read_display
+from episodes.video.file import open_decoder, out_of_order, video_errors, video_streams
+from episodes.video.index import VideoIndex, read_index
 from job.errors import DatasetError
 
 _LOOKED_AT = 16  # frames, of a stream with B-frames

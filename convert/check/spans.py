@@ -6,8 +6,8 @@ from convert.check.camera_file import CameraFile, leftover_folder
 from convert.findings import Report
 from convert.lerobot.dataset import Dataset
 from convert.lerobot.table import Times
-from convert.lerobot.video_index import VideoIndex
 from convert.pictures import VideoFile, choose_pictures
+from episodes.video.index import VideoIndex
 
 
 def check_spans(

@@ -15,7 +15,6 @@ import pyarrow as pa
 from convert.findings import Report, warning
 from convert.lerobot.dataset import Dataset
 from convert.lerobot.episode_list import Episode
-from convert.lerobot.file import OnRead
 from convert.lerobot.table import (
     ORDER,
     EpisodeRows,
@@ -27,6 +26,7 @@ from convert.lerobot.table import (
 )
 from convert.lerobot.table_holders import NOT_FOUND
 from convert.row_times import row_rate, rows_before_gaps
+from episodes.input_file import OnRead
 from job import signals
 from job.errors import DatasetError
 

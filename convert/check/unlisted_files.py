@@ -5,7 +5,7 @@ from pathlib import Path
 from convert.check.camera_file import leftover_folder
 from convert.findings import Report, error, warning
 from convert.lerobot.dataset import Dataset
-from convert.lerobot.file import OnRead, check_file
+from episodes.input_file import OnRead, check_file
 from job.errors import DatasetError
 
 _SUFFIXES = {".parquet", ".mp4", ".json", ".jsonl"}

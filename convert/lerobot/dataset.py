@@ -14,9 +14,9 @@ from pathlib import Path
 
 from convert.findings import ERROR, Add, Finding, error, refuse, warning
 from convert.lerobot.episode_list import Episode, read_v2, read_v3
-from convert.lerobot.file import OnRead, ignore
 from convert.lerobot.file_uses import FileUses
 from convert.lerobot.info import VERSIONS, Feature, Info
+from episodes.input_file import OnRead, ignore
 from episodes.reading import NO_CAMERAS
 
 _IMAGE_PREFIXES = ("observation.images.", "observation.image.", "observation.")

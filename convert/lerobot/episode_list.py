@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from convert.findings import Add, error, finding_of, warning
-from convert.lerobot.file import OnRead, data_files
 from convert.lerobot.file_uses import FileUse
 from convert.lerobot.info import Info
 from convert.lerobot.json_lines import read_json_lines
 from convert.lerobot.table import parquet_errors, read_columns
 from convert.lerobot.table_holders import TableHolders
+from episodes.input_file import OnRead, data_files
 from job.errors import DatasetError
 
 _MAX_NUMBER = 1 << 40

@@ -21,7 +21,6 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageOps
 
 from convert.findings import refuse
-from convert.lerobot.file import OnRead, check_file, ignore
 from convert.lerobot.table import (
     ORDER,
     check_row_count,
@@ -32,6 +31,7 @@ from convert.lerobot.table import (
     whole_numbers,
 )
 from episodes.arrays import Frame
+from episodes.input_file import OnRead, check_file, ignore
 from job.errors import DatasetError, first_line
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP")

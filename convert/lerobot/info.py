@@ -12,8 +12,8 @@ from typing import Any
 
 from convert.findings import Finding, finding_of
 from convert.lerobot.depth import has_one_channel, is_marked_depth, is_named_depth, video_info
-from convert.lerobot.file import OnRead, check_file, ignore
 from episodes.folder import other_files
+from episodes.input_file import OnRead, check_file, ignore
 from job.errors import DatasetError
 
 VERSIONS = ("v2.0", "v2.1", "v3.0")

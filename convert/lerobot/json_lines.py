@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from convert.findings import Add, error, finding_of
-from convert.lerobot.file import OnRead, check_file
+from episodes.input_file import OnRead, check_file
 from job.errors import DatasetError
 
 

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from convert.findings import Add, Finding, error, refuse, warning
-from convert.lerobot.file import OnRead, check_file
 from convert.lerobot.vector_column import Names, VectorColumn, is_real
+from episodes.input_file import OnRead, check_file
 from job.errors import DatasetError, first_line
 
 Times = NDArray[np.float64]  # (T,), timestamps in seconds

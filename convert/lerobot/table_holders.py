@@ -4,8 +4,8 @@ import filecmp
 from pathlib import Path
 
 from convert.findings import Add, error, finding_of, warning
-from convert.lerobot.file import OnRead, data_files
 from convert.lerobot.table import row_counts
+from episodes.input_file import OnRead, data_files
 from job.errors import DatasetError
 
 NOT_FOUND = "episode-not-found"

@@ -15,8 +15,8 @@ import numpy as np
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from convert.lerobot.file import OnRead
-from convert.lerobot.video_file import choose_stream, open_video
+from episodes.input_file import OnRead
+from episodes.video.file import choose_stream, open_video
 from job.errors import DatasetError
 
 # A frame this far from its place on the fps grid means another or a variable frame rate.

@@ -16,11 +16,11 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from convert.lerobot.display import Display, read_display
-from convert.lerobot.file import OnRead, check_file, ignore
-from convert.lerobot.video_file import open_decoder, out_of_order, refuse_depth, video_errors
-from convert.lerobot.video_index import MAX_OFF_GRID, off_grid, read_index
 from episodes.arrays import Frame
+from episodes.input_file import OnRead, check_file, ignore
+from episodes.video.display import Display, read_display
+from episodes.video.file import open_decoder, out_of_order, refuse_depth, video_errors
+from episodes.video.index import MAX_OFF_GRID, off_grid, read_index
 from job.errors import DatasetError
 
 # HEVC may not be able to start at the very frame: its leading pictures need the group before.

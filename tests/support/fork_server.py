@@ -1,8 +1,10 @@
 """A process that has imported every library once, and forks the jobs that tests start.
 
-A job is a process like any other: it has its own command line, environment, files and session,
-imports this project afresh, and hears real signals. Only the libraries are there already, as
-importing torch takes seconds, and are left as they are at the end, unless it is asked otherwise.
+A job is a process like any other: it has its own command line, environment, files and session, and
+hears real signals. Only the libraries and this project's modules are there already, as importing
+torch takes seconds, and are left as they are at the end, unless it is asked otherwise. The
+project is imported afresh where something else than a command line may change what it does: code
+that is run at the start, or a measurement of coverage.
 
 Requests come over connections to a listening socket, from the processes that run tests and from
 what stands in the place of a Python that a job starts (stand_in.py). A job whose requester is gone
@@ -19,6 +21,7 @@ import io
 import json
 import multiprocessing
 import os
+import pkgutil
 import runpy
 import selectors
 import signal
@@ -49,6 +52,8 @@ LIBRARIES = (
     "PIL.JpegImagePlugin",
     "pyquaternion",
 )
+PROJECT = ("act", "convert", "episodes", "job", "lerobot_to_act")
+APART = ("act.export", "act.serve", "act.trackers", "act.simulate")  # few jobs need their packages
 REQUEST_BYTES = 1 << 20
 MOST_FILES = 250  # that a message may bring
 WHOLE_END = "TEST_WHOLE_END"  # in the environment of a job whose interpreter is taken apart
@@ -170,6 +175,9 @@ def become(words: list[str], environment: dict[str, str]) -> None:
     os.environ.update(environment)
     sys.orig_argv = [sys.executable, *words]
     sys.path[:0] = [folder for folder in environment.get("PYTHONPATH", "").split(":") if folder]
+    if "PYTHONPATH" in environment or "COVERAGE_PROCESS_CONFIG" in environment:
+        for name in [name for name in sys.modules if name.partition(".")[0] in PROJECT]:
+            del sys.modules[name]
     if "COVERAGE_PROCESS_CONFIG" in environment:
         importlib.import_module("coverage").process_startup()
     with contextlib.suppress(ModuleNotFoundError):
@@ -181,6 +189,7 @@ def become(words: list[str], environment: dict[str, str]) -> None:
         exec(words[1], sys.modules["__main__"].__dict__)
     elif words[0] == "-m":
         sys.argv = words[1:]
+        sys.modules.pop(words[1], None)  # it is run, as `__main__`
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
     else:
         sys.argv = words
@@ -213,6 +222,15 @@ def _end(code: int) -> None:
     os._exit(code)
 
 
+def _import_project() -> None:
+    """Import the modules that most jobs import."""
+    for name in PROJECT:
+        folders = getattr(importlib.import_module(name), "__path__", ())
+        for found in pkgutil.walk_packages(folders, f"{name}."):
+            if not found.name.endswith("__main__") and not found.name.startswith(APART):
+                importlib.import_module(found.name)
+
+
 def _preload() -> None:
     for library in LIBRARIES:
         importlib.import_module(library)
@@ -220,6 +238,7 @@ def _preload() -> None:
     figure.add_subplot().plot([0, 1], label="a")
     figure.axes[0].legend(title="b")
     figure.savefig(io.BytesIO(), format="png")
+    _import_project()
     threads = list(Path("/proc/self/task").iterdir())
     assert len(threads) == 1, "a process with threads is not forked"
     gc.freeze()  # no job looks through the libraries' objects for garbage, or copies their pages

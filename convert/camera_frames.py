@@ -7,9 +7,10 @@ from convert.cameras import Camera, FrameOptions, Size, by, check_reduction
 from convert.findings import refuse
 from convert.lerobot.image import ImageReader
 from convert.lerobot.table import Times
-from convert.pictures import VideoFile, choose_pictures
+from convert.pictures import Ordinals, VideoFile, choose_pictures
 from convert.sources import Source
 from episodes.arrays import Frame
+from episodes.filmed import Filmed
 from episodes.input_file import OnRead, ignore
 from episodes.resize import resize_area
 from episodes.video.display import Display
@@ -39,6 +40,30 @@ class CameraReaders:
                 size = frame.shape[0], frame.shape[1]
                 _check_size(source, camera, ts, size)
             yield resize_area(frame, camera.height, camera.width)
+
+    def filmed(self, source: Source, camera: Camera, times: Times | None, sha256: str) -> Filmed:
+        """Where the frames of a camera in an episode lie in its video.
+
+        times: as of `frames`; sha256: of samples of the video
+        """
+        return Filmed(
+            path=source.episode.videos[camera.key].path.absolute(),
+            sha256=sha256,
+            fps=source.dataset.fps,
+            ordinals=self.ordinals(source, camera, times),
+            recorded=camera.recorded,
+            size=(camera.height, camera.width),
+            any_size=camera.any_size,
+            rotated=self._options.rotated,
+            grey=camera.key in self._options.grey,
+        )
+
+    def ordinals(self, source: Source, camera: Camera, times: Times | None) -> Ordinals:
+        """Which pictures of its video are those of an episode's rows; raises DatasetError."""
+        file = self.video_file(source, camera.key)
+        ordinals = choose_pictures(file, source.episode, camera.key, times, refuse)
+        assert ordinals is not None, "what is wrong was refused"
+        return ordinals
 
     def video(self, source: Source, key: str) -> VideoReader:
         """The video reader of a camera, at the episode's file."""
@@ -126,7 +151,5 @@ def _recorded_frames(
     if camera.key not in episode.videos:
         yield from readers.images(source, camera.key).frames(episode.index, episode.length)
         return
-    file = readers.video_file(source, camera.key)
-    ordinals = choose_pictures(file, episode, camera.key, times, refuse)
-    assert ordinals is not None, "what is wrong was refused"
+    ordinals = readers.ordinals(source, camera, times)
     yield from readers.video(source, camera.key).frames(ordinals)

@@ -1,14 +1,12 @@
 """Whether a conversion fits on the disk and into memory: one rule for the check and the job."""
 
-import math
-import shutil
 from collections.abc import Sequence
-from pathlib import Path
 
 from convert.findings import Add, error
 from convert.lerobot.image import page_bytes
 from convert.plan import Plan
 from job import machine
+from job.file_system import free_bytes
 
 WORKER_BYTES = 400 << 20  # what one worker may take, libraries included
 _LIBRARIES_BYTES = 150 << 20
@@ -25,17 +23,10 @@ def check_disk(plan: Plan, numbers: Sequence[int], add: Add) -> None:
     if needed > free:
         message = (
             f"converting needs {needed / 1e9:.2f} GB and {free / 1e9:.2f} GB are free; free some "
-            f"space, or use --image_storage jpeg, a smaller --image_size, fewer --camera_keys or "
-            f"--episodes"
+            f"space, or use --frames video, --image_storage jpeg, a smaller --image_size, fewer "
+            f"--camera_keys or --episodes"
         )
         add(error("disk-room", plan.folder, message))
-
-
-def free_bytes(folder: Path) -> float:
-    """What is free on the disk where `folder` is or would be made; inf where it does not say."""
-    places = (folder, *folder.absolute().parents)
-    found = shutil.disk_usage(next(place for place in places if place.exists()))
-    return found.free if found.total else math.inf
 
 
 def worker_bytes(plan: Plan) -> int:

@@ -21,12 +21,13 @@ from convert.episode_folder import FINGERPRINT, drop_stale, is_done, refuse_fore
 from convert.episode_vectors import read_vectors
 from convert.findings import refuse
 from convert.flags import ConversionFlags, DataFlags
+from convert.frames_choice import choose_frames
 from convert.plan import Digests, Plan, make_plan, plan_fingerprint
 from convert.sources import NOTHING, LeftOut
 from episodes.arrays import Frame
 from episodes.orientation import AS_STORED, CAMERA_ORIENTATIONS, to_attribute
 from episodes.reader import episode_path
-from episodes.writer import FrameWriter, write_episode
+from episodes.writer import FrameWriter, write_episode, write_filmed_episode
 from job import machine, workers
 from job.errors import DatasetError, OutputError
 from job.progress import progress_bar
@@ -57,7 +58,7 @@ class Planned:
 class Converted(Planned):
     """What a conversion left."""
 
-    frames_per_second: float | None  # None when every episode was already there, or has no frame
+    frames_per_second: float | None  # None when no frame was decoded
 
 
 def convert(
@@ -95,7 +96,9 @@ def _make_plan(task: tuple[DataFlags, Path, LeftOut], send: workers.Send) -> Non
     def on_read(path: Path) -> None:
         send(workers.At(str(path)))
 
-    send(make_plan(*task, on_read=on_read))
+    flags, folder, left_out = task
+    plan = make_plan(flags, folder, left_out, on_read=on_read)
+    send(choose_frames(plan, flags.frames, folder, refuse))
 
 
 def prepare_folder(flags: ConversionFlags, planned: Planned, shard: Shard = WHOLE) -> list[int]:
@@ -170,7 +173,8 @@ def _convert_all(plan: Plan, todo: list[int], count: int, pool: workers.Workers)
     with progress_bar(frames, "convert", "frame", shown=frames > 0) as bar:
         for done in workers.run_tasks(convert_episodes, tasks, count, _task_name, pool):
             bar.update(done)
-    return frames / (time.monotonic() - started) if plan.cameras else None
+    has_frames = plan.cameras and not plan.filmed
+    return frames / (time.monotonic() - started) if has_frames else None
 
 
 def split_tasks(todo: list[int], count: int) -> list[list[int]]:
@@ -208,6 +212,16 @@ def _convert_episode(plan: Plan, number: int, readers: CameraReaders, send: work
     vectors, times = read_vectors(plan, source, readers.on_read)
     images = {c.name: (source.episode.length, c.height, c.width) for c in plan.cameras}
     path, attributes = episode_path(plan.folder, number), _attributes(plan, number)
+    if plan.filmed:
+        filmed = {}
+        for camera in plan.cameras:
+            send(workers.At(f"{source} ({file_of(source, camera.key)})"))
+            digest = plan.digests.of(file_of(source, camera.key))
+            filmed[camera.name] = readers.filmed(source, camera, times, digest)
+        with whole_path(path) as partial:
+            write_filmed_episode(partial, vectors, filmed, attributes)
+        send(len(filmed) * source.episode.length)
+        return
     with (
         whole_path(path) as partial,
         write_episode(partial, vectors, images, attributes, plan.jpeg_quality) as writer,
@@ -282,6 +296,8 @@ def _log_plan(plan: Plan, mine: Sequence[int], todo: list[int]) -> None:
         "t" if plan.sim else "t-1",
         plan.velocity_key or "zeros",
     )
+    if plan.filmed:
+        logger.info("frames     stay in the dataset's videos: %s", plan.frames_reason)
     needed = needed_bytes(plan, todo)
     logger.info("disk       about %.2f GB of episodes in %s", needed / 1e9, plan.folder)
     if not plan.cameras:

@@ -85,6 +85,13 @@ class DataFlags(RecordingFlags, ChunkFlags):
         False,
         needs_cameras=True,
     )
+    frames: str = flag(
+        "Source of the frames; auto = raw files, or the videos where those do not fit.",
+        "auto",
+        choices=("auto", "raw", "jpeg", "video"),
+        same_run=True,
+        needs_cameras=True,
+    )
     image_storage: str = flag(
         "How images are stored: as raw pixels, or as JPEG in ALOHA's compressed layout.",
         "raw",
@@ -98,6 +105,17 @@ class DataFlags(RecordingFlags, ChunkFlags):
         only_with=("image_storage", "jpeg"),
         needs_cameras=True,
     )
+
+    def __post_init__(self) -> None:
+        if self.frames == "jpeg":  # which shapes the result, as where the frames are does not
+            object.__setattr__(self, "image_storage", "jpeg")
+        super().__post_init__()
+        if self.image_storage == "jpeg" and self.frames in ("raw", "video"):
+            raise UsageError(
+                f"--frames {self.frames} with --image_storage jpeg: one wants every pixel as it "
+                f"was recorded, the other JPEGs of them; expected one of the two; leave one out",
+                code="flags-conflict",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +166,13 @@ class ConvertFlags(ConversionFlags):
         "Share i/n of the work: every n-th episode; auto = a scheduler's array.", "auto"
     )
     check_whole: bool = flag("Nothing is converted; every episode must be there.", False)
+    frames: str = flag(
+        "What the episode files hold of the images: raw frames, JPEGs, or where in the videos.",
+        "raw",
+        choices=("raw", "jpeg", "video"),
+        same_run=True,
+        needs_cameras=True,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +37,7 @@ from job.whole_files import sampled_sha256
 LAYOUT = 3
 # A JPEG of quality 95 is about a tenth of the raw frame (0.092 measured on the sample's cameras).
 _JPEG_SHARE = 0.12
+_ORDINAL_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,10 @@ class Plan:
     sim: bool
     fix_quaternions: bool
     frame_options: FrameOptions
-    jpeg_quality: int | None  # None: raw frames
+    jpeg_quality: int | None  # None: raw frames, or none in the files
     folder: Path
+    filmed: bool = False  # the files have no frames, but where in the videos they are
+    frames_reason: str = ""  # why, as far as that was chosen
     digests: Digests = field(default_factory=Digests, compare=False)  # of the sources' files
 
     @property
@@ -133,6 +137,8 @@ class Plan:
         """About what an episode file takes on disk."""
         share = 1.0 if self.jpeg_quality is None else _JPEG_SHARE
         per_step = share * sum(camera.height * camera.width * 3 for camera in self.cameras)
+        if self.filmed:
+            per_step = _ORDINAL_BYTES * len(self.cameras)
         vectors = 4 * (2 * self.qpos.size + sum(dims.size for dims in self.vectors.values()))
         return int(self.sources[number].episode.length * (per_step + vectors)) + (1 << 16)
 
@@ -147,8 +153,16 @@ class Plan:
         dims = [asdict(self.qpos), asdict(self.action), self.velocity_key, self.effort_key]
         if self.env_state:  # those of episodes without one stay what they were
             dims.append(asdict(self.env_state))
-        changes = [self.fix_quaternions, self.frame_options.rotated, self.jpeg_quality]
+        changes: list[Any] = [self.fix_quaternions, self.frame_options.rotated, self.jpeg_quality]
+        if self.filmed:  # the file says where its videos are on this machine
+            changes.append([str(path) for path in self.video_paths(number).values()])
         return _digest([options, dims, changes, number, self.source_fingerprint(number)])
+
+    def video_paths(self, number: int) -> dict[str, Path]:
+        """The videos of an episode by camera key, of the cameras that have one."""
+        videos = self.sources[number].episode.videos
+        keys = (camera.key for camera in self.cameras)
+        return {key: videos[key].path for key in keys if key in videos}
 
     def source_fingerprint(self, number: int) -> str:
         """A digest of an episode's source: its metadata and the files used, wherever they lie."""

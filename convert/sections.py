@@ -66,6 +66,7 @@ def describe_conversion(converted: Converted) -> Conversion:
             for camera in plan.cameras
         ],
         image_storage=_image_storage(plan),
+        image_storage_reason=plan.frames_reason or None,
         jpeg_quality=plan.jpeg_quality,
         qpos=_describe_vector(plan, plan.qpos),
         action=_describe_vector(plan, plan.action),
@@ -76,9 +77,11 @@ def describe_conversion(converted: Converted) -> Conversion:
     )
 
 
-def _image_storage(plan: Plan) -> Literal["raw", "jpeg"] | None:
+def _image_storage(plan: Plan) -> Literal["raw", "jpeg", "video"] | None:
     if not plan.cameras:
         return None
+    if plan.filmed:
+        return "video"
     return "raw" if plan.jpeg_quality is None else "jpeg"
 
 

@@ -1,5 +1,6 @@
 """The cameras of an episode file: which there are, in what order, how large, and how they lie."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import h5py
@@ -20,10 +21,8 @@ def cameras_in(file: h5py.File) -> dict[str, h5py.Dataset]:
     return {name: data for name, data in found.items() if isinstance(data, h5py.Dataset)}
 
 
-def listed_cameras(
-    path: Path, file: h5py.File, cameras: dict[str, h5py.Dataset]
-) -> tuple[str, ...]:
-    """The cameras in the order of the file's attribute, else of the group."""
+def listed_cameras(path: Path, file: h5py.File, cameras: Collection[str]) -> tuple[str, ...]:
+    """The cameras in the order of the file's attribute, else of the groups."""
     names = names_in(file, "camera_names")
     if not names:
         return tuple(cameras)

@@ -1,7 +1,6 @@
 """Where the frames of a run come from: `open_frames` gives a source, which training reads.
 
-Today that is episode files. Frames from elsewhere (decoded videos, a remote store) are another
-class with the methods of `FrameSource`, chosen in `open_frames`. B samples, C cameras, H and W
+They are in the episode files, or in the videos that these name. B samples, C cameras, H and W
 pixels.
 """
 
@@ -15,9 +14,12 @@ import numpy as np
 
 from episodes.arrays import Frame, IntArray
 from episodes.episode_set import Episodes
+from episodes.filmed import Filmed
+from episodes.frame_cache import FrameCache
 from episodes.jpeg import decode_jpeg
 from episodes.resize import resize_area
 from episodes.rows import Rows, find_rows, read_row
+from episodes.video.frames import VideoFrames
 from job.errors import DatasetError
 
 _OTHER_FILES = 256  # that a process has open besides the episodes
@@ -41,9 +43,9 @@ class FrameSource(Protocol):
         """Let go of files; nothing is read afterwards."""
 
 
-def open_frames(episodes: Episodes) -> FrameSource:
-    """The frames of the episodes, from where they are."""
-    return FrameStore(episodes) if episodes.camera_names else NoFrames()
+def open_frames(episodes: Episodes, cache: FrameCache | None = None) -> FrameSource:
+    """The frames of the episodes, from where they are; cache: of those decoded from videos."""
+    return FrameStore(episodes, cache) if episodes.camera_names else NoFrames()
 
 
 class NoFrames:
@@ -59,7 +61,7 @@ class NoFrames:
 
 
 class FrameStore:
-    """Frames by episode, camera and time step, read straight from where they lie in the file.
+    """Frames by episode, camera and time step, read straight from where they lie.
 
     Raw frames are (T, H, W, 3), or (T, H, W) of one channel; compressed ones JPEG rows (T, L),
     decoded here. Reading into memory that is there already is as fast as copying from a map of the
@@ -67,11 +69,17 @@ class FrameStore:
     would end the process. Frames of another size than the episodes' are reduced to it.
     """
 
-    def __init__(self, episodes: Episodes) -> None:
+    def __init__(self, episodes: Episodes, cache: FrameCache | None = None) -> None:
+        """cache: of the frames of `filmed_of`; it is closed with this"""
         self._episodes = episodes
+        self._filmed = filmed_of(episodes)
+        self._videos = VideoFrames(self._filmed, cache)
         self._rows = [
-            [find_rows(info.path, camera) for camera in episodes.camera_names]
-            for info in episodes.infos
+            [
+                None if (number, place) in self._filmed else find_rows(info.path, camera)
+                for place, camera in enumerate(episodes.camera_names)
+            ]
+            for number, info in enumerate(episodes.infos)
         ]
         self._files = _open_all([info.path for info in episodes.infos])
 
@@ -88,6 +96,9 @@ class FrameStore:
                 self._read_frame(one, camera, at, image)
 
     def _read_frame(self, episode: int, camera: int, ts: int, out: Frame) -> None:
+        if (episode, camera) in self._filmed:
+            self._videos.read(episode, camera, ts, out)
+            return
         rows, info = self._rows[episode][camera], self._episodes.infos[episode]
         name = self._episodes.camera_names[camera]
         if rows is None:
@@ -135,6 +146,17 @@ class FrameStore:
             if descriptor is not None:
                 os.close(descriptor)
         self._files = [None] * len(self._files)
+        self._videos.close()
+
+
+def filmed_of(episodes: Episodes) -> dict[tuple[int, int], Filmed]:
+    """The frames that are in videos, by episode and camera."""
+    return {
+        (number, place): info.filmed[camera]
+        for number, info in enumerate(episodes.infos)
+        for place, camera in enumerate(episodes.camera_names)
+        if camera in info.filmed
+    }
 
 
 def _frame_of(row: Frame, where: str) -> Frame:

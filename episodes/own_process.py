@@ -44,7 +44,7 @@ def try_episode(
     read_vectors(path, base_action)
     if info.env_state_dim is not None:
         read_env_state(path)
-    for camera in info.image_sizes:
+    for camera in info.image_sizes.keys() - info.filmed.keys():
         find_rows(path, camera)
         row = read_row(path, camera, 0)
         if row.ndim == 1:

@@ -12,6 +12,8 @@ width in pixels.
 or, with the attribute compress True (ALOHA's compressed layout, which act-plus-plus reads),
     /observations/images/<camera>    uint8 (T, L): a JPEG per row (episodes/jpeg.py), zero-padded
     /compress_len                    int32 (C, T), the length of each JPEG
+or, with no frame in the file (episodes/filmed.py),
+    /observations/videos/<camera>    int64 (T,): where the frames are in a video of the dataset
 Recorders of others leave out attributes and add parts: `EpisodeInfo` says which.
 """
 
@@ -27,6 +29,7 @@ import numpy as np
 from episodes.arrays import FloatArray
 from episodes.attributes import names_in, rate_in, truth_in
 from episodes.file_cameras import cameras_in, image_size, is_depth, listed_cameras
+from episodes.filmed import FILMED, Filmed, filmed_in
 from episodes.orientation import Orientation, read_orientations
 from episodes.reading import ENV_STATE, LEFT_OUT, NO_CAMERAS, SMOOTHED
 from episodes.stored import check_own
@@ -36,8 +39,8 @@ from job.file_system import NO_LOCKS
 _VECTORS = ("observations/qpos", "action")
 _ENV_STATE = f"observations/{ENV_STATE}"
 _BASE = "base_action"
-_KNOWN = {"": ("action", "observations", _BASE, "compress_len")}
-_KNOWN["observations"] = ("qpos", "qvel", "effort", "images")
+_KNOWN: dict[str, tuple[str, ...]] = {"": ("action", "observations", _BASE, "compress_len")}
+_KNOWN["observations"] = ("qpos", "qvel", "effort", "images", FILMED)
 _SMOOTHING = 5  # steps
 _MOST_LISTED = 100  # of the parts that are not read
 
@@ -69,6 +72,7 @@ class EpisodeInfo:
     not_known: tuple[str, ...] = ()  # parts that nobody reads
     env_state_dim: int | None = None  # None: there is none, or it was not asked for
     env_state_names: tuple[str, ...] | None = None
+    filmed: dict[str, Filmed] = field(default_factory=dict)  # camera: where its frames are instead
 
 
 def read_info(
@@ -97,26 +101,32 @@ def _look(
     qpos, action, *base = vectors.values()
     if env_state:
         vectors[_ENV_STATE] = file[_ENV_STATE]
-    cameras = cameras_in(file) if tuple(camera_names) != NO_CAMERAS else {}
+    without = tuple(camera_names) == NO_CAMERAS
+    cameras = {} if without else cameras_in(file)
+    filmed = {} if without else filmed_in(path, file)
     depth = {n: i.dtype == np.uint8 for n, i in cameras.items() if is_depth(n, i)}
     compressed = truth_in(file, "compress")
-    names = [name for name in camera_names if name in cameras]
+    there = (*cameras, *filmed)
+    names = [name for name in camera_names if name in there]
     if not camera_names:
-        names = [name for name in listed_cameras(path, file, cameras) if name not in depth]
-    images = {name: cameras[name] for name in names}
+        names = [name for name in listed_cameras(path, file, there) if name not in depth]
+    images = {name: cameras[name] for name in names if name in cameras}
+    filmed = {name: filmed[name] for name in names if name in filmed}
     _check_stored(path, file, vectors, images)
+    sizes = {name: image_size(path, data, compressed) for name, data in images.items()}
+    sizes |= {name: one.size for name, one in filmed.items()}
     info = EpisodeInfo(
         path=path,
         sim=truth_in(file, "sim"),
         length=len(action),
         qpos_dim=qpos.shape[1],
         action_dim=sum(dataset.shape[1] for dataset in (action, *base)),
-        image_sizes={name: image_size(path, images[name], compressed) for name in names},
+        image_sizes={name: sizes[name] for name in names},
         compressed=compressed,
         fps=rate_in(file, "fps"),
         qpos_names=_dim_names(file, "qpos_names", qpos),
         action_names=_action_names(file, action, *base),
-        cameras=tuple(cameras),
+        cameras=there,
         depth=depth,
         has_base=_BASE in file,
         base_dim=sum(dataset.shape[1] for dataset in base),
@@ -124,8 +134,11 @@ def _look(
         env_state_dim=vectors[_ENV_STATE].shape[1] if env_state else None,
         env_state_names=names_in(file, "env_state_names") if env_state else None,
         orientations=read_orientations(file),
+        filmed=filmed,
     )
-    _check_lengths(path, vectors, images)
+    lengths = {f"images/{name}": len(data) for name, data in images.items()}
+    lengths |= {f"{FILMED}/{name}": len(one.ordinals) for name, one in filmed.items()}
+    _check_lengths(path, vectors, lengths)
     return info
 
 
@@ -146,10 +159,10 @@ def _check_stored(path: Path, file: h5py.File, vectors: _Parts, images: _Parts) 
         check_own(path, file, dataset, dataset.shape[1:])
 
 
-def _check_lengths(path: Path, vectors: _Parts, images: _Parts) -> None:
+def _check_lengths(path: Path, vectors: _Parts, of_cameras: Mapping[str, int]) -> None:
     """Refuse parts that do not have the same number of time steps."""
     lengths = {name.rpartition("/")[2]: len(dataset) for name, dataset in vectors.items()}
-    lengths |= {f"images/{name}": len(dataset) for name, dataset in images.items()}
+    lengths |= of_cameras
     if len(set(lengths.values())) != 1 or 0 in lengths.values():
         raise DatasetError(
             f"{path}: found {lengths} time steps, expected the same number above 0 in each; "

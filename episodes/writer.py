@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from episodes.arrays import FloatArray, Frame
+from episodes.filmed import FILMED, Filmed
 from episodes.jpeg import encode_jpeg
 from job.file_system import use_page_cache, write_at
 
@@ -80,6 +81,22 @@ def write_episode(
                 writer.finish(layout, lengths)
 
 
+def write_filmed_episode(
+    path: Path,
+    vectors: dict[str, FloatArray],
+    filmed: Mapping[str, Filmed],
+    attributes: dict[str, Any],
+) -> None:
+    """Write an episode file whose frames stay in the videos of the dataset, by camera.
+
+    vectors, attributes: as of `write_episode`; raises OSError when the disk refuses
+    """
+    others = {f"observations/{FILMED}/{name}": one.ordinals for name, one in filmed.items()}
+    details = {f"observations/{FILMED}/{name}": one.attributes for name, one in filmed.items()}
+    with _laid_out(vectors, {}, attributes, others, details) as layout:
+        path.write_bytes(layout.read(0, layout.size_bytes))
+
+
 @dataclass(frozen=True)
 class _Layout:
     """An episode file in memory, with holes where the images go."""
@@ -102,12 +119,14 @@ def _laid_out(
     vectors: dict[str, FloatArray],
     images: Mapping[str, tuple[int, ...]],
     attributes: dict[str, Any],
-    others: Mapping[str, NDArray[np.int32]] = MappingProxyType({}),
+    others: Mapping[str, NDArray[np.int32 | np.int64]] = MappingProxyType({}),
+    details: Mapping[str, dict[str, Any]] = MappingProxyType({}),
 ) -> Iterator[_Layout]:
     """Everything of an episode file but the images, in memory as long as the context lasts.
 
     HDF5 lays out a file in memory, and its bytes are written from here: on a disk that fills it
     ends the process, or fails when it closes, without saying why.
+    others: datasets by path; details: attributes of those
     """
     with os.fdopen(os.memfd_create("episode"), "w+b", buffering=0) as memory:
         with h5py.File(
@@ -123,6 +142,7 @@ def _laid_out(
                 group.create_dataset(name, data=values, dtype=np.float32)
             for name, numbers in others.items():
                 file[name] = numbers
+                file[name].attrs.update(details.get(name, {}))
             file.require_group("observations/images")  # readers of upstream's list it
             offsets = {camera: _allocate(file, camera, shape) for camera, shape in images.items()}
         places = list(offsets.values())

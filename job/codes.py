@@ -160,6 +160,7 @@ DATASET = {
     # videos and images
     "video-unreadable": "A file is not readable as a video.",
     "video-truncated": "A video is cut off: its header lists more frames than its data has.",
+    "frames-no-video": "--frames video was asked of a camera whose images are no video.",
     "video-none": "A video file has no video stream.",
     "video-decode": "A frame cannot be decoded.",
     "video-depth": "A video is a depth or greyscale stream.",

@@ -58,6 +58,8 @@ EVERY_FLAG = frozenset(
         "fix_quaternions",
         "format",
         "fps",
+        "frames",
+        "frames_cache_gb",
         "grad_clip",
         "hidden_dim",
         "horizon",

@@ -7,8 +7,10 @@ weaker then (job/output_folder.py). Other errors, such as that of a full disk, a
 
 import errno
 import fcntl
+import math
 import os
 import re
+import shutil
 from pathlib import Path
 
 # By these a file system says that it lacks a call; by others, as ENOSPC and EIO, that it failed.
@@ -116,3 +118,10 @@ def kind(folder: Path) -> str:
 
 def _unescaped(octal: re.Match[str]) -> str:
     return chr(int(octal[1], 8))
+
+
+def free_bytes(folder: Path) -> float:
+    """What is free on the disk where `folder` is or would be made; inf where it does not say."""
+    places = (folder, *folder.absolute().parents)
+    found = shutil.disk_usage(next(place for place in places if place.exists()))
+    return found.free if found.total else math.inf

@@ -231,11 +231,15 @@ def test_too_little_room_is_an_error_and_a_warning(tmp_path: Path) -> None:
     report = Report(tmp_path)
     plan = make_plan(DataFlags(input=(SMALL / "v30_h264",)), tmp_path / "new")
     long = [
-        replace(source, episode=replace(source.episode, length=1 << 30)) for source in plan.sources
+        replace(source, episode=replace(source.episode, length=1 << 22)) for source in plan.sources
     ]
-    check_room(replace(plan, sources=tuple(long)), tmp_path / "new", report)
+    check_room(replace(plan, sources=tuple(long)), "raw", tmp_path / "new", report)
     assert [finding.code for finding in report.errors] == ["disk-room"]
     assert [finding.code for finding in report.warnings] == ["memory-room"]
+    report = Report(tmp_path)
+    check_room(replace(plan, sources=tuple(long)), "auto", tmp_path / "new", report)
+    assert "from the dataset's videos: raw frames need another " in report.facts["frames"]
+    assert "disk-room" not in [finding.code for finding in report.findings]
 
 
 def test_room_is_that_of_the_files_that_would_be_written(tmp_path: Path) -> None:

@@ -245,6 +245,7 @@ _MADE_IN_THE_TEST = {
     "keys-several",
     "quaternion-zero",
     "vector-names",  # tests/test_vectors.py
+    "frames-no-video",  # tests/test_frames.py
     "base-action-unused",  # tests/test_check_episode_files.py, as those below
     "cameras-unused",
     "episode-content",

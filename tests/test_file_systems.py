@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from convert.disk_and_memory import free_bytes
+from job.file_system import free_bytes
 from tests.support import commands
 from tests.support.commands import HANGS_S, Ended, arguments, command_environment, imitate
 from tests.support.episodes import write_official

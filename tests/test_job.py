@@ -670,13 +670,23 @@ def test_an_output_that_is_in_the_way(tmp_path: Path, job: Job) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a tmpfs")
-@pytest.mark.parametrize(("size", "code"), [("1m", "disk-room"), ("6m", "output-unwritable")])
-def test_a_full_disk_is_one_line_and_4(tmp_path: Path, job: Job, size: str, code: str) -> None:
+@pytest.mark.parametrize(
+    ("size", "frames", "code"),
+    [
+        ("1m", "raw", "disk-room"),
+        ("1m", "auto", "output-unwritable"),
+        ("6m", "auto", "output-unwritable"),
+    ],
+)
+def test_a_full_disk_is_one_line_and_4(
+    tmp_path: Path, job: Job, size: str, frames: str, code: str
+) -> None:
     disk = tmp_path / "output"
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)], check=True)
     try:
-        assert_refused(job(input=SMALL / "v30_h264", num_epochs=1), 4, code)
+        ended = job(input=SMALL / "v30_h264", num_epochs=1, frames=frames)
+        assert_refused(ended, 4, code)
     finally:
         subprocess.run(["umount", str(disk)], check=True)
 

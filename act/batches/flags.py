@@ -1,5 +1,6 @@
 """The flags of batches: how they are loaded, and how their images are augmented."""
 
+import re
 from dataclasses import dataclass
 
 from job.bounds import at_least, fraction
@@ -8,6 +9,11 @@ from job.flags import Flags, flag
 
 def _half_turn(value: float) -> str | None:
     return None if 0 <= value <= 0.5 else "0 to 0.5 of a turn"
+
+
+def _gb(value: str) -> str | None:
+    fine = value == "auto" or re.fullmatch(r"\d{1,9}(\.\d*)?", value)
+    return None if fine else "a number of GB, 0 or more, or auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +70,13 @@ class LoaderFlags(Flags):
         "Where all frames are kept; auto = on the GPU, if half of what is free will do.",
         "auto",
         choices=("auto", "gpu", "none"),
+        same_run=True,
+        needs_cameras=True,
+    )
+    frames_cache_gb: str = flag(
+        "GB of frames decoded from videos that stay on disk; auto = half of what is free.",
+        "auto",
+        check=_gb,
         same_run=True,
         needs_cameras=True,
     )

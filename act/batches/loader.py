@@ -22,6 +22,7 @@ from act.batches.order import Order
 from act.batches.sampler import Part, Sampler
 from act.batches.vectors import VectorStore
 from episodes.arrays import FloatArray
+from episodes.frame_cache import FrameCache
 from episodes.frames import open_frames
 
 AHEAD = 1  # batches that wait, besides those in the making: more would fall out of the caches
@@ -82,11 +83,15 @@ class Loader:
         threads: int,
         device: torch.device,
         cached: bool = False,
+        kept: FrameCache | None = None,
     ) -> None:
-        """todo: the passes in order and the episodes of each; cached: keep frames on the device"""
+        """todo: the passes in order and the episodes of each; cached: keep frames on the device
+
+        kept: where frames that are decoded from videos stay
+        """
         self._device = device
         self._vectors = VectorStore(sampler.episodes, stats, sampler.chunk_size)
-        self._frames = open_frames(sampler.episodes)
+        self._frames = open_frames(sampler.episodes, kept)
         self._cache = (
             DeviceFrames(self._frames, sampler.episodes.lengths, device) if cached else None
         )

@@ -6,7 +6,7 @@ from act.training.best_copy import copy_best
 from act.training.checkpoints import AVERAGE, LAST, epoch_path, run_files
 from act.training.losses import LossRecord, are_finite, mean_norm
 from act.training.plan import training_section
-from act.training.run_folder import mark_finished, remove_state
+from act.training.run_folder import mark_finished, remove_frames, remove_state
 from act.training.training_run import TrainingRun
 
 
@@ -84,5 +84,6 @@ def write_results(run: TrainingRun) -> None:
     save_weights(run.folder / LAST, copy_weights(run.policy.state_dict()), run.contract.add)
     # A kill before the mark leaves a run that is resumed from its last state, to its end at once.
     run.manifest.afterwards(lambda: mark_finished(run.folder, state_kept=kept))
+    run.manifest.afterwards(lambda: remove_frames(run.folder))
     if not kept:
         run.manifest.afterwards(lambda: remove_state(run.folder))

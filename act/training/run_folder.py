@@ -17,6 +17,7 @@ from act.training.best_copy import forget_copy
 from act.training.checkpoints import LAST, run_files
 from act.training.flags import TrainingFlags, epochs_of
 from act.training.state import read_state
+from episodes.frame_cache import remove_cache
 from job.errors import AlreadyDone, OutputError, UsageError
 from job.flags import Flags, as_json, flags_of
 from job.more_epochs import flag_against_more_epochs
@@ -89,6 +90,14 @@ def remove_state(folder: Path, unless_kept: bool = False) -> None:
         forget_copy(folder)  # then: where there is a state, more epochs are to undo the copy
     except OutputError as error:
         logger.warning("%s; the run is completed, remove it by hand", error)
+
+
+def remove_frames(folder: Path) -> None:
+    """Remove the decoded frames of a finished run; warns where they must stay."""
+    try:
+        remove_cache(folder)
+    except OutputError as error:
+        logger.warning("%s; the run is completed, remove its .frames_* by hand", error)
 
 
 def claim_folder(flags: TrainingFlags, folder: Path, dataset: Dataset) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from act.batches.augmentation import Augmentation
 from act.batches.device_frames import fits_device
+from act.batches.kept_frames import open_cache
 from act.batches.loader import Loader, Pass, passes
 from act.batches.sampler import Sampler
 from act.policies.contract import Subject, make_contract
@@ -39,6 +40,7 @@ from act.training.state import State, Stateful, load_state, parse_state, read_st
 from act.training.training_run import TrainingRun, global_batch
 from episodes.arrays import FloatArray
 from episodes.episode_set import Episodes
+from episodes.frame_cache import FrameCache
 from job.errors import UsageError
 from job.machine import cores_each, keep_freed_memory
 from job.manifest import Manifest
@@ -94,6 +96,11 @@ def prepare(
         load_state(state, parts.owners, folder)
         parts.progress.keep_losses(group)
     parts.metrics.rewrite()
+    kept = (
+        None
+        if cached
+        else open_cache(data.episodes, folder, flags.frames_cache_gb, shown=group.is_first)
+    )
     sampler = replace(make_sampler(flags, data.episodes, policy, group), shares=data.shares)
     return TrainingRun(
         flags=flags,
@@ -108,7 +115,7 @@ def prepare(
         has_norms=backbone_sha256 is not None or bool(flags.init_weights),
         network=computation(flags, policy, device, group),
         optimizer=parts.optimizer,
-        loader=_make_loader(flags, data, sampler, parts.progress, device, cached),
+        loader=_make_loader(flags, data, sampler, parts.progress, device, cached, kept),
         metrics=parts.metrics,
         best=parts.best,
         saver=Saver(contract.folder, flags.state_interval_minutes * 60, parts.owners),
@@ -312,6 +319,7 @@ def _make_loader(
     progress: Progress,
     device: torch.device,
     cached: bool,
+    kept: FrameCache | None,
 ) -> Loader:
     """The batches that are left of the run."""
 
@@ -327,6 +335,7 @@ def _make_loader(
         threads=flags.num_workers or loader_threads(),
         device=device,
         cached=cached,
+        kept=kept,
     )
 
 

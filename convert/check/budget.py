@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from convert.check.vectors import Vector
-from convert.disk_and_memory import check_disk, check_memory, free_bytes, needed_bytes
+from convert.disk_and_memory import check_disk, check_memory, needed_bytes
 from convert.findings import Report, warning
 from convert.flags import DataFlags
+from convert.frames_choice import choose_frames
 from convert.plan import Plan
 from convert.quaternion import find_quaternions, fix
 from episodes.arrays import FloatArray
@@ -15,6 +16,7 @@ from episodes.estimates import estimate
 from episodes.padding import padding_share
 from episodes.series import Series
 from job import machine
+from job.file_system import free_bytes
 
 
 def estimate_training(
@@ -66,12 +68,19 @@ def check_padding(lengths: Sequence[int], chunk_size: int, where: Path, report: 
         report.add(warning("chunk-padding", where, what))
 
 
-def check_room(plan: Plan, output: Path | None, report: Report) -> None:
-    """Whether the conversion fits the disk (when `output` is known) and memory."""
+def check_room(plan: Plan, frames: str, output: Path | None, report: Report) -> None:
+    """Whether the conversion fits the disk (when `output` is known) and memory.
+
+    frames: `--frames`
+    """
+    plan = choose_frames(plan, frames, output, report.add)
     numbers = range(len(plan.sources))
     needed, memory = needed_bytes(plan, numbers), machine.memory_bytes()
     images = "" if plan.cameras else "none, "
     report.facts["images"] = f"{images}about {needed / 1e6:.1f} MB as episode files"
+    if plan.frames_reason:
+        where = "the dataset's videos" if plan.filmed else "raw files"
+        report.facts["frames"] = f"from {where}: {plan.frames_reason}"
     report.facts["memory"] = f"{memory / 1e9:.1f} GB"
     check_memory(plan, report.add)
     if needed > memory:

@@ -161,7 +161,7 @@ def _check_plan(
         report.catch(problem, dataset.root)
         return
     if plan is not None:
-        check_room(plan, output, report)
+        check_room(plan, flags.frames, output, report)
 
 
 def _users(episodes: Sequence[Episode]) -> dict[str, frozenset[int]]:

@@ -16,6 +16,7 @@ from convert.check.episode_files import check_episode_files
 from convert.disk_and_memory import check_disk
 from convert.findings import Finding, Report, error, finding_of
 from convert.flags import CheckFlags, DataFlags
+from convert.frames_choice import choose_frames
 from convert.plan import plan_for
 from convert.sources import NOTHING, LeftOut, read_sources
 from job import signals, workers
@@ -168,6 +169,7 @@ def _plan_all(task: tuple[DataFlags, Path, LeftOut], send: workers.Send) -> None
         plan = plan_for(flags, folder, datasets, sources, left_out, findings.append, on_read)
         if plan is not None and isinstance(flags, CheckFlags) and flags.output is not None:
             plan = replace(plan, folder=flags.output)
+            plan = choose_frames(plan, flags.frames, flags.output, findings.append)
             check_disk(plan, range(len(sources)), findings.append)
     except JobError as problem:
         findings.append(finding_of(problem, folder))

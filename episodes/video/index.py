@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -34,6 +34,7 @@ class VideoIndex:
     there: int  # frames whose data is there
     listed: int  # frames that the header lists; more where the file is cut off
     start_s: Fraction  # where the first frame is shown
+    keys: NDArray[np.int64]  # key frames in decoding order: an ordinal or a little before it
 
     @property
     def end(self) -> int:
@@ -55,6 +56,10 @@ class VideoIndex:
         """Whether the header lists frames whose data is not there."""
         return self.there < self.listed
 
+    def has_key_frame(self, after: int, last: int) -> bool:
+        """Whether there is a key frame after one frame, up to another."""
+        return bool(np.searchsorted(self.keys, after + 1) < np.searchsorted(self.keys, last + 1))
+
     def missing(self, ordinals: NDArray[np.int64]) -> NDArray[np.int64]:
         """Those of some ordinals that no frame has."""
         places = np.searchsorted(self.ordinals, ordinals)  # a file may have far more frames
@@ -68,15 +73,16 @@ def read_index(path: Path, stream: VideoStream, fps: Fraction, on_read: OnRead) 
     Raises DatasetError for a file that is cut off before its first frame, or has no constant rate.
     """
     time_base = stream.time_base or Fraction(1)
-    shown, listed = _places(path, stream, on_read)
-    shown = shown - shown.min()
+    places = _places(path, stream, on_read)
+    shown = places.shown - places.shown.min()
     start_s = (stream.start_time or 0) * time_base
     for rate in chain([fps], _own_rates(shown, time_base, stream)):
         found, off = _on_grid(shown, time_base * rate)
         ordinals = np.unique(found)
         # at a rate of its own no two frames have one place: few of them lie near any slow grid
         if not off.any() and (rate == fps or len(ordinals) == len(shown)):
-            return VideoIndex(path, rate, ordinals, len(shown), listed, start_s)
+            keys = np.unique(found[places.is_key])
+            return VideoIndex(path, rate, ordinals, len(shown), places.listed, start_s, keys)
     _, off = _on_grid(shown, time_base * fps)
     raise off_grid(path, stream, float(shown[off.argmax()]) * float(time_base * fps), fps)
 
@@ -113,26 +119,32 @@ def off_grid(path: Path, stream: VideoStream, place: float, fps: Fraction) -> Da
     )
 
 
-def _places(path: Path, stream: VideoStream, on_read: OnRead) -> tuple[NDArray[np.float64], int]:
-    """Where each frame is shown, in time base units, ascending, up to a constant; and how many
-    the header lists, which are more where the file is cut off.
-    """
+class _Places(NamedTuple):
+    """Where each frame is shown, ascending."""
+
+    shown: NDArray[np.float64]  # in time base units, up to a constant
+    is_key: NDArray[np.bool_]
+    listed: int  # frames that the header lists, which are more where the file is cut off
+
+
+def _places(path: Path, stream: VideoStream, on_read: OnRead) -> _Places:
     entries: Iterable[Any] = getattr(stream, "index_entries", ())  # PyAV 17 and later
-    kept = [(e.timestamp, e.pos + e.size) for e in entries if not e.is_discard]
+    kept = [(e.timestamp, e.pos + e.size, e.is_keyframe) for e in entries if not e.is_discard]
     if len(kept) == stream.frames and kept:
         size = path.stat().st_size
-        decoded_at = np.array([at for at, end in kept if end <= size], np.float64)
+        there = [(at, is_key) for at, end, is_key in kept if end <= size]
+        decoded_at = np.array([at for at, _ in there], np.float64)
         if not len(decoded_at):
             what = "cut off before its first frame; copy it again"
             raise DatasetError(f"{path}: {what}", code="video-truncated", where=path)
         steps = np.diff(decoded_at)
         if not len(steps) or steps.min() == steps.max():
-            return decoded_at, len(kept)  # regular: shown at the same times, but for a constant
-    shown = _packet_places(path, stream.frames, on_read)
-    return shown, len(shown)
+            # regular: shown at the same times, but for a constant
+            return _Places(decoded_at, np.array([is_key for _, is_key in there]), len(kept))
+    return _packet_places(path, stream.frames, on_read)
 
 
-def _packet_places(path: Path, listed: int, on_read: OnRead) -> NDArray[np.float64]:
+def _packet_places(path: Path, listed: int, on_read: OnRead) -> _Places:
     """The same from the packets, for what is irregular, edited or has no index."""
     shown, seen = [], 0
     try:
@@ -142,7 +154,7 @@ def _packet_places(path: Path, listed: int, on_read: OnRead) -> NDArray[np.float
                 if seen % _REPORT_EVERY == 0:
                     on_read(path)
                 if packet.size and packet.pts is not None and not packet.is_discard:
-                    shown.append(packet.pts)
+                    shown.append((packet.pts, packet.is_keyframe))
     except (av.error.FFmpegError, ValueError, OSError) as problem:
         raise DatasetError(
             f"{path}: unreadable after frame {seen - 1} ({problem}), expected {listed} frames; it "
@@ -153,4 +165,6 @@ def _packet_places(path: Path, listed: int, on_read: OnRead) -> NDArray[np.float
     if not shown:
         what = "no frame has a timestamp; re-encode the video"
         raise DatasetError(f"{path}: {what}", code="video-decode", where=path)
-    return np.sort(np.array(shown, np.float64))
+    shown.sort()
+    is_key = np.array([is_key for _, is_key in shown])
+    return _Places(np.array([at for at, _ in shown], np.float64), is_key, len(shown))

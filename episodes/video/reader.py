@@ -1,11 +1,11 @@
-"""The frames of one camera, streamed from a video file in order: (H, W, 3) uint8 RGB.
+"""The frames of one camera from a video file, in order or any of them: (H, W, 3) uint8 RGB.
 
 Frames have ordinals, round((pts - start) * rate), counted from the first one in the file: that
 survives float32 timestamps, concatenation drift and containers that start late. Which of them
 belongs to which row is decided in `convert/pictures.py`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,7 @@ from episodes.arrays import Frame
 from episodes.input_file import OnRead, check_file, ignore
 from episodes.video.display import Display, read_display
 from episodes.video.file import open_decoder, out_of_order, refuse_depth, video_errors
-from episodes.video.index import MAX_OFF_GRID, off_grid, read_index
+from episodes.video.index import MAX_OFF_GRID, VideoIndex, off_grid, read_index
 from job.errors import DatasetError
 
 # HEVC may not be able to start at the very frame: its leading pictures need the group before.
@@ -31,6 +31,9 @@ _BT709, _BT601, _FULL_RANGE = 1, 5, 2  # AVCOL_SPC_BT709, AVCOL_SPC_BT470BG, AVC
 # From PyAV 17 on, colours are by default converted by a thread for each core: among workers that
 # already use every core, 0.80 ms a frame instead of 0.52 (480x640, decoding included).
 _ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
+
+
+_OnPass = Callable[[int, av.VideoFrame], None]  # takes the ordinal and frame of what is passed
 
 
 class VideoReader:
@@ -44,10 +47,12 @@ class VideoReader:
         *,
         rotated: bool = False,
         grey: bool = False,
+        index: VideoIndex | None = None,
     ) -> None:
         """Open the default video stream of `path`; raises DatasetError when there is none.
 
         fps: the dataset's, on whose grid the frames are expected
+        index: the file's, where it is known
         rotated: give the frames as the file's display matrix has players show them
         grey: the file may have one channel of 8 bits, which is then given three times
         on_read: called with the file before it is opened, and while it is decoded
@@ -62,7 +67,7 @@ class VideoReader:
         self._container, self._stream = open_decoder(path)
         self._start = self._stream.start_time or 0
         self._time_base = self._stream.time_base or Fraction(1)
-        self.index = read_index(path, self._stream, fps, on_read)
+        self.index = index or read_index(path, self._stream, fps, on_read)
         self._frames: Iterator[tuple[int, av.VideoFrame]] = self._decode()
         self._reformatter = VideoReformatter()
         self._next = 0  # ordinal of the next frame that `_frames` gives, when read in order
@@ -78,6 +83,24 @@ class VideoReader:
         for ordinal in map(int, ordinals):
             yield self._to_rgb(self._take(ordinal))
             self._next = ordinal + 1
+
+    def reach(self, ordinal: int, is_wanted: Callable[[int], bool]) -> Iterator[tuple[int, Frame]]:
+        """Give the frame of an ordinal, last, after what is wanted of those decoded on the way.
+
+        At most a group of pictures is decoded. Raises DatasetError as `frames` does.
+        """
+        if not self._next <= ordinal or self.index.has_key_frame(self._next, ordinal):
+            self._seek(ordinal)
+        passed: list[tuple[int, Frame]] = []
+
+        def on_pass(found: int, frame: av.VideoFrame) -> None:
+            if is_wanted(found):
+                passed.append((found, self._to_rgb(frame)))
+
+        frame = self._take(ordinal, on_pass)
+        self._next = ordinal + 1
+        yield from passed
+        yield ordinal, self._to_rgb(frame)
 
     def _to_rgb(self, frame: av.VideoFrame) -> Frame:
         """Convert to RGB by the stream's colour tags, the same on every PyAV version.
@@ -105,7 +128,7 @@ class VideoReader:
         self.display.refuse_slanted(self.path)
         return self.display.apply(pixels)
 
-    def _take(self, ordinal: int) -> av.VideoFrame:
+    def _take(self, ordinal: int, on_pass: _OnPass = lambda *_: None) -> av.VideoFrame:
         while True:
             found = self._held or next(self._frames, None)
             self._held = None
@@ -128,6 +151,7 @@ class VideoReader:
                     code="video-dropped",
                     where=self.path,
                 )
+            on_pass(*found)
 
     def _refuse_disorder(self, ordinal: int) -> None:
         """Raise DatasetError where a frame is not gone but comes too late."""
@@ -136,17 +160,25 @@ class VideoReader:
                 raise out_of_order(self.path)
 
     def _seek(self, first: int) -> None:
-        """Go to the key frame from which `first` can be decoded, as late as possible."""
+        """Go to the key frame from which `first` can be decoded, as late as possible.
+
+        What is shown before that key frame may need pictures from before it, and is passed over.
+        """
         for preroll_s in (0, _PREROLL_S, None):
             seconds = Fraction(0) if preroll_s is None else first / self.index.rate - preroll_s
             target = self._start + max(0, round(seconds / self._time_base))
             with video_errors(self.path, f"the place of frame {first}"):
                 self._container.seek(target, stream=self._stream, backward=True)
             self._frames = self._decode()
-            self._held = next(self._frames, None)
+            self._held = next(self._from_key_frame(first), None)
             if self._held is not None and self._held[0] <= first:
                 break
         self._next = first
+
+    def _from_key_frame(self, first: int) -> Iterator[tuple[int, av.VideoFrame]]:
+        for ordinal, frame in self._frames:
+            if frame.key_frame or ordinal > first:
+                yield ordinal, frame
 
     def _decode(self) -> Iterator[tuple[int, av.VideoFrame]]:
         """Frames with their ordinals, in the order they are shown."""

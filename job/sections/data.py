@@ -110,8 +110,12 @@ class Conversion(Section):
     cameras: list[ConvertedCamera] = Field(
         description="Cameras in the order in which the network concatenates them."
     )
-    image_storage: Literal["raw", "jpeg"] | None = Field(
-        description="raw frames, or jpeg: ALOHA's compressed layout; null without cameras."
+    image_storage: Literal["raw", "jpeg", "video"] | None = Field(
+        description="raw frames, jpeg: ALOHA's compressed layout, or video: they stayed in the "
+        "dataset's videos, from which training decoded them; null without cameras."
+    )
+    image_storage_reason: str | None = Field(
+        default=None, description="Why they are there; null where there was nothing to choose."
     )
     jpeg_quality: Positive | None = Field(description="1 to 100; null without JPEG frames.")
     qpos: ConvertedVector = Field(description="How the dataset's state became the policy's qpos.")
@@ -128,6 +132,6 @@ class Conversion(Section):
         "where it has none.",
     )
     frames_per_second: float | None = Field(
-        description="Frames decoded and written per second, all cameras together; null when every "
-        "episode had been converted before, and without cameras."
+        description="Frames decoded and written per second, all cameras together; null where none "
+        "were: every episode had been converted before, they stayed in videos, or no camera."
     )

@@ -16,6 +16,7 @@ from act.policies.act import LATENT_DIM
 from act.policies.statistics import norm_stats
 from act.training.setup import loader_threads
 from episodes.episode_set import Episodes, open_episodes
+from episodes.frame_cache import FrameCache
 from episodes.writer import write_episode
 from lerobot_to_act import JobFlags, parse
 
@@ -59,9 +60,14 @@ def make_config(asked: argparse.Namespace, precision: str) -> JobFlags:
 
 
 def make_loader(
-    episodes: Episodes, batch: int, count: int, device: torch.device, cached: bool = False
+    episodes: Episodes,
+    batch: int,
+    count: int,
+    device: torch.device,
+    cached: bool = False,
+    kept: FrameCache | None = None,
 ) -> Loader:
-    """A loader whose one pass has at least `count` batches."""
+    """A loader whose one pass has at least `count` batches; cached, kept: as `Loader` has it."""
     chosen = list(range(len(episodes.infos)))
     chosen *= -(-count * batch // len(chosen))
     sampler = Sampler(episodes, 0, chunk_size=CHUNK, latent_dim=LATENT_DIM, batch_size=batch)
@@ -72,6 +78,7 @@ def make_loader(
         threads=loader_threads(),
         device=device,
         cached=cached,
+        kept=kept,
     )
 
 

@@ -66,7 +66,7 @@ MAKE_TARGETS = set(re.findall(r"^([\w./-]+):", (ROOT / "Makefile").read_text(), 
 
 # Flags of other programs, and of this project's benchmarks and test kit.
 _OTHER_FLAGS = {
-    *("--seeds", "--training", "--epochs"),  # of benchmarks
+    *("--seeds", "--training", "--epochs", "--lerobot"),  # of benchmarks
     "--rm",
     "--gpus",
     "--user",

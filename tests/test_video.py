@@ -1,5 +1,6 @@
 """Reading videos by hand: out of order, past the end, and what is no colour picture."""
 
+import gc
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -81,3 +82,20 @@ def test_a_playlist_is_no_video(tmp_path: Path, text: str) -> None:
         VideoReader(path, FPS)
     with pytest.raises(av.error.FFmpegError):
         open_video(path)
+
+
+def test_a_frame_that_is_done_with_is_gone_at_once(reader: VideoReader) -> None:
+    """Each holds a decoder's picture, which no collector of garbage counts."""
+    gc.collect()
+    gc.disable()
+    try:
+        before = _frames_alive()
+        for frame in reader.frames(range(20)):
+            del frame
+        assert _frames_alive() - before <= 2  # the last one, and its conversion
+    finally:
+        gc.enable()
+
+
+def _frames_alive() -> int:
+    return sum(type(one) is av.VideoFrame for one in gc.get_objects())

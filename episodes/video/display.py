@@ -9,7 +9,7 @@ from typing import Any
 
 import av
 import numpy as np
-from av.sidedata.sidedata import Type
+from av.sidedata.sidedata import SideDataContainer, Type
 from numpy.typing import NDArray
 
 from episodes.orientation import Turn
@@ -75,7 +75,9 @@ class Display:
 
 def read_display(frame: av.VideoFrame) -> Display | None:
     """The display matrix of a decoded frame; None for none, or one that changes nothing."""
-    data: Any = frame.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]
+    # not frame.side_data, which the frame keeps: the two would hold each other, and the pictures
+    found: Any = SideDataContainer(frame)  # type: ignore[call-arg]
+    data = found.get(Type.DISPLAYMATRIX)
     if data is None:
         return None
     a, b, _, c, d = (np.frombuffer(bytes(data), np.int32)[:5] / (1 << 16)).tolist()

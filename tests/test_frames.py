@@ -36,7 +36,11 @@ from tests.support.paths import SMALL
 
 FPS = Fraction(30)
 SETS = [path.name for path in sorted(SMALL.iterdir()) if path.is_dir() and "image" not in path.name]
-RUN: dict[str, Any] = {"num_epochs": 6, "batch_size": 2, "samples_per_episode": 3}
+RUN: dict[str, Any] = {
+    "num_epochs": 3,
+    "samples_per_episode": 3,
+    "camera_keys": "observation.images.front",
+}
 
 
 def converted(name: str | Path, folder: Path, frames: str, **flags: Any) -> Episodes:
@@ -329,7 +333,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cache_gb", ["auto", "0", "0.0008"])
+@pytest.mark.parametrize("cache_gb", ["auto", "0.0008"])
 def test_a_run_on_videos_has_the_bytes_of_one_on_raw_frames(
     cache_gb: str, undisturbed: Path, tmp_path: Path
 ) -> None:
@@ -349,10 +353,10 @@ def test_a_run_on_videos_has_the_bytes_of_one_on_raw_frames(
 def test_killed_runs_go_on_wherever_the_dataset_is(undisturbed: Path, tmp_path: Path) -> None:
     """Each time the dataset is mounted elsewhere: what the episode files say of it is made anew."""
     flags = RUN | {"frames": "video", "state_interval_minutes": 0}
-    for number in range(4):
+    for number in range(3):
         dataset = tmp_path / f"mount{number}"
         shutil.copytree(SMALL / "v30_h264", dataset)
-        if number == 3:
+        if number == 2:
             done = run_job(tmp_path / "out", input=dataset, **flags)
             assert done.code == 0, done.err
             break

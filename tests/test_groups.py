@@ -29,7 +29,7 @@ def test_a_shared_run_is_made_once(tmp_path: Path) -> None:
     """pytest-xdist passes over the groups where it does not know this pytest."""
     (tmp_path / "test_shared.py").write_text(_TESTS)
     (tmp_path / "conftest.py").write_text(
-        "from tests.conftest import pytest_collection_modifyitems\n"
+        "from tests.support.order import pytest_collection_modifyitems\n"
     )
     words = ["-m", "pytest", "-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder", "-q"]
     environment = {"PYTHONPATH": str(ROOT), "PATH": "", "PYTHONDONTWRITEBYTECODE": "1"}

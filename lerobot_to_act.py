@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from act.evaluate.flags import AfterTrainingFlags
 from act.report.flags import LastReportFlags
 from act.simulate.flags import EvalEnvFlags
-from act.training.flags import TrainingFlags
+from act.training.flags import BY_TASK, TrainingFlags
 from convert.flags import RunConversionFlags
 from job import signals
 from job.command import (
@@ -405,7 +405,7 @@ def do_job(flags: JobFlags, manifest: Manifest) -> None:
     # before torch is imported: a missing dataset, camera or weights file is reported at once
     conversion = flags.part(RunConversionFlags)  # for its processes, which load no more
     look_at_input(conversion)
-    flags = _with_recipe(flags, manifest)
+    flags = _with_recipe(_with_own_split(flags, manifest), manifest)
     conversion = flags.part(RunConversionFlags)
     if not (flags.run_folder / RUN).exists():  # a finished run needs no weights any more
         backbone_file(flags.backbone)
@@ -445,6 +445,20 @@ def do_job(flags: JobFlags, manifest: Manifest) -> None:
             manifest.afterwards(partial(_look_at_finished, flags, manifest, episodes.paths))
         # once the run is marked as finished: it would be converted again to be resumed
         manifest.afterwards(partial(remove_converted, conversion))
+
+
+def _with_own_split(flags: JobFlags, manifest: Manifest) -> JobFlags:
+    """The flags with the numbers of the episodes to validate on, where a task names them."""
+    if not flags.val_episodes.startswith(BY_TASK):
+        return flags
+    from convert.val_task import episodes_of_task
+    from episodes.ranges import as_ranges
+
+    task = flags.val_episodes.removeprefix(BY_TASK)
+    numbers = as_ranges(episodes_of_task(flags.part(RunConversionFlags), task))
+    manifest.resolve(val_episodes=numbers)
+    logger.info("split      the episodes with the task %r, %s, are validated on", task, numbers)
+    return dataclasses.replace(flags, val_episodes=numbers)
 
 
 def _with_recipe(flags: JobFlags, manifest: Manifest) -> JobFlags:

@@ -44,6 +44,7 @@ from episodes.rows import read_row
 from job.machine import cpu_count
 
 _ROOT = Path(__file__).parent.parent
+_MOST_BATCHES_S = 4000
 _CPU = torch.device("cpu")
 
 
@@ -183,12 +184,13 @@ def _rate(episodes: Episodes, asked: argparse.Namespace, folder: Path | None = N
     if folder is not None:
         assert filmed_of(episodes)
         cache = open_cache(episodes, folder, "1000", shown=False)
-    with make_loader(episodes, asked.batch, 1 << 16, _CPU, kept=cache) as loader:
+    most = 64 + int(asked.seconds * _MOST_BATCHES_S)
+    with make_loader(episodes, asked.batch, most, _CPU, kept=cache) as loader:
         batches = loader.batches(Pass(0, train=True))
         for _ in islice(batches, 2 * loader_threads() + 2):  # threads and files that are opened
             pass
         seconds = seconds_each(lambda: next(batches), 2)
-        count = max(4, int(asked.seconds / seconds))
+        count = min(max(4, int(asked.seconds / seconds)), most // 2)
         return asked.batch / seconds_each(lambda: next(batches), count)
 
 

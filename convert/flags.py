@@ -167,7 +167,7 @@ class ConvertFlags(ConversionFlags):
     )
     check_whole: bool = flag("Nothing is converted; every episode must be there.", False)
     frames: str = flag(
-        "What the episode files hold of the images: raw frames, JPEGs, or where in the videos.",
+        "What the files hold of images: raw frames, JPEGs, or their place in the videos.",
         "raw",
         choices=("raw", "jpeg", "video"),
         same_run=True,

@@ -38,7 +38,7 @@ class FrameCache:
         self._frame_bytes = int(np.prod(shape))
         self._most = most
         self._own: set[int] = set()  # known to be whole
-        self._refused = threading.Event()
+        self._ended = threading.Event()
         self._lock = threading.Lock()
         frames, crcs = (folder / f"{_PREFIX}{identity}.{kind}" for kind in ("raw", "crc"))
         with output_errors(folder):
@@ -50,23 +50,33 @@ class FrameCache:
 
     def read(self, number: int, out: Frame) -> bool:
         """Read a frame into `out`, (H, W, 3), contiguous; False where it is not there."""
-        if number >= self._most:
+        if number >= self._most or self._ended.is_set():
             return False
-        if number in self._own:
-            return self._read(number, out)
-        crc = self._crc(number)
-        if not crc or not self._read(number, out) or _crc_of(out) != crc:
+        try:
+            if number in self._own:
+                return self._read(number, out)
+            crc = self._crc(number)
+            if not crc or not self._read(number, out) or _crc_of(out) != crc:
+                return False
+        except OSError as error:
+            self._end(error)
             return False
         self._own.add(number)
         return True
 
     def wants(self, number: int) -> bool:
         """Whether there is room for a frame that is not there."""
-        return number < self._most and not self._refused.is_set() and not self._crc(number)
+        if number >= self._most or self._ended.is_set():
+            return False
+        try:
+            return not self._crc(number)
+        except OSError as error:
+            self._end(error)
+            return False
 
     def write(self, number: int, frame: Frame) -> None:
         """Keep a frame, if there is room: where the disk refuses, no more are kept."""
-        if number >= self._most or self._refused.is_set() or number in self._own:
+        if number >= self._most or self._ended.is_set() or number in self._own:
             return
         whole = np.ascontiguousarray(frame)
         try:
@@ -74,13 +84,17 @@ class FrameCache:
             crc = _crc_of(whole).to_bytes(_CRC_BYTES, "little")
             write_at(self._crcs, memoryview(crc), number * _CRC_BYTES)
         except OSError as error:
-            with self._lock:
-                is_first = not self._refused.is_set()
-                self._refused.set()
-            if is_first:
-                logger.warning("decoded frames are no longer kept on disk (%s)", error.strerror)
+            self._end(error)
             return
         self._own.add(number)
+
+    def _end(self, error: OSError) -> None:
+        """The disk refuses: what is needed is decoded from now on."""
+        with self._lock:
+            is_first = not self._ended.is_set()
+            self._ended.set()
+        if is_first:
+            logger.warning("decoded frames are no longer kept on disk (%s)", error.strerror)
 
     def _read(self, number: int, out: Frame) -> bool:
         place = number * self._frame_bytes

@@ -28,6 +28,7 @@ from episodes.reader import open_episode
 from episodes.video.reader import VideoReader
 from job.errors import DatasetError, UsageError
 from job.output_names import STATE
+from tests.chaos.places import lacking, rclone
 from tests.support.barcode import Code, paint_code, read_code
 from tests.support.commands import run_job, start_job
 from tests.support.conversion import convert_here, converted_paths
@@ -230,6 +231,22 @@ def test_a_full_disk_ends_the_keeping_and_not_the_reading(
     assert [record.getMessage() for record in caplog.records] == [
         "decoded frames are no longer kept on disk (No space left on device)"
     ]
+    expected = all_frames(filmed, open_frames(filmed))
+    assert all(np.array_equal(found[place], image) for place, image in expected.items())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(lacking("rclone")), reason=lacking("rclone") or "-")
+def test_a_mounted_bucket_keeps_none_and_ends_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    filmed = converted("v30_h264", tmp_path / "filmed", "video")
+    with rclone() as mounted:
+        source = open_frames(filmed, open_cache(filmed, mounted.folder, "1", shown=False))
+        found = all_frames(filmed, source)
+        source.close()
+    assert len(caplog.records) == 1
+    assert "decoded frames are no" in caplog.records[0].getMessage()
     expected = all_frames(filmed, open_frames(filmed))
     assert all(np.array_equal(found[place], image) for place, image in expected.items())
 

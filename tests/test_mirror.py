@@ -23,6 +23,7 @@ from job.remote.store import Store
 from job.whole_files import RECORD
 from tests.support.commands import run_job, start_job
 from tests.support.errors import raises_code
+from tests.support.hub import Hub
 from tests.support.jobs import Job
 from tests.support.paths import SMALL
 from tests.support.s3 import S3
@@ -123,19 +124,34 @@ def test_an_output_at_an_address_has_what_a_folder_has(
 def test_three_machines_that_are_gone_leave_the_bytes_of_an_undisturbed_run(
     s3: S3, bucket: str, undisturbed: Path, tmp_path: Path
 ) -> None:
+    """Their input is on the Hub, and each has an empty disk at first."""
+    hub = Hub()
+    hub.commit("team/recordings", SOURCE)
+    at_hub = {"input": "hf://datasets/team/recordings"}
+
+    def empty(name: str) -> Machine:
+        machine = Machine(tmp_path / name, s3, bucket)
+        machine.options["environment"] |= hub.environment
+        return machine
+
     epochs: list[int] = []
     for number in range(3):
-        machine = Machine(tmp_path / f"machine{number}", s3, bucket)
-        job = machine.start()
+        machine = empty(f"machine{number}")
+        job = machine.start(**at_hub, cache=machine.folder / "cache")
         wait_for_states(s3, bucket, job, more_than=max(epochs, default=0))
         machine.vanish(job)
         epochs.append(_epochs(s3, bucket))
         forget_lease(s3, bucket)
     assert epochs[-1] > 0
-    code, said = Machine(tmp_path / "last", s3, bucket).run()
+    last = empty("last")
+    code, said = last.run(**at_hub, cache=last.folder / "cache")
+    hub.shutdown()
+    hub.server_close()
     assert code == 0, said
     assert "fetched, " in said
     assert_undisturbed(s3, bucket, undisturbed)
+    manifest = json.loads(s3.content(f"{bucket}/out")[MANIFEST])
+    assert manifest["fetched"][0]["address"] == at_hub["input"]
 
 
 @pytest.mark.slow

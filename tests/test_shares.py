@@ -1,6 +1,7 @@
 """What datasets count in the samples, and a split of one's own."""
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from act.batches.split import split_episodes
 from job.errors import UsageError
 from lerobot_to_act import parse
 from tests.support.commands import run_job
+from tests.support.episodes import write_official
 from tests.support.errors import raises_code
 from tests.support.paths import SMALL
 
@@ -122,15 +124,45 @@ def test_a_split_that_is_refused_leaves_no_run(tmp_path: Path) -> None:
     assert done.code == 0, done.err
 
 
-def test_an_evaluation_holds_out_what_the_run_did(tmp_path: Path) -> None:
+def test_an_evaluation_holds_out_the_task_that_the_run_did(tmp_path: Path) -> None:
+    dataset = shutil.copytree(SMALL / "v21_h264", tmp_path / "dataset")
+    listed = dataset / "meta/episodes.jsonl"
+    rows = [json.loads(line) for line in listed.read_text().splitlines()]
+    for row in (rows[0], rows[2]):
+        row["tasks"] = ["Put it down."]
+    listed.write_text("".join(json.dumps(row) + "\n" for row in rows))
     flags: dict[str, Any] = {
+        "input": dataset,
         "camera_keys": "none",
         "backbone_weights": None,
         "num_epochs": 1,
-        "val_episodes": "0,2",
-        "eval_after_train": "on",
+        "val_episodes": "task:Put it down.",
     }
-    done = run_job(tmp_path / "out", input=SMALL / "v21_h264", **flags)
+    done = run_job(tmp_path / "out", **flags, eval_after_train="on")
     assert done.code == 0, done.err
     found = json.loads((done.output / "checkpoints/test/evaluation.json").read_text())
     assert [one["number"] for one in found["episodes"]] == [0, 2]
+    assert done.manifest["flags"]["val_episodes"] == "0,2"
+    again = run_job(tmp_path / "out", **flags | {"val_episodes": "0,2"})
+    assert again.code == 0, again.err
+    refused = run_job(tmp_path / "out", **flags | {"val_episodes": "task:Put it dwon."})
+    assert refused.code == 2
+    assert "the nearest task is Put it down." in refused.errors[0]
+
+
+@pytest.mark.parametrize(
+    ("extra", "code"), [((), "flag-value"), (("--only_whole_episodes",), "flags-conflict")]
+)
+def test_a_task_that_is_not_known_is_refused(
+    extra: tuple[str, ...], code: str, tmp_path: Path
+) -> None:
+    given: dict[str, Any] = {"input": SMALL / "v21_h264", "num_epochs": 1}
+    refused = run_job(tmp_path / "out", extra, **given, val_episodes="task:Dance.")
+    assert (refused.code, refused.manifest["code"]) == (2, code)
+
+
+def test_episode_files_have_no_tasks(tmp_path: Path) -> None:
+    write_official(tmp_path / "episodes", [5, 5])
+    job = run_job(tmp_path / "out", input=tmp_path / "episodes", val_episodes="task:Dance.")
+    assert job.code == 2
+    assert "give numbers" in job.errors[0]

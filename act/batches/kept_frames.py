@@ -7,6 +7,7 @@ from pathlib import Path
 from episodes.episode_set import Episodes
 from episodes.frame_cache import FrameCache, kept_bytes
 from episodes.frames import filmed_of
+from job.errors import OutputError
 from job.file_system import free_bytes
 
 logger = logging.getLogger("act")
@@ -19,7 +20,6 @@ def open_cache(episodes: Episodes, folder: Path, most_gb: str, *, shown: bool) -
     """The cache of a run's decoded frames; None where no frame is in a video, or none is kept.
 
     folder: of the run; most_gb: `--frames_cache_gb`; shown: whether this process says so
-    Raises OutputError.
     """
     filmed = filmed_of(episodes)
     if not filmed:
@@ -42,4 +42,8 @@ def open_cache(episodes: Episodes, folder: Path, most_gb: str, *, shown: bool) -
     identity = hashlib.sha256(str(shape).encode())
     for one in filmed.values():
         identity.update(repr((one.sha256, one.attributes)).encode() + one.ordinals.tobytes())
-    return FrameCache(folder, identity.hexdigest()[:16], shape, most)
+    try:
+        return FrameCache(folder, identity.hexdigest()[:16], shape, most)
+    except OutputError as error:  # as a mounted bucket, which takes no file that is read as well
+        logger.warning("decoded frames are not kept (%s)", error)
+        return None

@@ -57,8 +57,13 @@ def ema_schedule(value: str) -> str | None:
     return None if 0 < decay < 1 else "off, power, or a decay between 0 and 1"
 
 
+BY_TASK = "task:"  # in front of a task, as the value of --val_episodes
+
+
 def _own_split(value: str) -> str | None:
     """What was expected, or None where `--val_episodes` takes the value."""
+    if value.startswith(BY_TASK):
+        return None if value != BY_TASK else f"a task after {BY_TASK}"
     try:
         return None if value == "auto" or parse_ranges(value) else f"auto, or {RANGES}"
     except ValueError as error:
@@ -98,7 +103,7 @@ class OptimizationFlags(Flags):
         check=at_least(1),
     )
     val_episodes: str = flag(
-        "Numbers of the episodes to validate on, like 0:10,12; auto = upstream's.",
+        "Episodes to validate on: numbers, like 0:10,12, or task:NAME; auto = upstream's.",
         "auto",
         check=_own_split,
     )

@@ -21,8 +21,8 @@ from tests.support.s3 import S3, Switch, start_server
 def pytest_configure() -> None:
     """The processes of a session share bytecode, a backbone and a fork server, by environment."""
     keep_bytecode()
+    share_server()  # which imports the libraries meanwhile
     backbone_file()
-    share_server()
 
 
 @pytest.fixture(autouse=True, scope="session")

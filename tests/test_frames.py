@@ -161,10 +161,12 @@ def test_what_was_decoded_once_is_not_decoded_again(
     filmed = converted(dataset, tmp_path / "filmed", "video")
     cached.append(open_frames(filmed, open_cache(filmed, tmp_path, "auto", shown=False)))
     expected = all_frames(filmed, cached[0])
-    shutil.rmtree(dataset)
+    moved = dataset.rename(tmp_path / "mounted elsewhere")
+    again = converted(moved, tmp_path / "again", "video")
+    shutil.rmtree(moved)
     # what another process, of a resumed run, finds
-    cached.append(open_frames(filmed, open_cache(filmed, tmp_path, "auto", shown=False)))
-    found = all_frames(filmed, cached[1])
+    cached.append(open_frames(again, open_cache(again, tmp_path, "auto", shown=False)))
+    found = all_frames(again, cached[1])
     assert all(np.array_equal(found[place], image) for place, image in expected.items())
 
 

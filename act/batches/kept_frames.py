@@ -40,8 +40,8 @@ def open_cache(episodes: Episodes, folder: Path, most_gb: str, *, shown: bool) -
     if not most:
         return None
     identity = hashlib.sha256(str(shape).encode())
-    for one in filmed.values():
-        identity.update(repr((one.sha256, one.attributes)).encode() + one.ordinals.tobytes())
+    for one in filmed.values():  # wherever they are mounted
+        identity.update(repr(one.attributes | {"path": ""}).encode() + one.ordinals.tobytes())
     try:
         return FrameCache(folder, identity.hexdigest()[:16], shape, most)
     except OutputError as error:  # as a mounted bucket, which takes no file that is read as well

@@ -413,7 +413,7 @@ def do_job(flags: JobFlags, manifest: Manifest) -> None:
     from act.processes.device import choose_device
     from act.processes.group import joined_group
     from act.training.loop import check_ready, train
-    from act.training.run_folder import already_done, claim_folder, remove_state
+    from act.training.run_folder import already_done, claim_folder, tidy_finished
     from convert.input import (
         convert_in_turn,
         describe_input,
@@ -431,7 +431,7 @@ def do_job(flags: JobFlags, manifest: Manifest) -> None:
                     dataset_section_of_files(flags, files) if files else describe_input(conversion)
                 )
                 claim_folder(flags, flags.run_folder, dataset)
-                remove_state(flags.run_folder, unless_kept=True)
+                tidy_finished(flags.run_folder)
             remove_converted(conversion)  # a kill may have come before it was done
             raise already_done(flags.run_folder)
         manifest.take_over()

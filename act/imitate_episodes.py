@@ -93,7 +93,7 @@ def train_here(flags: UpstreamFlags, manifest: Manifest) -> None:
     from act.processes.device import choose_device
     from act.processes.group import joined_group
     from act.training.loop import check_ready, train
-    from act.training.run_folder import already_done, claim_folder, remove_state
+    from act.training.run_folder import already_done, claim_folder, tidy_finished
 
     finished = check_ready(flags, flags.output)
     folder = flags.input[0]
@@ -113,7 +113,7 @@ def train_here(flags: UpstreamFlags, manifest: Manifest) -> None:
         if group.from_first(finished):
             if group.is_first:
                 claim_folder(flags, flags.output, dataset_section_of_files(flags, paths))
-                remove_state(flags.output, unless_kept=True)
+                tidy_finished(flags.output)
             raise already_done(flags.output)
         manifest.take_over()
         manifest.write()

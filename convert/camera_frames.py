@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from convert.cameras import Camera, FrameOptions, Size, by, check_reduction
+from convert.cameras import Camera, FrameOptions
 from convert.findings import refuse
 from convert.lerobot.image import ImageReader
 from convert.lerobot.table import Times
@@ -12,10 +12,9 @@ from convert.sources import Source
 from episodes.arrays import Frame
 from episodes.filmed import Filmed
 from episodes.input_file import OnRead, ignore
-from episodes.resize import resize_area
+from episodes.resize import Size, resize_area
 from episodes.video.display import Display
 from episodes.video.reader import VideoReader
-from job.errors import DatasetError
 
 PLAIN = FrameOptions()
 
@@ -38,7 +37,8 @@ class CameraReaders:
         for ts, frame in enumerate(_recorded_frames(source, camera, times, self)):
             if frame.shape[:2] != size:
                 size = frame.shape[0], frame.shape[1]
-                _check_size(source, camera, ts, size)
+                path = file_of(source, camera.key)
+                camera.reduction.check(size, path, f"frame {ts} of {source}")
             yield resize_area(frame, camera.height, camera.width)
 
     def filmed(self, source: Source, camera: Camera, times: Times | None, sha256: str) -> Filmed:
@@ -51,9 +51,7 @@ class CameraReaders:
             sha256=sha256,
             fps=source.dataset.fps,
             ordinals=self.ordinals(source, camera, times),
-            recorded=camera.recorded,
-            size=(camera.height, camera.width),
-            any_size=camera.any_size,
+            reduction=camera.reduction,
             rotated=self._options.rotated,
             grey=camera.key in self._options.grey,
         )
@@ -100,20 +98,6 @@ class CameraReaders:
         """Close every file."""
         for key in list(self._open):
             self._close(key)
-
-
-def _check_size(source: Source, camera: Camera, ts: int, size: tuple[int, int]) -> None:
-    """Refuse frames of another size than the first, unless all are reduced to --image_size."""
-    path = file_of(source, camera.key)
-    if camera.any_size:
-        check_reduction(camera.key, size, (camera.height, camera.width), path, refuse)
-        return
-    raise DatasetError(
-        f"{path}: frame {ts} of {source} is {by(size)}, expected {by(camera.recorded)} as in the "
-        f"first episode; leave the episode out, or bring all to one size with --image_size",
-        code="video-size",
-        where=path,
-    )
 
 
 def file_of(source: Source, key: str) -> Path:

@@ -7,9 +7,8 @@ from pathlib import Path
 from convert.findings import Add, error, warning
 from convert.lerobot.dataset import camera_name
 from episodes.orientation import AS_STORED, Orientation
+from episodes.resize import Reduction, Size, by, enlarges
 from episodes.video.display import Display
-
-Size = tuple[int, int]  # height and width in pixels
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,11 @@ class Camera:
     width: int
     any_size: bool = False  # whether other frames may be recorded in another size
     orientation: Orientation = AS_STORED  # of the frames, beside how players show the video
+
+    @property
+    def reduction(self) -> Reduction:
+        """How its frames become those of the episode files."""
+        return Reduction(self.recorded, (self.height, self.width), self.any_size)
 
 
 def orientation(display: Display | None, rotated: bool) -> Orientation:
@@ -84,7 +88,7 @@ def check_reduction(key: str, recorded: Size, wanted: Size | None, where: Path, 
     """An error where --image_size would enlarge the frames, a warning where it distorts them."""
     if wanted is None:
         return
-    if wanted[0] > recorded[0] or wanted[1] > recorded[1]:
+    if enlarges(recorded, wanted):
         message = (
             f"is {by(recorded)}, which --image_size {by(wanted)} would enlarge; expected a size "
             f"that is not larger, as enlarging adds nothing"
@@ -93,8 +97,3 @@ def check_reduction(key: str, recorded: Size, wanted: Size | None, where: Path, 
     elif abs(wanted[0] * recorded[1] - wanted[1] * recorded[0]) > max(recorded):
         message = f"is {by(recorded)}, and --image_size {by(wanted)} distorts its images"
         add(warning("image-distorted", where, message, camera=key))
-
-
-def by(size: Size) -> str:
-    """A size as it is shown."""
-    return f"{size[0]}x{size[1]}"

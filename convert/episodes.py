@@ -22,9 +22,11 @@ from convert.episode_vectors import read_vectors
 from convert.findings import refuse
 from convert.flags import ConversionFlags, DataFlags
 from convert.frames_choice import choose_frames
+from convert.lerobot.table import Times
 from convert.plan import Digests, Plan, make_plan, plan_fingerprint
-from convert.sources import NOTHING, LeftOut
+from convert.sources import NOTHING, LeftOut, Source
 from episodes.arrays import Frame
+from episodes.filmed import Filmed
 from episodes.orientation import AS_STORED, CAMERA_ORIENTATIONS, to_attribute
 from episodes.reader import episode_path
 from episodes.writer import FrameWriter, write_episode, write_filmed_episode
@@ -210,26 +212,31 @@ def _convert_episode(plan: Plan, number: int, readers: CameraReaders, send: work
     source = plan.sources[number]
     send(workers.At(f"{source} ({source.episode.table_path})"))
     vectors, times = read_vectors(plan, source, readers.on_read)
-    images = {c.name: (source.episode.length, c.height, c.width) for c in plan.cameras}
-    path, attributes = episode_path(plan.folder, number), _attributes(plan, number)
-    if plan.filmed:
-        filmed = {}
-        for camera in plan.cameras:
-            send(workers.At(f"{source} ({file_of(source, camera.key)})"))
-            digest = plan.digests.of(file_of(source, camera.key))
-            filmed[camera.name] = readers.filmed(source, camera, times, digest)
-        with whole_path(path) as partial:
+    attributes = _attributes(plan, number)
+    with whole_path(episode_path(plan.folder, number)) as partial:
+        if plan.filmed:
+            filmed = _filmed(plan, source, times, readers, send)
             write_filmed_episode(partial, vectors, filmed, attributes)
-        send(len(filmed) * source.episode.length)
-        return
-    with (
-        whole_path(path) as partial,
-        write_episode(partial, vectors, images, attributes, plan.jpeg_quality) as writer,
-    ):
-        for camera in plan.cameras:
-            frames = readers.frames(source, camera, times)
-            send(workers.At(f"{source} ({file_of(source, camera.key)})"))
-            _write_frames(frames, camera, writer, send)
+            return
+        images = {c.name: (source.episode.length, c.height, c.width) for c in plan.cameras}
+        with write_episode(partial, vectors, images, attributes, plan.jpeg_quality) as writer:
+            for camera in plan.cameras:
+                frames = readers.frames(source, camera, times)
+                send(workers.At(f"{source} ({file_of(source, camera.key)})"))
+                _write_frames(frames, camera, writer, send)
+
+
+def _filmed(
+    plan: Plan, source: Source, times: Times | None, readers: CameraReaders, send: workers.Send
+) -> dict[str, Filmed]:
+    """Where the frames of an episode are in its videos, by camera."""
+    found = {}
+    for camera in plan.cameras:
+        path = file_of(source, camera.key)
+        send(workers.At(f"{source} ({path})"))
+        found[camera.name] = readers.filmed(source, camera, times, plan.digests.of(path))
+        send(source.episode.length)
+    return found
 
 
 def _attributes(plan: Plan, number: int) -> dict[str, Any]:
@@ -297,7 +304,7 @@ def _log_plan(plan: Plan, mine: Sequence[int], todo: list[int]) -> None:
         plan.velocity_key or "zeros",
     )
     if plan.filmed:
-        logger.info("frames     stay in the dataset's videos: %s", plan.frames_reason)
+        logger.info("frames     %s", plan.shown_frames)
     needed = needed_bytes(plan, todo)
     logger.info("disk       about %.2f GB of episodes in %s", needed / 1e9, plan.folder)
     if not plan.cameras:

@@ -1,4 +1,4 @@
-"""Whence training takes its frames: raw files, or the dataset's own videos; one rule for all."""
+"""Where training takes its frames from, raw files or the dataset's own videos: one rule for all."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -23,6 +23,7 @@ from convert.features import (
 from convert.findings import ERROR, Add, Finding, refuse, warning
 from convert.flags import DataFlags
 from convert.lerobot.dataset import Dataset, choose_cameras
+from convert.lerobot.episode_list import VideoSpan
 from convert.lerobot.table import EpisodeRows, read_episode
 from convert.quaternion import Quaternion, find_quaternions
 from convert.row_times import check_rate, row_rate
@@ -129,6 +130,12 @@ class Plan:
         env_state = {ENV_STATE: self.env_state} if self.env_state else {}
         return {"qpos": self.qpos, "action": self.action, **env_state}
 
+    @property
+    def shown_frames(self) -> str:
+        """Where training takes its frames from, and why; empty where nothing was chosen."""
+        where = "the dataset's videos" if self.filmed else "raw files"
+        return f"from {where}: {self.frames_reason}" if self.frames_reason else ""
+
     def frame_count(self, numbers: Sequence[int]) -> int:
         """Frames of these episodes, all cameras together."""
         return sum(self.sources[number].episode.length for number in numbers) * len(self.cameras)
@@ -155,20 +162,19 @@ class Plan:
             dims.append(asdict(self.env_state))
         changes: list[Any] = [self.fix_quaternions, self.frame_options.rotated, self.jpeg_quality]
         if self.filmed:  # the file says where its videos are on this machine
-            changes.append([str(path) for path in self.video_paths(number).values()])
+            changes.append([str(span.path) for span in self._spans(number).values()])
         return _digest([options, dims, changes, number, self.source_fingerprint(number)])
 
-    def video_paths(self, number: int) -> dict[str, Path]:
-        """The videos of an episode by camera key, of the cameras that have one."""
+    def _spans(self, number: int) -> dict[str, VideoSpan]:
+        """Where an episode lies in its videos, by camera key, of the cameras that have one."""
         videos = self.sources[number].episode.videos
         keys = (camera.key for camera in self.cameras)
-        return {key: videos[key].path for key in keys if key in videos}
+        return {key: videos[key] for key in keys if key in videos}
 
     def source_fingerprint(self, number: int) -> str:
         """A digest of an episode's source: its metadata and the files used, wherever they lie."""
         dataset, episode = self.sources[number].dataset, self.sources[number].episode
-        keys = [camera.key for camera in self.cameras]
-        spans = {key: episode.videos[key] for key in keys if key in episode.videos}
+        spans = self._spans(number)
         paths = [episode.table_path, *(span.path for span in spans.values())]
         files = {path.relative_to(dataset.root).as_posix(): self.digests.of(path) for path in paths}
         places = {key: [span.from_s, span.to_s] for key, span in spans.items()}

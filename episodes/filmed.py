@@ -15,6 +15,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from episodes.resize import Reduction, Size
+from episodes.stored import check_own
 from job.errors import DatasetError, first_line
 
 FILMED = "videos"  # the group below /observations
@@ -28,9 +30,7 @@ class Filmed:
     sha256: str  # of samples of the file
     fps: Fraction  # of the dataset, on whose grid the frames are
     ordinals: NDArray[np.int64]  # (T,)
-    recorded: tuple[int, int]  # H, W as decoded, as long as not `any_size`
-    size: tuple[int, int]  # H, W as given: reduced, where that was asked for
-    any_size: bool = False
+    reduction: Reduction
     rotated: bool = False  # as the file's display matrix has players show them
     grey: bool = False  # the file may have one channel, which is given three times
 
@@ -41,9 +41,9 @@ class Filmed:
             "path": str(self.path),
             "sha256": self.sha256,
             "fps": str(self.fps),
-            "recorded": self.recorded,
-            "size": self.size,
-            "any_size": self.any_size,
+            "recorded": self.reduction.recorded,
+            "size": self.reduction.wanted,
+            "any_size": self.reduction.any_size,
             "rotated": self.rotated,
             "grey": self.grey,
         }
@@ -54,10 +54,16 @@ def filmed_in(path: Path, file: h5py.File) -> dict[str, Filmed]:
     group = file["observations"].get(FILMED)
     if not isinstance(group, h5py.Group):
         return {}
-    return {name: _read(path, name, group[name]) for name in group}
+    found = {name: group.get(name) for name in group}  # None: a link that leads nowhere
+    return {
+        name: _read(path, file, name, data)
+        for name, data in found.items()
+        if isinstance(data, h5py.Dataset)
+    }
 
 
-def _read(path: Path, name: str, data: h5py.Dataset) -> Filmed:
+def _read(path: Path, file: h5py.File, name: str, data: h5py.Dataset) -> Filmed:
+    check_own(path, file, data, data.shape)
     try:
         attributes = dict(data.attrs)
         return Filmed(
@@ -65,9 +71,12 @@ def _read(path: Path, name: str, data: h5py.Dataset) -> Filmed:
             sha256=str(attributes["sha256"]),
             fps=Fraction(attributes["fps"]),
             ordinals=_ordinals(data),
-            recorded=_size(attributes["recorded"]),
-            size=_size(attributes["size"]),
-            **{key: bool(attributes[key]) for key in ("any_size", "rotated", "grey")},
+            reduction=Reduction(
+                recorded=_size(attributes["recorded"]),
+                wanted=_size(attributes["size"]),
+                any_size=bool(attributes["any_size"]),
+            ),
+            **{key: bool(attributes[key]) for key in ("rotated", "grey")},
         )
     except (KeyError, ValueError, TypeError, ZeroDivisionError) as error:
         raise DatasetError(
@@ -84,7 +93,7 @@ def _ordinals(data: h5py.Dataset) -> NDArray[np.int64]:
     return ordinals
 
 
-def _size(values: Any) -> tuple[int, int]:
+def _size(values: Any) -> Size:
     height, width = (int(value) for value in values)
     if not (height > 0 and width > 0):
         raise ValueError("no size")

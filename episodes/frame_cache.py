@@ -34,10 +34,9 @@ class FrameCache:
         shape: (H, W, 3), of each frame
         most: frames that are kept, those of the lowest numbers
         """
-        self._shape = shape
         self._frame_bytes = int(np.prod(shape))
         self._most = most
-        self._own: set[int] = set()  # known to be whole
+        self._whole = np.zeros(most, bool)  # those that this process has written or compared
         self._ended = threading.Event()
         self._lock = threading.Lock()
         frames, crcs = (folder / f"{_PREFIX}{identity}.{kind}" for kind in ("raw", "crc"))
@@ -53,7 +52,7 @@ class FrameCache:
         if number >= self._most or self._ended.is_set():
             return False
         try:
-            if number in self._own:
+            if self._whole[number]:
                 return self._read(number, out)
             crc = self._crc(number)
             if not crc or not self._read(number, out) or _crc_of(out) != crc:
@@ -61,7 +60,7 @@ class FrameCache:
         except OSError as error:
             self._end(error)
             return False
-        self._own.add(number)
+        self._whole[number] = True
         return True
 
     def wants(self, number: int) -> bool:
@@ -76,7 +75,7 @@ class FrameCache:
 
     def write(self, number: int, frame: Frame) -> None:
         """Keep a frame, if there is room: where the disk refuses, no more are kept."""
-        if number >= self._most or self._ended.is_set() or number in self._own:
+        if number >= self._most or self._ended.is_set() or self._whole[number]:
             return
         whole = np.ascontiguousarray(frame)
         try:
@@ -86,7 +85,7 @@ class FrameCache:
         except OSError as error:
             self._end(error)
             return
-        self._own.add(number)
+        self._whole[number] = True
 
     def _end(self, error: OSError) -> None:
         """The disk refuses: what is needed is decoded from now on."""

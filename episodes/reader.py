@@ -114,7 +114,7 @@ def _look(
     filmed = {name: filmed[name] for name in names if name in filmed}
     _check_stored(path, file, vectors, images)
     sizes = {name: image_size(path, data, compressed) for name, data in images.items()}
-    sizes |= {name: one.size for name, one in filmed.items()}
+    sizes |= {name: one.reduction.wanted for name, one in filmed.items()}
     info = EpisodeInfo(
         path=path,
         sim=truth_in(file, "sim"),

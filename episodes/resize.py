@@ -1,10 +1,54 @@
 """Frames made smaller by area averaging, so that cameras of different sizes become one."""
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from episodes.arrays import Frame
+from job.errors import DatasetError, UsageError
+
+Size = tuple[int, int]  # height and width in pixels
+
+
+def enlarges(recorded: Size, wanted: Size) -> bool:
+    """Whether frames would have to grow to the size that is wanted, which would invent detail."""
+    return wanted[0] > recorded[0] or wanted[1] > recorded[1]
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """How a camera's frames become one size."""
+
+    recorded: Size  # of the first frame of the first episode
+    wanted: Size
+    any_size: bool  # whether other frames may be recorded in another size
+
+    def check(self, size: Size, path: Path, which: str) -> None:
+        """Refuse a frame for its size; raises DatasetError, and UsageError for one too small.
+
+        path, which: its file and what to call it there
+        """
+        if not self.any_size and size != self.recorded:
+            raise DatasetError(
+                f"{path}: {which} is {by(size)}, expected {by(self.recorded)} as in the first "
+                f"episode; leave the episode out, or bring all to one size with --image_size",
+                code="video-size",
+                where=path,
+            )
+        if enlarges(size, self.wanted):
+            raise UsageError(
+                f"{path}: {which} is {by(size)}, which --image_size {by(self.wanted)} would "
+                f"enlarge; expected a size that is not larger, as enlarging adds nothing",
+                code="image-enlarged",
+            )
+
+
+def by(size: Size) -> str:
+    """A size as it is shown."""
+    return f"{size[0]}x{size[1]}"
 
 
 def resize_area(frame: Frame, height: int, width: int) -> Frame:
@@ -15,7 +59,7 @@ def resize_area(frame: Frame, height: int, width: int) -> Frame:
     """
     if frame.shape[:2] == (height, width):
         return frame
-    if not (0 < height <= frame.shape[0] and 0 < width <= frame.shape[1]):
+    if min(height, width) < 1 or enlarges(frame.shape[:2], (height, width)):
         raise ValueError(
             f"cannot resize {frame.shape[0]}x{frame.shape[1]} to {height}x{width}, expected a "
             f"smaller size"

@@ -26,21 +26,23 @@ from episodes.episode_set import Episodes, open_episodes
 from episodes.frames import FrameSource, open_frames
 from episodes.reader import open_episode
 from episodes.video.reader import VideoReader
-from job.errors import DatasetError, UsageError
+from job.errors import DatasetError, JobError, UsageError
 from job.output_names import STATE
 from tests.chaos.places import lacking, rclone
 from tests.support.barcode import Code, paint_code, read_code
-from tests.support.commands import run_job, start_job
+from tests.support.commands import command_environment, run_job, start_job
 from tests.support.conversion import convert_here, converted_paths
 from tests.support.errors import raises_code
+from tests.support.jobs import Job
 from tests.support.paths import SMALL
 
 FPS = Fraction(30)
+FRONT = "observation.images.front"
 SETS = [path.name for path in sorted(SMALL.iterdir()) if path.is_dir() and "image" not in path.name]
 RUN: dict[str, Any] = {
     "num_epochs": 3,
     "samples_per_episode": 3,
-    "camera_keys": "observation.images.front",
+    "camera_keys": FRONT,
 }
 
 
@@ -99,13 +101,11 @@ def test_any_frame_is_that_of_the_raw_file(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "flags", [{"image_size": "48x64"}, {"image_size": "40x50"}, {"camera_keys": ("front",)}]
+    "flags", [{"image_size": "48x64"}, {"image_size": "40x50"}, {"camera_keys": (FRONT,)}]
 )
 def test_what_a_conversion_does_to_frames_is_done_to_those_of_videos(
     flags: dict[str, Any], tmp_path: Path
 ) -> None:
-    if "camera_keys" in flags:
-        flags = {"camera_keys": ("observation.images.front",)}
     raw = converted("v30_h264", tmp_path / "raw", "raw", **flags)
     filmed = converted("v30_h264", tmp_path / "filmed", "video", **flags)
     assert filmed.camera_names == raw.camera_names
@@ -282,8 +282,32 @@ def test_an_episode_file_that_names_its_videos_wrongly_is_refused(tmp_path: Path
         file["observations/videos/front"].attrs["fps"] = "none"
     with raises_code(DatasetError, "episode-content", "--frames video"):
         open_episodes([path])
+    with h5py.File(path, "r+") as file:
+        del file["observations/videos/front"]
+        place = "/observations/videos/front"
+        file[place] = h5py.ExternalLink(str(filmed.infos[1].path), place)
+    with raises_code(DatasetError, "episode-content", "lies in another file"):
+        open_episodes([path])
     with open_episode(filmed.infos[1].path) as file:
         assert len(file["observations/images"]) == 0  # upstream's readers find no camera
+
+
+@pytest.mark.parametrize(
+    ("attributes", "code"),
+    [
+        ({"recorded": (90, 120)}, "video-size"),
+        ({"any_size": True, "recorded": (300, 300), "size": (200, 300)}, "image-enlarged"),
+    ],
+)
+def test_a_frame_of_another_size_is_refused(
+    attributes: dict[str, Any], code: str, tmp_path: Path
+) -> None:
+    filmed = converted("v21_h264", tmp_path / "filmed", "video", camera_keys=(FRONT,))
+    path = filmed.infos[0].path
+    with h5py.File(path, "r+") as file:
+        file["observations/videos/front"].attrs.update(attributes)
+    with raises_code(JobError, code, "frame 0 is 96x128"):
+        read(open_frames(open_episodes([path])), 0, 0)
 
 
 # The choice
@@ -316,6 +340,23 @@ def test_auto_is_video_where_raw_does_not_fit(tmp_path: Path) -> None:
     assert "0.00 GB are free" in plan.frames_reason
     assert (images.filmed, image_codes) == (False, [])
     assert "no videos" in images.frames_reason
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a tmpfs")
+def test_the_check_of_several_datasets_says_what_the_job_does(tmp_path: Path) -> None:
+    """Each alone would fit as raw frames, and both do not."""
+    inputs = [str(SMALL / name) for name in ("v30_h264", "v30_hevc")]
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=7m", "tmpfs", str(tmp_path)], check=True)
+    try:
+        words = ["check", *inputs, "--output", str(tmp_path / "out"), "--json"]
+        job = Job(["entrypoint.py", *words], command_environment(), subprocess.PIPE)
+        out, _ = job.communicate(timeout=300)
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+    assert job.wait() == 0, out
+    reports = json.loads(out)
+    shown = {report["facts"]["frames"].partition(":")[0] for report in reports}
+    assert shown == {"from the dataset's videos"}
 
 
 def test_images_are_no_videos(tmp_path: Path) -> None:
@@ -366,6 +407,10 @@ def test_a_run_on_videos_has_the_bytes_of_one_on_raw_frames(
     assert conversion["frames_per_second"] is None
     assert not list(done.output.rglob("*.hdf5"))
     assert not list(done.output.rglob(".frames_*"))
+    left = done.output / "checkpoints/test/.frames_0.raw"  # by a kill just after the end
+    left.write_bytes(b"frames")
+    assert run_job(done.output, input=SMALL / "v30_h264", **flags).code == 0
+    assert not left.exists()
 
 
 @pytest.mark.slow

@@ -89,8 +89,9 @@ def test_weights_at_an_address_are_those_of_the_folder(
         kept = {path.name for path in cache.rglob("*.*") if not path.name.startswith(".")}
         assert len([name for name in kept if name.endswith(".ckpt")]) == 1
         assert "metrics.jsonl" not in kept
-    recommended = json.loads((folder / CONTRACT).read_text())["file"]
-    assert digests == [sha256(folder / recommended), sha256(folder / "policy_last.ckpt")]
+    contract = json.loads((folder / CONTRACT).read_text())
+    expected_files = [contract["file"], "policy_last.ckpt"]
+    assert digests == [sha256(folder / name) for name in expected_files]
     done = start_from(trained, tmp_path, init_weights=f"{bucket}/nothing", cache=tmp_path / "c")
     assert done.code == 2
     assert "nothing is there" in done.errors[0]

@@ -13,7 +13,6 @@ from job.file_system import free_bytes
 logger = logging.getLogger("act")
 
 _SHARE = 0.5  # of what is free, with --frames_cache_gb auto: states and checkpoints come too
-AUTO = "auto"
 
 
 def open_cache(episodes: Episodes, folder: Path, most_gb: str, *, shown: bool) -> FrameCache | None:
@@ -28,7 +27,8 @@ def open_cache(episodes: Episodes, folder: Path, most_gb: str, *, shown: bool) -
     frame_bytes = shape[0] * shape[1] * shape[2]
     count = sum(len(one.ordinals) for one in filmed.values())
     room = _SHARE * free_bytes(folder) + kept_bytes(folder)
-    most = int(min(count, (room if most_gb == AUTO else float(most_gb) * 1e9) // frame_bytes))
+    room = room if most_gb == "auto" else float(most_gb) * 1e9
+    most = int(min(count * frame_bytes, room)) // frame_bytes
     if shown:
         kept, every = most * frame_bytes / 1e9, count * frame_bytes / 1e9
         rest = "" if most == count else ", the others are decoded each time"

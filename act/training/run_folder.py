@@ -92,6 +92,12 @@ def remove_state(folder: Path, unless_kept: bool = False) -> None:
         logger.warning("%s; the run is completed, remove it by hand", error)
 
 
+def tidy_finished(folder: Path) -> None:
+    """Remove what a kill may have left of a run that had just finished."""
+    remove_frames(folder)
+    remove_state(folder, unless_kept=True)
+
+
 def remove_frames(folder: Path) -> None:
     """Remove the decoded frames of a finished run; warns where they must stay."""
     try:

@@ -78,9 +78,8 @@ def check_room(plan: Plan, frames: str, output: Path | None, report: Report) -> 
     needed, memory = needed_bytes(plan, numbers), machine.memory_bytes()
     images = "" if plan.cameras else "none, "
     report.facts["images"] = f"{images}about {needed / 1e6:.1f} MB as episode files"
-    if plan.frames_reason:
-        where = "the dataset's videos" if plan.filmed else "raw files"
-        report.facts["frames"] = f"from {where}: {plan.frames_reason}"
+    if plan.shown_frames:
+        report.facts["frames"] = plan.shown_frames
     report.facts["memory"] = f"{memory / 1e9:.1f} GB"
     check_memory(plan, report.add)
     if needed > memory:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
 
-from convert.cameras import Size, by, check_reduction, check_sizes, orientation
+from convert.cameras import check_reduction, check_sizes, orientation
 from convert.check.camera_file import CameraFile, camera_files
 from convert.check.probe import Probe, probe
 from convert.check.spans import check_spans
@@ -19,6 +19,7 @@ from convert.lerobot.dataset import Dataset
 from convert.lerobot.image import ImageReader
 from convert.lerobot.table import Times
 from episodes.input_file import OnRead
+from episodes.resize import Size, by
 from episodes.video.display import Display
 from episodes.video.file import refuse_depth
 from job import signals

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from convert.cameras import Size, by, check_reduction
+from convert.cameras import check_reduction
 from convert.check.budget import check_padding
 from convert.check.deep import BLANK, FROZEN, Stillness
 from convert.check.vectors import Place, Vector, check_pair, check_vector
@@ -28,6 +28,7 @@ from episodes.padding import recorded_dims
 from episodes.reader import EpisodeInfo, read_env_state, read_vectors
 from episodes.reading import ENV_STATE
 from episodes.remarks import remarks
+from episodes.resize import Size, by
 from job import signals
 from job.errors import DatasetError
 

@@ -149,7 +149,11 @@ def check_together(
     left_out: episodes that are not used
     """
     task = (flags, reports[0].root, left_out)
-    (findings,) = workers.run_tasks(_plan_all, [task], 1, lambda task: f"planning {task[1]}")
+    ((findings, frames),) = workers.run_tasks(
+        _plan_all, [task], 1, lambda task: f"planning {task[1]}"
+    )
+    for report in reports if frames else ():
+        report.facts["frames"] = frames  # of each alone it may be another
     for finding in findings:
         inside = (r for r in reports if Path(finding.where).is_relative_to(r.root))
         next(inside, reports[0]).add(finding)
@@ -160,6 +164,7 @@ def check_together(
 def _plan_all(task: tuple[DataFlags, Path, LeftOut], send: workers.Send) -> None:
     flags, folder, left_out = task
     findings: list[Finding] = []
+    frames = ""
 
     def on_read(path: Path) -> None:
         send(workers.At(str(path)))
@@ -169,11 +174,13 @@ def _plan_all(task: tuple[DataFlags, Path, LeftOut], send: workers.Send) -> None
         plan = plan_for(flags, folder, datasets, sources, left_out, findings.append, on_read)
         if plan is not None and isinstance(flags, CheckFlags) and flags.output is not None:
             plan = replace(plan, folder=flags.output)
-            plan = choose_frames(plan, flags.frames, flags.output, findings.append)
+            # what is wrong with a dataset's own images its own check has found
+            plan = choose_frames(plan, flags.frames, flags.output, lambda _: None)
+            frames = plan.shown_frames
             check_disk(plan, range(len(sources)), findings.append)
     except JobError as problem:
         findings.append(finding_of(problem, folder))
-    send(findings)
+    send((findings, frames))
 
 
 def _message(what: str) -> str:

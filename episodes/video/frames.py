@@ -92,8 +92,11 @@ class VideoFrames:
             return cache is not None and number is not None and cache.wants(number)
 
         for found, frame in reader.reach(ordinal, is_wanted):
-            _check_size(filmed, found, frame)
-            reduced = resize_area(resize_area(frame, *filmed.size), out.shape[0], out.shape[1])
+            reduction = filmed.reduction
+            if frame.shape[:2] != reduction.recorded:
+                reduction.check(frame.shape[:2], filmed.path, f"frame {found}")
+            in_file = resize_area(frame, *reduction.wanted)
+            reduced = resize_area(in_file, out.shape[0], out.shape[1])
             number = wanted.number_of(found)
             if cache is not None and number is not None:
                 cache.write(number, reduced)
@@ -160,18 +163,6 @@ def _number(
         order = np.argsort(ordinals, kind="stable")
         wanted[stream] = _Wanted(ordinals[order], numbers[order])
     return firsts, wanted
-
-
-def _check_size(filmed: Filmed, ordinal: int, frame: Frame) -> None:
-    if frame.shape[:2] == filmed.recorded or filmed.any_size:
-        return
-    raise DatasetError(
-        f"{filmed.path}: frame {ordinal} is {frame.shape[0]}x{frame.shape[1]}, expected "
-        f"{filmed.recorded[0]}x{filmed.recorded[1]} as in the first episode; leave the episode "
-        f"out, or bring all to one size with --image_size",
-        code="video-size",
-        where=filmed.path,
-    )
 
 
 def _check_unchanged(filmed: Filmed) -> None:

@@ -33,9 +33,6 @@ _BT709, _BT601, _FULL_RANGE = 1, 5, 2  # AVCOL_SPC_BT709, AVCOL_SPC_BT470BG, AVC
 _ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 
 
-_OnPass = Callable[[int, av.VideoFrame], None]  # takes the ordinal and frame of what is passed
-
-
 class VideoReader:
     """One open video file, read forward; consecutive spans never decode a frame twice."""
 
@@ -81,7 +78,9 @@ class VideoReader:
         if len(ordinals) and ordinals[0] != self._next:
             self._seek(int(ordinals[0]))
         for ordinal in map(int, ordinals):
-            yield self._to_rgb(self._take(ordinal))
+            for found, frame in self._until(ordinal):
+                if found == ordinal:
+                    yield self._to_rgb(frame)
             self._next = ordinal + 1
 
     def reach(self, ordinal: int, is_wanted: Callable[[int], bool]) -> Iterator[tuple[int, Frame]]:
@@ -89,18 +88,12 @@ class VideoReader:
 
         At most a group of pictures is decoded. Raises DatasetError as `frames` does.
         """
-        if not self._next <= ordinal or self.index.has_key_frame(self._next, ordinal):
+        if self._next > ordinal or self.index.has_key_frame(self._next, ordinal):
             self._seek(ordinal)
-        passed: list[tuple[int, Frame]] = []
-
-        def on_pass(found: int, frame: av.VideoFrame) -> None:
-            if is_wanted(found):
-                passed.append((found, self._to_rgb(frame)))
-
-        frame = self._take(ordinal, on_pass)
-        self._next = ordinal + 1
-        yield from passed
-        yield ordinal, self._to_rgb(frame)
+        for found, frame in self._until(ordinal):
+            self._next = found + 1
+            if found == ordinal or is_wanted(found):
+                yield found, self._to_rgb(frame)
 
     def _to_rgb(self, frame: av.VideoFrame) -> Frame:
         """Convert to RGB by the stream's colour tags, the same on every PyAV version.
@@ -128,7 +121,8 @@ class VideoReader:
         self.display.refuse_slanted(self.path)
         return self.display.apply(pixels)
 
-    def _take(self, ordinal: int, on_pass: _OnPass = lambda *_: None) -> av.VideoFrame:
+    def _until(self, ordinal: int) -> Iterator[tuple[int, av.VideoFrame]]:
+        """The frames from where it stands to one of an ordinal, which is the last."""
         while True:
             found = self._held or next(self._frames, None)
             self._held = None
@@ -140,8 +134,6 @@ class VideoReader:
                     code="video-short",
                     where=self.path,
                 )
-            if found[0] == ordinal:
-                return found[1]
             if found[0] > ordinal:
                 self._refuse_disorder(ordinal)
                 raise DatasetError(
@@ -151,7 +143,9 @@ class VideoReader:
                     code="video-dropped",
                     where=self.path,
                 )
-            on_pass(*found)
+            yield found
+            if found[0] == ordinal:
+                return
 
     def _refuse_disorder(self, ordinal: int) -> None:
         """Raise DatasetError where a frame is not gone but comes too late."""
@@ -170,7 +164,9 @@ class VideoReader:
             with video_errors(self.path, f"the place of frame {first}"):
                 self._container.seek(target, stream=self._stream, backward=True)
             self._frames = self._decode()
-            self._held = next(self._from_key_frame(first), None)
+            # from the start of the file everything can be decoded
+            usable = self._frames if preroll_s is None else self._from_key_frame(first)
+            self._held = next(usable, None)
             if self._held is not None and self._held[0] <= first:
                 break
         self._next = first

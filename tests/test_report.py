@@ -16,6 +16,7 @@ from act.report.evaluation_figures import episodes
 from act.report.next_steps import next_step
 from act.report.report import command
 from act.report.run_files import read_run
+from act.report.words import unbroken
 from act.report.writing import HTML, JSON, write_report
 from act.simulate.video import write_video
 from job.output_names import STATE
@@ -366,3 +367,8 @@ def test_a_report_that_fails_is_one_warning_and_ends_nothing(
     short = Short(tmp_path / "without")
     short.run()
     assert not (short.folder / HTML).exists()
+
+
+def test_flags_stay_in_one_piece_and_the_rest_is_escaped() -> None:
+    shown = unbroken("ask for --batch_size 1 <or> less")
+    assert shown == 'ask for <span class="flag">--batch_size</span> 1 &lt;or&gt; less'

@@ -33,6 +33,7 @@ from act.report.words import (
     simulation_rows,
     spoiled_ways,
     times,
+    unbroken,
     versions,
 )
 from job.sections.report import CurveFinding, Report
@@ -131,7 +132,7 @@ def _environment() -> Environment:
         "answers": ANSWERS,
         "counted": counted,
         "number": number,
-        "sentence": sentence,
+        "sentence": lambda text: unbroken(sentence(text)),
         "short": short,
         "times": times,
     }

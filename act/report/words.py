@@ -1,7 +1,10 @@
 """The words and numbers of the page."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+from markupsafe import Markup, escape
 
 from act.evaluate.verdict import FEW, best_baseline
 from job.sections.estimates import Lag
@@ -16,6 +19,7 @@ ANSWERS = {
     "no": "No: it does not work",
     "unknown": "Unknown: what was measured does not decide it",
 }
+_FLAG = re.compile(r"--\w+")
 _BASELINES = {
     "hold": "baseline: the arm stays where it is",
     "repeat": "baseline: the action executed last, again and again",
@@ -77,6 +81,11 @@ class SimulationRow:
 def sentence(text: str) -> str:
     """A clause as a sentence."""
     return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith((".", "…")) else ".")
+
+
+def unbroken(text: str) -> Markup:
+    """A text for the page whose flags do not break behind their dashes."""
+    return Markup(_FLAG.sub(r'<span class="flag">\g<0></span>', str(escape(text))))
 
 
 def short(text: str, longest: int = 120) -> str:

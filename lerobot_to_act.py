@@ -334,8 +334,9 @@ def _train(argv: list[str]) -> int:
 
 
 def _mirrored(flags: JobFlags, address: Address, argv: Sequence[str]) -> int:
-    """The job as a process of its own, whose output is mirrored to an address."""
+    """The job as a process of its own, whose output goes to an address."""
     from job.remote.mirrored import run_mirrored
+    from job.remote.published import run_published
 
     take_over_from_scheduler(os.environ)
     if in_group() or on_several_machines():
@@ -346,7 +347,17 @@ def _mirrored(flags: JobFlags, address: Address, argv: Sequence[str]) -> int:
         return report_error(UsageError(what, code="flags-conflict"))
     command = [os.environ.get("PYTHON_EXEC", sys.executable), __file__, *argv]  # as torchrun
     patience_s = flags.mirror_patience_minutes * 60
+    if address.scheme == "hf":
+        files = partial(_published, flags.run_folder)
+        return run_published(command, address, flags.output, flags.run_name, files, patience_s)
     return run_mirrored(command, address, flags.output, flags.run_name, patience_s)
+
+
+def _published(folder: Path, repository: str) -> "dict[str, Path | bytes]":
+    """What of a run is pushed to a repository, with its model card."""
+    from act.report.card import published
+
+    return published(folder, defaults_of(JobFlags), repository)
 
 
 def _fetch(flags: JobFlags) -> "tuple[JobFlags, tuple[FetchedInput, ...]]":
@@ -504,7 +515,7 @@ def _look_at_finished(flags: JobFlags, manifest: Manifest, paths: tuple[Path, ..
 
 def _evaluate_finished(flags: JobFlags, manifest: Manifest, paths: tuple[Path, ...]) -> None:
     from act.evaluate.of_run import CHANGED, evaluate_finished
-    from act.policies.contract_file import CONTRACT
+    from job.output_names import CONTRACT
 
     record = evaluate_finished(flags.run_folder, paths, flags.reading, flags)
     if record is None:

@@ -60,9 +60,10 @@ def write_mean(flags: AverageFlags) -> None:
     """
     from act.load.source import find_source, run_path
     from act.load.torch_backend import network_of
-    from act.policies.contract_file import CONTRACT, ContractFile
+    from act.policies.contract_file import ContractFile
     from act.policies.weights import load_weights, mean_of, save_weights
     from job.lock import only_job
+    from job.output_names import CONTRACT
     from job.renewed_manifest import renew
 
     folder = run_path(flags.run, flags.output)

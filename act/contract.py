@@ -70,8 +70,9 @@ def write_contract(flags: ContractFlags) -> None:
     # they take seconds to import, which a mistyped flag does not wait for
     from act.load.source import Source
     from act.load.torch_backend import load_network
-    from act.policies.contract_file import CONTRACT, read_contract
+    from act.policies.contract_file import read_contract
     from act.policies.upstream_contract import Recorded, upstream_contract
+    from job.output_names import CONTRACT
     from job.whole_files import write_json
 
     path = flags.folder / CONTRACT

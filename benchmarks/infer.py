@@ -41,7 +41,6 @@ from act.export.exporting import export
 from act.export.flags import ExportFlags
 from act.load.source import find_source
 from act.load.torch_backend import network_of
-from act.policies.contract_file import CONTRACT
 from act.policies.flags import PolicyFlags
 from act.policies.registry import Shapes, build_policy
 from act.policies.statistics import save_stats
@@ -55,6 +54,7 @@ from act.serve.wire import pack, unpack
 from benchmarks.plain import make_plain
 from benchmarks.workload import DIMS, numbers
 from job.machine import cpu_count
+from job.output_names import CONTRACT
 
 Images = Mapping[str, NDArray[np.uint8]]
 Query = Callable[[NDArray[np.float32], Images], object]

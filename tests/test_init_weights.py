@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from act.policies.contract_file import CONTRACT
 from act.policies.flags import InitFlags
 from act.policies.statistics import load_stats
 from act.policies.upstream_contract import BEST, STATS
@@ -19,6 +18,7 @@ from act.training.ancestor import read_start, starting_stats, take_over
 from act.training.data import open_data
 from act.training.setup import make_policy
 from job.errors import UsageError
+from job.output_names import CONTRACT
 from job.whole_files import sha256
 from tests.support.commands import Ended, make_config, run_job
 from tests.support.episodes import write_episodes

@@ -28,12 +28,12 @@ from act.evaluate.verdict import best_baseline
 from act.load.loading import ComputeOptions
 from act.load.source import Source, run_path
 from act.load.torch_backend import TorchBackend
-from act.policies.contract_file import CONTRACT, ContractFile, read_contract
+from act.policies.contract_file import ContractFile, read_contract
 from act.processes.flags import ComputeFlags
 from episodes.reading import Reading
 from job.errors import Interrupted, UsageError, VerdictError, first_line
 from job.lock import only_job
-from job.output_names import EVALUATION, EVALUATION_ARRAYS
+from job.output_names import CONTRACT, EVALUATION, EVALUATION_ARRAYS
 from job.renewed_manifest import renew
 from job.sections.contract import CONTRACT_VERSION, Advice, Contract
 from job.sections.evaluation import Evaluation

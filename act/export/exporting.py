@@ -37,11 +37,11 @@ from act.load.own_dims import Layout
 from act.load.packages import needed
 from act.load.source import Source, find_source
 from act.load.torch_backend import TorchBackend
-from act.policies.contract_file import CONTRACT
 from episodes.episode_set import Episodes
 from job import signals
 from job.lock import only_job
 from job.manifest import now, versions
+from job.output_names import CONTRACT
 from job.sections.contract import Camera, Contract
 from job.sections.export import EXPORT_VERSION, Export, ImageSupply, NumberFormat, Origin, Parity
 from job.sections.whole import Artifact

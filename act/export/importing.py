@@ -14,7 +14,7 @@ from act.export.parity import compared, reference_actions
 from act.load.loading import ComputeOptions
 from act.load.source import Source
 from act.load.torch_backend import TorchBackend
-from act.policies.contract_file import CONTRACT, ContractFile
+from act.policies.contract_file import ContractFile
 from act.policies.statistics import save_stats
 from act.policies.upstream_contract import BEST, STATS
 from act.policies.weights import save_weights
@@ -22,7 +22,7 @@ from episodes.arrays import FloatArray
 from job import file_system
 from job.errors import UsageError
 from job.lock import only_job
-from job.output_names import CHECKPOINTS
+from job.output_names import CHECKPOINTS, CONTRACT
 from job.sections.contract import Contract
 from job.whole_files import RECORD, output_errors, recorded_sha256
 

@@ -72,7 +72,9 @@ def write_fp16(fp32: Path, path: Path, contract: Contract, layout: Layout) -> No
 def write_int8(fp32: Path, path: Path, contract: Contract, layout: Layout) -> None:
     """The same graph with the weights of matrix products in int8, a scale for each channel.
 
-    Convolutions stay: in int8 they lose fifty times as much (0.04, not 0.0008, of a tiny one).
+    Convolutions stay: in int8 they lose fifty times as much (0.04, not 0.0008, of a tiny one). The
+    weights have seven bits: with eight, the 16-bit sums of a processor without VNNI saturate
+    (0.22 of a standard deviation instead of 0.01, on AVX2).
     """
     quantization = needed("onnxruntime.quantization")
     with quiet():
@@ -82,6 +84,7 @@ def write_int8(fp32: Path, path: Path, contract: Contract, layout: Layout) -> No
             op_types_to_quantize=["MatMul", "Gemm"],
             weight_type=quantization.QuantType.QInt8,
             per_channel=True,
+            reduce_range=True,
         )
     _describe(path, contract, layout)
 

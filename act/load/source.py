@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from act.policies.contract_file import CONTRACT, WEIGHTS, read_contract
+from act.policies.contract_file import WEIGHTS, read_contract
 from job.errors import UsageError, first_line
-from job.output_names import CHECKPOINTS
+from job.output_names import CHECKPOINTS, CONTRACT
 from job.run_flags import OutputFlags
 from job.sections.contract import Contract
 from job.whole_files import sha256

@@ -13,11 +13,12 @@ from pydantic import ValidationError
 
 from job.errors import UsageError, first_line
 from job.manifest import Manifest
+from job.output_names import CONTRACT
 from job.sections.contract import Contract
 from job.sections.policy import Input
 from job.whole_files import RECORD, output_errors, read_bytes, recorded_digests, write_json
 
-CONTRACT, WEIGHTS = "policy.json", "policy_*.ckpt"
+WEIGHTS = "policy_*.ckpt"
 
 
 class ContractFile:

@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
-from act.policies.contract_file import CONTRACT
 from act.report.curves import Curves, read_curves
 from act.report.finding_facts import Facts
 from job.errors import first_line
 from job.more_epochs import flag_against_more_epochs
-from job.output_names import EVALUATION, EVALUATION_ARRAYS, MANIFEST, METRICS, RUN, STATE
+from job.output_names import CONTRACT, EVALUATION, EVALUATION_ARRAYS, MANIFEST, METRICS, RUN, STATE
 from job.sections.contract import Contract
 from job.sections.evaluation import Evaluation
 from job.sections.simulation import Simulation

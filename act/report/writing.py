@@ -8,7 +8,7 @@ from typing import Any
 from act.report.flags import ReportFlags
 from job.errors import Interrupted, UsageError
 from job.lock import only_job
-from job.output_names import METRICS, RUN
+from job.output_names import CONTRACT, METRICS, RUN
 from job.renewed_manifest import renew
 from job.sections.report import Report
 from job.whole_files import whole_file, write_json
@@ -17,7 +17,6 @@ logger = logging.getLogger("act")
 
 HTML, JSON = "report.html", "report.json"
 WRITTEN = (HTML, JSON)
-_POLICY = "policy.json"
 
 
 def report_run(flags: ReportFlags, defaults: Mapping[str, Any]) -> None:
@@ -28,9 +27,9 @@ def report_run(flags: ReportFlags, defaults: Mapping[str, Any]) -> None:
     from act.load.source import run_path
 
     folder = run_path(flags.run, flags.output)
-    if not folder.is_dir() or not any((folder / one).exists() for one in (RUN, METRICS, _POLICY)):
+    if not folder.is_dir() or not any((folder / one).exists() for one in (RUN, METRICS, CONTRACT)):
         raise UsageError(
-            f"{folder}: has neither {RUN} nor {METRICS} nor {_POLICY}, expected the folder of a "
+            f"{folder}: has neither {RUN} nor {METRICS} nor {CONTRACT}, expected the folder of a "
             f"run; name it, or give its path",
             code="policy-missing",
         )

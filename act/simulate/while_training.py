@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from act.policies.contract_file import CONTRACT, read_contract
+from act.policies.contract_file import read_contract
 from act.policies.weights import copy_weights, save_weights
 from act.simulate import aloha
 from act.simulate.flags import CHUNKS, EvalEnvFlags
@@ -18,6 +18,7 @@ from act.simulate.simulating import Pool
 from act.simulate.trials import way_of
 from act.simulate.work import Task, Trial
 from job.machine import cpu_count
+from job.output_names import CONTRACT
 from job.whole_files import output_errors, sha256, write_json
 from job.workers import Workers
 

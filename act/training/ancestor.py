@@ -18,7 +18,7 @@ from act.export.lerobot_import import read_lerobot
 from act.export.lerobot_layout import CONFIG as LEROBOT_CONFIG
 from act.export.lerobot_layout import MODEL as LEROBOT
 from act.load.source import find_source, run_path
-from act.policies.contract_file import CONTRACT, read_contract
+from act.policies.contract_file import read_contract
 from act.policies.flags import InitFlags
 from act.policies.policy import Policy
 from act.policies.statistics import load_stats
@@ -27,6 +27,7 @@ from act.policies.weights import Weights, load_weights
 from episodes.arrays import FloatArray
 from episodes.episode_set import Episodes
 from job.errors import UsageError
+from job.output_names import CONTRACT
 from job.remote.address import Address, is_address, read_place
 from job.remote.cache import Cache
 from job.remote.download import Download

@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from act.training.best import Best
-from act.training.checkpoints import EPOCH_FILES
+from job.output_names import SNAPSHOTS
 from job.whole_files import Note, output_errors, read_json, whole_copy, write_json
 
 _NOTED = ".best_copy.json"  # the name of the copy
@@ -50,7 +50,7 @@ def forget_copy(folder: Path) -> None:
 
 
 def _remove_aside(folder: Path, but: Path | None = None) -> None:
-    for path in sorted(folder.glob(f".{EPOCH_FILES}{_ASIDE}")):
+    for path in sorted(folder.glob(f".{SNAPSHOTS}{_ASIDE}")):
         if path != but:
             with output_errors(path):
                 path.unlink(missing_ok=True)
@@ -62,7 +62,7 @@ def _noted(folder: Path) -> Path | None:
         name = str(read_json(folder / _NOTED)["name"])
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    return folder / name if fnmatch(name, EPOCH_FILES) and "/" not in name else None
+    return folder / name if fnmatch(name, SNAPSHOTS) and "/" not in name else None
 
 
 def _aside(path: Path) -> Path:

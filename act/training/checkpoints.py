@@ -11,14 +11,13 @@
 
 from pathlib import Path
 
-from act.policies.contract_file import CONTRACT, WEIGHTS
-from job.output_names import METRICS
+from act.policies.contract_file import WEIGHTS
+from job.output_names import CONTRACT, METRICS
 from job.whole_files import RECORD
 
 LAST, BEST, AVERAGE = "policy_last.ckpt", "policy_best.ckpt", "policy_average.ckpt"
 _RUN_FILES = (CONTRACT, WEIGHTS, "dataset_stats.*", METRICS, RECORD)
 _PICTURES = ("train_val_*.png", "success_rate_*.png")
-EPOCH_FILES = "policy_epoch_*.ckpt"
 SNAPSHOT_EPOCHS = 100  # upstream's
 
 

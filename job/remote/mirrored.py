@@ -10,8 +10,6 @@ its state and ended, that is sent.
 
 import contextlib
 import logging
-import os
-import subprocess
 import threading
 import time
 from collections.abc import Sequence
@@ -21,13 +19,14 @@ from pathlib import Path
 from job import signals
 from job.command import report_error
 from job.errors import JobError
-from job.machine import WITH_PARENT
 from job.remote.address import Address
 from job.remote.lease import Lease
+from job.remote.local_job import LocalJob
 from job.remote.mirror import Mirror
-from job.remote.store import Store, reason
+from job.remote.store import Store
+from job.remote.tries import reason
 from job.sections.status import MirrorStatus
-from job.status import MIRROR_STATUS, MIRRORED_TO, time_text
+from job.status import MIRROR_STATUS, time_text
 from job.whole_files import write_json
 
 logger = logging.getLogger("act")
@@ -36,7 +35,6 @@ _STATUS = ".mirror_status"
 _PASS_S = 2.0  # between two passes
 _TRY_S = 30.0  # of one request, before the pass is given up
 _LOOK_S = 0.2
-_KILL_S = 60.0  # for a job that was asked to end
 
 
 @dataclass
@@ -115,18 +113,14 @@ def run_mirrored(
 def _run(
     command: Sequence[str], output: Path, address: Address, passes: _Passes, lease: Lease
 ) -> int:
-    told = {MIRRORED_TO: str(address), MIRROR_STATUS: str(passes.status_path), WITH_PARENT: "1"}
     sending = threading.Thread(target=passes.run, name="mirror", daemon=True)
-    signals.wait_for_job()
-    signals.check()
-    job = subprocess.Popen([*command, "--output", str(output)], env=os.environ | told)
-    sending.start()
+    told = {MIRROR_STATUS: str(passes.status_path)}
     try:
-        code = _wait(job, passes, lease)
+        with LocalJob(command, output, address, told) as job:
+            sending.start()
+            code = job.wait(lambda: lease.is_lost.is_set() or passes.gave_up.is_set())
     finally:
         passes.over.set()
-        if job.poll() is None:
-            job.kill()
     sending.join()
     while not passes.once():
         lease.raise_if_lost()
@@ -136,17 +130,3 @@ def _run(
             raise passes.failure
         time.sleep(_LOOK_S)
     return code
-
-
-def _wait(job: "subprocess.Popen[bytes]", passes: _Passes, lease: Lease) -> int:
-    """Wait for the job; a signal, a lost lease and lost patience end it."""
-    asked_at: float | None = None
-    while job.poll() is None:
-        ends = signals.reason() is not None or lease.is_lost.is_set() or passes.gave_up.is_set()
-        if ends and asked_at is None:
-            asked_at = time.monotonic()
-            job.terminate()
-        if asked_at is not None and time.monotonic() - asked_at > _KILL_S:
-            job.kill()
-        time.sleep(_LOOK_S)
-    return job.returncode if job.returncode >= 0 else 128 - job.returncode

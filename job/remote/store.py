@@ -1,41 +1,27 @@
 """Objects below an address, by fsspec's file systems: listed, read in parts, put whole, removed.
 
 Credentials and endpoints come from the usual environment variables of each (`AWS_ENDPOINT_URL`,
-`HF_TOKEN`, …), and are never shown. What a server refuses is an error at once; what fails otherwise
-is tried again, at growing intervals, for a bounded time.
+`HF_TOKEN`, …), and are never shown.
 """
 
 import base64
-import logging
 import os
-import random
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from job import signals
-from job.errors import DatasetError, Interrupted, OutputError, UsageError, first_line
+from job.errors import OutputError, UsageError, first_line
 from job.remote.address import EXTRAS, Address
-
-logger = logging.getLogger("act")
+from job.remote.tries import PATIENCE_S, tried
 
 T = TypeVar("T")
 
-PATIENCE_S = 120.0  # of a request that fails, before the job gives up
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 15.0
 _TIMEOUT_S = 60  # without an answer
-_LOOK_S = 0.2
 _MD5 = re.compile(r'"?([0-9a-f]{32})"?')
-# Names of exceptions for a server that refuses, or a key that lacks: each library has its own
-_REFUSALS = re.compile(
-    "NoCredentials|Credential|Unauthorized|Forbidden|GatedRepo|ClientAuthentication|RefreshError"
-)
 _IS_THERE = "PreconditionFailed"  # S3's word, of which s3fs makes an error of any kind
-_MISSING = re.compile("RepositoryNotFound|RevisionNotFound|EntryNotFound|ResourceNotFound")
 
 
 @dataclass(frozen=True)
@@ -172,20 +158,14 @@ class Store:
     def _tried(self, do: Callable[[], T], what: str, name: str = "") -> T:
         """What a request gives, tried again where it may come right."""
         where = f"{self.address}/{name}" if name else str(self.address)
-        deadline, pause_s = time.monotonic() + self.patience_s, _FIRST_PAUSE_S
-        while True:
-            try:
-                return do()
-            except Exception as error:  # each library has its own
-                _refuse_for_good(error, where, what, self._is_output)
-                if time.monotonic() + pause_s > deadline:
-                    raise Interrupted(
-                        f"{where}: {what} for {self.patience_s:.0f} s ({reason(error)}), expected "
-                        f"an answer; run the same command again when it can be reached",
-                        code="address-unreachable",
-                    ) from error
-            pause(pause_s * random.uniform(0.5, 1.0), self.ends_on_signal)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        return tried(
+            do,
+            where,
+            what,
+            self.patience_s,
+            is_output=self._is_output,
+            ends_on_signal=self.ends_on_signal,
+        )
 
 
 def _if_there(do: Callable[[], T]) -> T | None:
@@ -194,48 +174,6 @@ def _if_there(do: Callable[[], T]) -> T | None:
         return do()
     except FileNotFoundError:
         return None
-
-
-def pause(seconds: float, ends_on_signal: bool = True) -> None:
-    """Wait; raises Interrupted on a signal."""
-    until = time.monotonic() + seconds
-    while (left := until - time.monotonic()) > 0:
-        if ends_on_signal:
-            signals.check()
-        time.sleep(min(left, _LOOK_S))
-
-
-def _refuse_for_good(error: Exception, where: str, what: str, is_output: bool) -> None:
-    """Raise the error that another try does not mend."""
-    kinds = " ".join(_kinds(error))
-    refused = isinstance(error, PermissionError) or _REFUSALS.search(kinds)
-    if not refused and (isinstance(error, FileNotFoundError) or _MISSING.search(kinds)):
-        private = ", and whether HF_TOKEN opens it" if where.startswith("hf:") else ""
-        message = (
-            f"{where}: is not there, expected an object or folder; look at the address{private}"
-        )
-        if is_output:
-            raise OutputError(message, code="output-unwritable") from error
-        raise DatasetError(message, code="input-missing") from error
-    if refused:
-        raise OutputError(
-            f"{where}: {what}: refused ({reason(error)}), expected credentials in the environment "
-            f"that allow it; renew them and run the same command again",
-            code="address-refused",
-        ) from error
-
-
-def _kinds(error: BaseException | None) -> Iterator[str]:
-    """The names of an error's class and of those that it follows from."""
-    while error is not None:
-        yield type(error).__name__
-        error = error.__cause__ or error.__context__
-
-
-def reason(error: BaseException) -> str:
-    """What a library says of an error, with nothing secret: the query of an address may sign it."""
-    said = re.sub(r"\?[^\s'\"]*", "", first_line(error))
-    return said[:300]
 
 
 def _file_system(address: Address) -> Any:

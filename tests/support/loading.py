@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from act.policies.contract_file import CONTRACT
 from act.policies.flags import PolicyFlags
 from act.policies.registry import Shapes, build_policy
 from act.policies.statistics import save_stats
 from act.policies.upstream_contract import Recorded, upstream_contract
 from act.policies.weights import save_weights
 from episodes.arrays import Frame
+from job.output_names import CONTRACT
 from tests.support.episodes import CAMERAS, frame_of
 
 DIMS = ("shoulder", "elbow", "gripper")

@@ -1,0 +1,140 @@
+"""The model card of a run, README.md in its repository of the Hugging Face Hub.
+
+Made of the manifest, the contract and the report. Names and task texts come from datasets: nothing
+in them becomes Markdown, HTML or a field of the card's metadata.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+from act.report.page import template_text
+from act.report.report import report_of, shown_command
+from act.report.run_files import RunFiles, read_run
+from act.report.words import ANSWERS, facts, sentence, short, simulation_rows
+from job.output_names import CONTRACT, MANIFEST, RUN, SNAPSHOTS
+from job.sections.contract import Vector
+from job.sections.report import Report
+from job.sections.simulation import Rollouts, Simulation
+from job.version import VERSION
+from job.words import counted
+
+CARD = "README.md"
+_HUB_DATASET = re.compile(r"hf://datasets/([\w.-]+/[\w.-]+?)(@.*|/.*)?")
+_HUB_MODEL = re.compile(r"hf://([\w.-]+/[\w.-]+?)(@.*|/.*)?")
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~:&$@])")
+
+
+def published(
+    folder: Path, defaults: Mapping[str, Any], repository: str
+) -> dict[str, Path | bytes]:
+    """What of a finished run is pushed to a repository, by name: what a robot or a reader needs.
+
+    Left out are the state and the snapshots of earlier epochs, but for the one that the contract
+    recommends.
+    defaults: of the job's flags, which the card's command need not name
+    repository: as `hf download` takes it
+    """
+    run = read_run(folder)
+    listed = run.manifest.artifacts if run.manifest else []
+    names = [one.path for one in listed if (folder / one.path).is_file()]
+    recommended = run.contract.file if run.contract else None
+    found: dict[str, Path | bytes] = {
+        name: folder / name
+        for name in [*names, CONTRACT, RUN, MANIFEST]
+        if name == recommended or not Path(name).match(SNAPSHOTS)
+    }
+    return {CARD: card(run, report_of(run, defaults), repository).encode(errors="replace")} | found
+
+
+def card(run: RunFiles, report: Report, repository: str) -> str:
+    """The text of the card."""
+    contract = run.contract
+    found = {
+        "metadata": yaml.safe_dump(_metadata(run, report), sort_keys=False, allow_unicode=True),
+        "report": report,
+        "repository": repository,
+        "title": report.run_name or run.folder.name,
+        "version": VERSION,
+        "answers": ANSWERS,
+        "facts": facts(report),
+        "contract": contract,
+        "state": _names(contract.state) if contract else [],
+        "action": _names(contract.action) if contract else [],
+        "simulation": simulation_rows(report.simulation),
+        "command": shown_command(report.reproducibility.command),
+    }
+    return _environment().get_template("card.md.jinja").render(found)
+
+
+@cache
+def _environment() -> Environment:
+    made = Environment(
+        loader=FunctionLoader(template_text),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {"md": _as_text, "sentence": sentence}
+    made.globals |= {"counted": counted}
+    return made
+
+
+def _as_text(text: object, longest: int = 200) -> str:
+    """A text of somebody else's in one line of Markdown, in which nothing is markup."""
+    return _MARKUP.sub(r"\\\1", short(" ".join(str(text).split()), longest))
+
+
+def _names(vector: Vector) -> list[str]:
+    """The dims of a vector by name, padding left out."""
+    return [
+        dim.name if dim.name is not None else f"dim {number}"
+        for number, dim in enumerate(vector.dims)
+        if not dim.padding
+    ]
+
+
+def _metadata(run: RunFiles, report: Report) -> dict[str, Any]:
+    """The card's metadata, as the Hub reads it."""
+    found: dict[str, Any] = {
+        "library_name": "lerobot-to-act",
+        "pipeline_tag": "robotics",
+        "tags": ["robotics", "imitation-learning", report.policy_class.lower(), "lerobot-to-act"],
+    }
+    fetched = run.manifest.fetched if run.manifest else []
+    if datasets := [m[1] for one in fetched if (m := _HUB_DATASET.fullmatch(one.address))]:
+        found["datasets"] = sorted(set(datasets))
+    if base := _HUB_MODEL.fullmatch(str(run.flags.get("init_weights", ""))):
+        found["base_model"] = base[1]
+    if results := [*_results(run.simulations)]:
+        found["model-index"] = [{"name": report.run_name or "policy", "results": results}]
+    return found
+
+
+def _results(simulations: tuple[Simulation, ...]) -> Iterator[dict[str, Any]]:
+    for one in simulations:
+        for rollouts in one.rollouts:
+            yield {
+                "task": {"type": "robotics", "name": one.env},
+                "dataset": {"type": one.env, "name": f"simulation of {one.env}"},
+                "metrics": [
+                    {
+                        "type": "success_rate",
+                        "name": _name(rollouts),
+                        "value": round(100 * rollouts.success.rate, 2),
+                    }
+                ],
+            }
+
+
+def _name(found: Rollouts) -> str:
+    rate = found.success
+    return (
+        f"% of {rate.of} episodes, 95 % interval {100 * rate.low:.0f} to {100 * rate.high:.0f}, "
+        f"checkpoint {found.name}, {found.way}"
+    )

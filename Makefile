@@ -25,9 +25,9 @@ UV_COMPILE := $(VENV)/uv pip compile --quiet --universal --python-version 3.11 \
 # Of the extras, those in the image: trackers bring their own clients, which it has no network for
 EXTRAS := --extra export --extra serve --extra s3 --extra gs --extra az --extra hub
 
-# One more than there are cores, as many tests wait for a disk, a signal or a time-out; at most
+# Two more than there are cores, as many tests wait for a disk, a signal or a time-out; at most
 # eight: each process of the tests takes about 2 GB of memory.
-TEST_PROCESSES ?= $(shell n=$$(nproc); echo $$((n < 8 ? n + 1 : 8)))
+TEST_PROCESSES ?= $(shell n=$$(nproc); echo $$((n < 6 ? n + 2 : 8)))
 SPREAD := -n $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder
 PYTEST := $(VENV)/python -m pytest $(SPREAD)
 # $(call limited,STAGE,TIME,COMMAND): one that is stopped by its time limit says which it was

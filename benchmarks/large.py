@@ -91,7 +91,8 @@ def _run(
 ) -> tuple[float, float]:
     """Seconds until the place is reached, else to the end; and the MB of the largest process."""
     started, reached_s = time.monotonic(), 0.0
-    command = [sys.executable, str(_ROOT / "entrypoint.py"), *words]
+    python = os.environ.get("PYTHON_EXEC", sys.executable)  # as torchrun
+    command = [python, str(_ROOT / "entrypoint.py"), *words]
     with log.open("wb") as file:
         child = subprocess.Popen(command, stdout=file, stderr=file)
     while True:

@@ -11,7 +11,7 @@ from act.batches.loader import Pass
 from benchmarks.plain import plain_loader
 from benchmarks.workload import CHUNK, make_loader
 from episodes.episode_set import open_episodes
-from tests.support.commands import run_python
+from tests.support.commands import run_module, run_python
 from tests.support.episodes import CAMERAS, write_episodes
 from tests.support.paths import SMALL
 
@@ -51,10 +51,9 @@ def test_the_benchmark_measures_each_part_beside_the_plain_path(tmp_path: Path) 
 def test_sources_of_frames_are_measured_beside_each_other(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     words = [str(SMALL / "v30_h264"), "--cameras", "3", "--rounds", "1", "--seconds", "0.05"]
-    done = run_python(
-        "-m", "benchmarks.frames", *words, "--folder", tmp_path, "--json", report, "--batch", "2"
-    )
-    assert done.returncode == 0, done.stderr
+    words += ["--folder", str(tmp_path), "--json", str(report), "--batch", "2"]
+    done = run_module("benchmarks.frames", *words, output=tmp_path)
+    assert done.code == 0, done.err
     (table,) = json.loads(report.read_text())
     assert table["cameras"] == 3
     assert set(table["rates"]) == {"raw", "jpeg", "video", "cached", "jpeg alone"}
@@ -62,13 +61,13 @@ def test_sources_of_frames_are_measured_beside_each_other(tmp_path: Path) -> Non
     sizes = table["bytes_per_frame"]
     assert sizes["video"] < sizes["jpeg"] < sizes["raw"]
     assert 96 * 128 * 3 <= sizes["cached"] < 1.2 * sizes["raw"]
-    assert "cached : raw = " in done.stdout
+    assert "cached : raw = " in done.out
 
 
 def test_many_episodes_are_measured(tmp_path: Path) -> None:
     words = ["--episodes", "2", "--steps", "20", "--cameras", "1", "--size", "64x96"]
-    done = run_python("-m", "benchmarks.large", *words, "--folder", tmp_path)
-    assert done.returncode == 0, done.stderr
-    cells = done.stdout.splitlines()[-1].split(" | ")
+    done = run_module("benchmarks.large", *words, "--folder", tmp_path, output=tmp_path)
+    assert done.code == 0, done.err
+    cells = done.out.splitlines()[-1].split(" | ")
     assert cells[:2] == ["| 2", "40"]
     assert min(float(cell.strip("| ")) for cell in cells[4:]) > 0

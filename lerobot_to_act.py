@@ -349,7 +349,7 @@ def _mirrored(flags: JobFlags, address: Address, argv: Sequence[str]) -> int:
     patience_s = flags.mirror_patience_minutes * 60
     if address.scheme == "hf":
         files = partial(_published, flags.run_folder)
-        return run_published(command, address, flags.output, flags.run_name, files, patience_s)
+        return run_published(command, address, flags.output, flags.run_folder, files, patience_s)
     return run_mirrored(command, address, flags.output, flags.run_name, patience_s)
 
 

@@ -131,7 +131,8 @@ def read_sweep(path: Path, of_job: OfJob) -> tuple[list[Run], bool]:
             code="sweep-unreadable",
         )
     shared = _mapping(content.get("flags") or {}, f"{path}: flags")
-    expanded = _expanded(path, shared, kinds[0], content[kinds[0]])
+    expanded = [*_expanded(path, shared, kinds[0], content[kinds[0]])]
+    _refuse_one_repository(path, [str(values.get("output", "")) for _, values in expanded])
     runs = [_make_run(name, values, of_job.kind, f"{path}: {name}") for name, values in expanded]
     names = [run.name for run in runs]
     for run in runs:
@@ -146,6 +147,17 @@ def read_sweep(path: Path, of_job: OfJob) -> tuple[list[Run], bool]:
         except UsageError as error:
             raise UsageError(f"{path}: run {run.name}: {error}", code=error.code) from None
     return runs, kinds[0] == "stages"
+
+
+def _refuse_one_repository(path: Path, outputs: Sequence[str]) -> None:
+    """A repository of the Hub takes one run; raises UsageError."""
+    for one in outputs:
+        if one.startswith("hf://") and outputs.count(one) > 1:
+            raise UsageError(
+                f"{path}: {outputs.count(one)} runs have the output {one}, expected one run in a "
+                f"repository of the Hub; give each a branch under `runs`: {one}@BRANCH",
+                code="flags-conflict",
+            )
 
 
 def _expanded(

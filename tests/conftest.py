@@ -1,7 +1,9 @@
 """The real command line, for every test."""
 
+import contextlib
 import logging
 import multiprocessing
+import os
 import sys
 from collections.abc import Callable, Iterator
 from multiprocessing import spawn
@@ -37,6 +39,20 @@ def _own_log() -> Iterator[None]:
     _forget_terminal()
     yield
     _forget_terminal()
+
+
+@pytest.fixture(autouse=True)
+def _usual_priority() -> Iterator[None]:
+    """SVT-AV1 makes the thread that encodes with it one of real time, where root may.
+
+    What that thread starts then is so too: torch's threads, which wait by spinning, would leave no
+    processor to any other process.
+    """
+    yield
+    if os.sched_getscheduler(0) != os.SCHED_OTHER:
+        for thread in Path("/proc/self/task").iterdir():
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setscheduler(int(thread.name), os.SCHED_OTHER, os.sched_param(0))
 
 
 def _forget_terminal() -> None:

@@ -1,5 +1,6 @@
 """A finished run is pushed to a repository of the Hub: what arrives, and what is refused."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,19 @@ from act.report.card import CARD, card, published
 from act.report.report import report_of
 from act.report.run_files import read_run
 from job.errors import OutputError, UsageError
-from job.output_names import CHECKPOINTS, CONTRACT, MANIFEST, STATE, STATUS
+from job.output_names import CHECKPOINTS, CONTRACT, MANIFEST, RUN, STATE, STATUS
 from job.remote.address import Address
 from job.remote.hub import Repository
+from job.remote.tries import reason
+from job.sweep import OfJob, read_sweep
+from lerobot_to_act import JobFlags, parse
 from tests.support.commands import Ended, ended, run_job, start_job
 from tests.support.errors import raises_code
 from tests.support.hub import Hub
 from tests.support.paths import SMALL
+
+# of huggingface_hub 2.4 itself, by LFS
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 NAME = "somebody/cube-policy"
 TOKEN = "hf_secret"
@@ -65,7 +72,8 @@ def pushed(hub: Hub, branch: str = "main") -> dict[str, bytes]:
 def test_a_finished_run_is_there_as_a_whole(hub: Hub, tmp_path: Path) -> None:
     hub.commit("somebody/cubes", SOURCE)
     address = "hf://datasets/somebody/cubes"
-    done = train(hub, tmp_path / "work", input=address, cache=tmp_path / "cache")
+    kept: dict[str, Any] = {"extra": ("--keep_converted_hdf5",)}  # which are no part of it
+    done = train(hub, tmp_path / "work", input=address, cache=tmp_path / "cache", **kept)
     assert done.code == 0, done.err
     assert f"{hub.environment['HF_ENDPOINT']}/{NAME}/commit/" in done.out + done.err
     files = pushed(hub)
@@ -84,9 +92,11 @@ def test_a_finished_run_is_there_as_a_whole(hub: Hub, tmp_path: Path) -> None:
     assert metadata["datasets"] == ["somebody/cubes"]
     assert metadata["pipeline_tag"] == "robotics"
 
+    (folder / "simulation_point.json").write_text("{}")  # it is pushed as it is
     again = train(hub, tmp_path / "work", input=address, cache=tmp_path / "cache")
     assert again.code == 0, again.err
-    assert pushed(hub)["policy_last.ckpt"] == files["policy_last.ckpt"]
+    assert pushed(hub).keys() == files.keys() | {"simulation_point.json"}
+    assert len(hub.commits[NAME]) == 3
 
     started = run_job(
         tmp_path / "next",
@@ -129,13 +139,48 @@ def test_an_interrupted_run_is_not_pushed(hub: Hub, tmp_path: Path) -> None:
     assert pushed(hub).keys() == {".gitattributes"}
 
 
-@pytest.mark.slow
-def test_a_push_that_fails_is_tried_again(hub: Hub, tmp_path: Path) -> None:
-    hub.failing = 3
-    done = train(hub, tmp_path / "work")
-    assert done.code == 0, done.err
+def test_a_push_that_fails_is_tried_again(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the tries of the library, whose pauses are left out here."""
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)
+    monkeypatch.setattr("huggingface_hub._commit_api.is_xet_available", lambda: False)
+    hub.put(NAME, "main", {"policy_epoch_3_seed_0.ckpt": b"", "notes.txt": b"mine"})
+    hub.failing = 20
+    Repository(Address("hf", NAME), 30.0).push({"policy_last.ckpt": bytes(20_000)}, "a run")
     assert hub.failing == 0
-    assert "policy_last.ckpt" in pushed(hub)
+    assert pushed(hub) == {"policy_last.ckpt": bytes(20_000), "notes.txt": b"mine"}
+
+
+@pytest.mark.parametrize(("status", "text"), [(403, "credentials"), (400, "does not take it")])
+def test_a_push_that_is_refused_ends_at_once(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, status: int, text: str
+) -> None:
+    monkeypatch.setattr("huggingface_hub._commit_api.is_xet_available", lambda: False)
+    hub.put(NAME, "main", {})
+    hub.failing, hub.status = 1000, status
+    with raises_code(OutputError, "address-refused", text):
+        Repository(Address("hf", NAME), 30.0).push({"policy_last.ckpt": bytes(20_000)}, "a run")
+    assert not pushed(hub)
+
+
+def test_a_token_with_a_line_break_is_one_and_is_never_shown(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", f"{TOKEN}\n")
+    Repository(Address("hf", NAME), 5.0).claim(tmp_path / "test")
+    assert TOKEN not in reason(ValueError(f"header value b'Bearer {TOKEN}x' of {TOKEN}"))
+
+
+def test_a_file_that_is_gone_is_no_fault_of_the_hub(hub: Hub, tmp_path: Path) -> None:
+    hub.put(NAME, "main", {})
+    with raises_code(OutputError, "output-unwritable", "gone"):
+        Repository(Address("hf", NAME), 5.0).push({"a": tmp_path / "gone"}, "a run")
+
+
+def test_runs_of_a_sweep_do_not_share_a_repository(tmp_path: Path) -> None:
+    sweep = {"flags": {"output": f"hf://{NAME}", "input": "d"}, "grid": {"seed": [0, 1]}}
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sweep))
+    with raises_code(UsageError, "flags-conflict", "@BRANCH"):
+        read_sweep(tmp_path / "sweep.yaml", OfJob(JobFlags, parse, lambda _: True, ["nothing"]))
 
 
 @pytest.mark.parametrize("kind", ["token", "right"])
@@ -153,32 +198,59 @@ def test_a_repository_that_may_not_be_written_is_told_before_training(
     assert not done.output.exists()
 
 
-@pytest.mark.parametrize("content", [b'{"run_name": "other"}', b"{", None])
-def test_another_run_is_not_overwritten(
-    hub: Hub, monkeypatch: pytest.MonkeyPatch, content: bytes | None
-) -> None:
-    hub.put(NAME, "main", {"model.safetensors": b""} if content is None else {CONTRACT: content})
-    with raises_code(OutputError, "output-other-run", f"hf://{NAME}@test"):
-        Repository(Address("hf", NAME), 5.0).claim("test")
-    Repository(Address("hf", f"{NAME}@test"), 5.0)
-    hub.put(NAME, "main", {CONTRACT: b'{"run_name": "test"}', "notes.txt": b"mine"})
+def the_run(name: str, dataset: str) -> dict[str, bytes]:
+    """What a repository knows a run by."""
+    return {
+        CONTRACT: json.dumps({"run_name": name}).encode(),
+        RUN: json.dumps({"dataset": dataset}).encode(),
+    }
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        {"model.safetensors": b""},
+        {CONTRACT: b"{"},
+        the_run("other", "one"),
+        the_run("test", "two"),
+        {CONTRACT: b"[]", RUN: b"{}"},
+    ],
+)
+def test_another_run_is_not_overwritten(hub: Hub, tmp_path: Path, there: dict[str, bytes]) -> None:
+    folder = tmp_path / "test"
+    hub.put(NAME, "main", there)
     repository = Repository(Address("hf", NAME), 5.0)
-    repository.claim("test")
-    repository.push({"a": b"1"}, "a run")
-    assert pushed(hub).keys() == {CONTRACT, "notes.txt", "a"}
+    folder.mkdir()
+    (folder / RUN).write_bytes(the_run("test", "one")[RUN])
+    with raises_code(OutputError, "output-other-run", f"hf://{NAME}@test"):
+        repository.claim(folder)
+    hub.put(NAME, "main", the_run("test", "one") | {"notes.txt": b"mine"})
+    repository.claim(folder)
+    (folder / RUN).unlink()  # a machine that has nothing of it would train it anew
+    with raises_code(OutputError, "output-other-run"):
+        repository.claim(folder)
 
 
-def test_a_branch_is_a_place_of_its_own(hub: Hub) -> None:
-    hub.put(NAME, "main", {})
-    repository = Repository(Address("hf", f"{NAME}@fast"), 5.0)
-    repository.claim("test")
+def test_a_branch_is_a_place_of_its_own(hub: Hub, tmp_path: Path) -> None:
+    """Also where main holds another run: what the refusal there says to do."""
+    hub.put(NAME, "main", {".gitattributes": b""})
+    hub.put(NAME, "main", the_run("other", "one"))
+    for _ in range(2):
+        repository = Repository(Address("hf", f"{NAME}@fast"), 5.0)
+        repository.claim(tmp_path / "test")
     repository.push({"a": b"1"}, "a run")
-    assert not pushed(hub)
-    assert pushed(hub, "fast").keys() == {"a"}
+    assert pushed(hub).keys() == {CONTRACT, RUN}
+    assert pushed(hub, "fast").keys() == {".gitattributes", "a"}
     assert repository.download == f"{NAME} --revision fast"
 
 
-@pytest.mark.parametrize("path", ["datasets/somebody/cubes", "somebody/a/b", "somebody/a@b/c"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("datasets/somebody/cubes", "somebody/a/b", "somebody/a@b/c", "somebody/a@"),
+        *("somebody/a--b", "somebody/a b", "somebody/a@x y"),
+    ],
+)
 def test_an_output_is_a_repository_of_models(path: str) -> None:
     with raises_code(UsageError, "address-unknown", "hf://USER/NAME"):
         Repository(Address("hf", path))

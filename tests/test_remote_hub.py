@@ -66,6 +66,13 @@ def test_what_is_not_there_is_told(hub: Hub, text: str) -> None:
         store_of(text).pinned()
 
 
+def test_a_mistyped_dataset_is_none_of_the_credentials(hub: Hub) -> None:
+    """The Hub answers 401 there, without a token."""
+    hub.token, hub.refusal = "hf_secret", "RepoNotFound"
+    with raises_code(DatasetError, "input-missing", "look at the address"):
+        store_of("hf://datasets/somebody/typo").pinned()
+
+
 def test_a_closed_dataset_needs_a_token(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.token = "hf_secret"
     with raises_code(OutputError, "address-refused", "credentials"):

@@ -13,10 +13,12 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from act.report.page import template_text
+from act.report.page import not_seen, template_text
 from act.report.report import report_of, shown_command
 from act.report.run_files import RunFiles, read_run
 from act.report.words import ANSWERS, facts, sentence, short, simulation_rows
+from act.report.writing import HTML
+from job.errors import OutputError
 from job.output_names import CONTRACT, MANIFEST, RUN, SNAPSHOTS
 from job.sections.contract import Vector
 from job.sections.report import Report
@@ -41,13 +43,18 @@ def published(
     repository: as `hf download` takes it
     """
     run = read_run(folder)
-    listed = run.manifest.artifacts if run.manifest else []
-    names = [one.path for one in listed if (folder / one.path).is_file()]
-    recommended = run.contract.file if run.contract else None
+    if run.manifest is None or run.contract is None:
+        raise OutputError(
+            f"{folder}: its {MANIFEST} or {CONTRACT} cannot be understood, expected those of a run "
+            f"of this version; train it again, or push the folder by hand",
+            code="contract-unreadable",
+        )
+    listed = [one.path for one in run.manifest.artifacts if "/" not in one.path]  # no episodes
+    simulated = [path.name for path in folder.glob("simulation_*.json")]
     found: dict[str, Path | bytes] = {
         name: folder / name
-        for name in [*names, CONTRACT, RUN, MANIFEST]
-        if name == recommended or not Path(name).match(SNAPSHOTS)
+        for name in [*listed, *simulated, CONTRACT, RUN, MANIFEST]
+        if name == run.contract.file or not Path(name).match(SNAPSHOTS)
     }
     return {CARD: card(run, report_of(run, defaults), repository).encode(errors="replace")} | found
 
@@ -64,6 +71,9 @@ def card(run: RunFiles, report: Report, repository: str) -> str:
         "answers": ANSWERS,
         "facts": facts(report),
         "contract": contract,
+        "not_seen": not_seen(report),
+        "has_page": (run.folder / HTML).exists(),
+        "env_state": _names(contract.env_state) if contract and contract.env_state else [],
         "state": _names(contract.state) if contract else [],
         "action": _names(contract.action) if contract else [],
         "simulation": simulation_rows(report.simulation),
@@ -87,7 +97,8 @@ def _environment() -> Environment:
 
 def _as_text(text: object, longest: int = 200) -> str:
     """A text of somebody else's in one line of Markdown, in which nothing is markup."""
-    return _MARKUP.sub(r"\\\1", short(" ".join(str(text).split()), longest))
+    line = "".join(one for one in " ".join(str(text).split()) if one.isprintable())
+    return _MARKUP.sub(r"\\\1", short(line, longest))
 
 
 def _names(vector: Vector) -> list[str]:

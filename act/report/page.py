@@ -58,7 +58,7 @@ def page(run: RunFiles, report: Report, defaults: Mapping[str, Any]) -> str:
         "next_step": step.text,
         "next_command": shown_command(step.command),
         "few_epochs": FEW_EPOCHS,
-        "not_seen": _not_seen(report),
+        "not_seen": not_seen(report),
         "other_findings": _other_findings(report),
         "versions": versions(report.reproducibility),
         "simulation": simulation_rows(report.simulation),
@@ -67,7 +67,7 @@ def page(run: RunFiles, report: Report, defaults: Mapping[str, Any]) -> str:
     return _environment().get_template("report.html.jinja").render(found)
 
 
-def _not_seen(report: Report) -> list[str]:
+def not_seen(report: Report) -> list[str]:
     """What the verdict could not see, and simulation has not shown since."""
     of_verdict = report.verdict.not_seen if report.verdict else []
     return [one for one in of_verdict if not (report.simulation and one.startswith(CLOSED_LOOP))]

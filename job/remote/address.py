@@ -56,7 +56,9 @@ def read_place(text: str) -> Place:
     if (
         len(parts) < least or "@" in parts[0] or "?" in path or ".." in parts
     ):  # what may hold a key is not shown
-        expected = "hf://datasets/USER/NAME" if scheme == "hf" else f"{scheme}://BUCKET/PATH"
+        expected = f"{scheme}://BUCKET/PATH"
+        if scheme == "hf":
+            expected = "hf://datasets/USER/NAME, or hf://USER/NAME for policies"
         raise UsageError(
             f"{scheme}://…: expected {expected}, without keys, which stand in the environment",
             code="address-unknown",

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from job.errors import OutputError, UsageError, first_line
 from job.remote.address import EXTRAS, Address
-from job.remote.tries import PATIENCE_S, tried
+from job.remote.tries import PATIENCE_S, hub_token, tried
 
 T = TypeVar("T")
 
@@ -190,7 +190,7 @@ def _file_system(address: Address) -> Any:
         if address.scheme == "hf":  # as they are now, not as they were when it was imported
             options |= {
                 "endpoint": os.environ.get("HF_ENDPOINT"),
-                "token": os.environ.get("HF_TOKEN"),
+                "token": hub_token(),
             }
         return fsspec.filesystem(address.scheme, **options)
     except ImportError as error:

@@ -1,9 +1,10 @@
 """Requests that fail: an error at once where the server refuses, else tried again for a time."""
 
+import os
 import random
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypeVar
 
 from job import signals
@@ -18,7 +19,8 @@ _LOOK_S = 0.2
 _REFUSALS = re.compile(
     "NoCredentials|Credential|Unauthorized|Forbidden|GatedRepo|ClientAuthentication|RefreshError"
 )
-_REFUSED = {400, 401, 402, 403}  # HTTP's: bad, without a key, without payment, forbidden
+_REFUSED = {401, 402, 403}  # HTTP's: without a key, without payment, forbidden
+_WRONG = {400, 422}  # HTTP's: not understood
 _MISSING = re.compile("RepositoryNotFound|RevisionNotFound|EntryNotFound|ResourceNotFound")
 
 
@@ -65,11 +67,13 @@ def pause(seconds: float, ends_on_signal: bool = True) -> None:
 
 def _refuse_for_good(error: Exception, where: str, what: str, is_output: bool) -> None:
     """Raise the error that another try does not mend."""
-    chain = [*_chain(error)]
+    chain = _chain(error)
     kinds = " ".join(type(one).__name__ for one in chain)
     statuses = {getattr(getattr(one, "response", None), "status_code", None) for one in chain}
-    refused = isinstance(error, PermissionError) or _REFUSALS.search(kinds) or statuses & _REFUSED
-    if not refused and (isinstance(error, FileNotFoundError) or _MISSING.search(kinds)):
+    missing = isinstance(error, FileNotFoundError) or _MISSING.search(kinds)
+    refused = bool(isinstance(error, PermissionError) or _REFUSALS.search(kinds))
+    refused |= not missing and bool(statuses & _REFUSED)
+    if not refused and missing:
         private = ", and whether HF_TOKEN opens it" if where.startswith("hf:") else ""
         message = (
             f"{where}: is not there, expected an object or folder; look at the address{private}"
@@ -83,16 +87,40 @@ def _refuse_for_good(error: Exception, where: str, what: str, is_output: bool) -
             f"that allow it; renew them and run the same command again",
             code="address-refused",
         ) from error
+    if not missing and statuses & _WRONG:
+        said = _without_secrets(" ".join(str(error).split()))
+        raise OutputError(
+            f"{where}: {what}: the server does not take it ({said}), expected what it takes; look "
+            f"at the address and at the names of the run",
+            code="address-refused",
+        ) from error
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and those that it follows from."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
+def _chain(error: BaseException) -> list[BaseException]:
+    """An error and those that it follows from, each once."""
+    found: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and following not in found:
+        found.append(following)
+        following = following.__cause__ or following.__context__
+    return found
 
 
 def reason(error: BaseException) -> str:
-    """What a library says of an error, with nothing secret: the query of an address may sign it."""
-    said = re.sub(r"\?[^\s'\"]*", "", first_line(error))
-    return said[:300]
+    """What a library says of an error, and of what that follows from, with nothing secret."""
+    said = first_line(error)
+    if isinstance(error, RuntimeError) and error.__cause__ is not None:
+        said += f" {first_line(error.__cause__)}"
+    return _without_secrets(said)
+
+
+def _without_secrets(said: str) -> str:
+    """A text without the queries of addresses, which may sign them, and without the Hub's token."""
+    said = re.sub(r"\?[^\s'\"]*", "", said)
+    said = re.sub(r"Bearer\s+[^\s'\"]+", "Bearer …", said)
+    return said.replace(hub_token() or "\0", "…")[:300]
+
+
+def hub_token() -> str | None:
+    """What HF_TOKEN has: a secret that is mounted often ends with a line break."""
+    return os.environ.get("HF_TOKEN", "").strip() or None

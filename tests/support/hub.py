@@ -19,6 +19,7 @@ _PATHS = re.compile(_REPOS + r"/paths-info/([^/]+)")
 _FILE = re.compile(r"(?:/datasets)?/([^/]+/[^/]+)/resolve/([^/]+)/(.*)")
 _CREATE = re.compile(r"/api/repos/create")
 _BRANCH = re.compile(_REPOS + r"/branch/([^/]+)")
+_COMMITS = re.compile(_REPOS + r"/commits/([^/]+)")
 _MAY_WRITE = re.compile(_REPOS + r"/auth-check/write")
 _CARD = re.compile(r"/api/validate-yaml")
 _PREUPLOAD = re.compile(_REPOS + r"/preupload/([^/]+)")
@@ -38,10 +39,12 @@ class Hub(ThreadingHTTPServer):
         self.commits: dict[str, dict[str, dict[str, bytes]]] = {}
         self.branches: dict[str, dict[str, str]] = {}  # the commit of each
         self.private: set[str] = set()
+        self.refusal = "GatedRepo"  # why a request without it is refused
         self.read_only: set[str] = set()  # which the token does not allow to be written
         self.objects: dict[str, bytes] = {}  # of LFS, by their digests
         self.token: str | None = None  # that a request must have
         self.failing = 0  # uploads that fail before one succeeds
+        self.status = 500  # what they are answered
         self.corrupt = ""  # the file whose bytes are others than its digest says
         self.seen: list[str] = []
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -87,7 +90,7 @@ class _Answering(BaseHTTPRequestHandler):
         token = self.server.token
         signed = path.startswith("/lfs/")
         if token and not signed and self.headers.get("Authorization") != f"Bearer {token}":
-            return self._error(401, "GatedRepo")
+            return self._error(401, self.server.refusal)
         for pattern, answer in (
             (_TREE, self._tree),
             (_PATHS, self._paths),
@@ -95,6 +98,7 @@ class _Answering(BaseHTTPRequestHandler):
             (_FILE, self._file),
             (_CREATE, self._create),
             (_BRANCH, self._branch),
+            (_COMMITS, self._commits),
             (_MAY_WRITE, self._may_write),
             (_CARD, self._card),
             (_PREUPLOAD, self._preupload),
@@ -162,8 +166,15 @@ class _Answering(BaseHTTPRequestHandler):
         branches = self.server.branches[match[1]]
         if match[2] in branches:
             return self._error(409, "")
-        branches[match[2]] = branches["main"]
+        asked = json.loads(self._body or b"{}")
+        branches[match[2]] = asked.get("startingPoint") or branches["main"]
         return self._json({})
+
+    def _commits(self, match: re.Match[str]) -> None:
+        """All of the repository, the newest first."""
+        said = {"authors": [], "date": "2026-01-01T00:00:00.000Z", "title": "", "message": ""}
+        known = reversed(self.server.commits[match[1]])
+        return self._json([said | {"id": one} for one in known])
 
     def _may_write(self, match: re.Match[str]) -> None:
         return self._error(403, "") if match[1] in self.server.read_only else self._json({})
@@ -197,7 +208,7 @@ class _Answering(BaseHTTPRequestHandler):
     def _object(self, match: re.Match[str]) -> None:
         if self.server.failing > 0:
             self.server.failing -= 1
-            return self._error(500, "")
+            return self._error(self.server.status, "")
         assert hashlib.sha256(self._body).hexdigest() == match[1]
         self.server.objects[match[1]] = self._body
         return self._json({})
@@ -212,6 +223,8 @@ class _Answering(BaseHTTPRequestHandler):
             value = entry["value"]
             if entry["key"] == "file":
                 files[value["path"]] = base64.b64decode(value["content"])
+            elif entry["key"] == "deletedFile":
+                del files[value["path"]]
             elif entry["key"] == "lfsFile":
                 files[value["path"]] = self.server.objects[value["oid"]]
         oid = self.server.put(match[1], match[2], files)

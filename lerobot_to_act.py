@@ -294,7 +294,7 @@ def _train(argv: list[str]) -> int:
     except UsageError as error:
         return refuse(error, given_output(argv, JobFlags.output) / MANIFEST)
     if flags.mirror is not None:
-        return _mirrored(flags, flags.mirror, argv)
+        return _at_address(flags, flags.mirror, argv)
     if WITH_PARENT in os.environ:
         end_with_parent(signal.SIGTERM)
     try:
@@ -333,7 +333,7 @@ def _train(argv: list[str]) -> int:
         return code
 
 
-def _mirrored(flags: JobFlags, address: Address, argv: Sequence[str]) -> int:
+def _at_address(flags: JobFlags, address: Address, argv: Sequence[str]) -> int:
     """The job as a process of its own, whose output goes to an address."""
     from job.remote.mirrored import run_mirrored
     from job.remote.published import run_published

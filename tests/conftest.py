@@ -1,9 +1,7 @@
 """The real command line, for every test."""
 
-import contextlib
 import logging
 import multiprocessing
-import os
 import sys
 from collections.abc import Callable, Iterator
 from multiprocessing import spawn
@@ -17,6 +15,7 @@ from tests.support.bytecode import keep_bytecode
 from tests.support.commands import Ended, run_job
 from tests.support.jobs import fork_workers, share_server
 from tests.support.order import pytest_collection_modifyitems as pytest_collection_modifyitems
+from tests.support.priority import usual_priority
 from tests.support.s3 import S3, Switch, start_server
 
 
@@ -43,16 +42,9 @@ def _own_log() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _usual_priority() -> Iterator[None]:
-    """SVT-AV1 makes the thread that encodes with it one of real time, where root may.
-
-    What that thread starts then is so too: torch's threads, which wait by spinning, would leave no
-    processor to any other process.
-    """
+    """No test leaves threads of real time to the next."""
     yield
-    if os.sched_getscheduler(0) != os.SCHED_OTHER:
-        for thread in Path("/proc/self/task").iterdir():
-            with contextlib.suppress(ProcessLookupError):
-                os.sched_setscheduler(int(thread.name), os.SCHED_OTHER, os.sched_param(0))
+    usual_priority()
 
 
 def _forget_terminal() -> None:

@@ -1,12 +1,17 @@
 """How many threads a job lets torch use, in processes that import torch after it was decided."""
 
 import os
+import threading
 from pathlib import Path
+from typing import Any
 
+import av
+import numpy as np
 import pytest
 
 from tests.support.commands import arguments, run_python
 from tests.support.paths import SMALL
+from tests.support.priority import usual_priority
 
 # Its own OMP_NUM_THREADS, cores and quota; then the rest of its command line as a job.
 PROGRAM = """
@@ -37,6 +42,28 @@ def threads_of(cgroup: Path, *argv: str, chosen: str = "", core: str = "") -> st
     done = run_python("-c", PROGRAM, chosen, core, cgroup, *argv)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()[-1]
+
+
+def test_an_encoder_leaves_no_threads_of_real_time(tmp_path: Path) -> None:
+    """What the tests of a process that encodes AV1 would give to all that follow in it."""
+    with av.open(str(tmp_path / "video.mp4"), "w") as container:
+        stream: Any = container.add_stream("libsvtav1", rate=30, options={"preset": "10"})
+        stream.width, stream.height, stream.pix_fmt = 128, 64, "yuv420p"
+        frame = av.VideoFrame.from_ndarray(np.zeros((64, 128, 3), np.uint8), "rgb24")
+        container.mux(stream.encode(frame))
+        over = threading.Event()
+        started = threading.Thread(target=over.wait)
+        started.start()
+        container.mux(stream.encode())
+    found = []
+    for undo in (lambda: None, usual_priority):
+        undo()
+        found.append({os.sched_getscheduler(one) for one in (0, started.native_id or 0)})
+    over.set()
+    started.join()
+    if found[0] == {os.SCHED_OTHER}:
+        pytest.skip("this user may not have threads of real time")
+    assert found == [{os.SCHED_FIFO}, {os.SCHED_OTHER}]
 
 
 @pytest.mark.slow

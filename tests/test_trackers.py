@@ -18,7 +18,7 @@ from PIL import Image
 
 from act.report.drawing import Drawings, PngDrawings
 from act.report.evaluation_figures import by_position
-from act.report.page import template_text
+from act.report.templating import template_text
 from act.trackers.kinds import TRACKERS
 from act.trackers.trackers import Trackers
 from job.errors import UsageError

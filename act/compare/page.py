@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from act.compare.run import Run
 from act.report.curve_figures import scale
 from act.report.drawing import HEIGHT, WIDTH, Drawings, shown_name
-from act.report.page import template_text
 from act.report.smoothing import smoothed
+from act.report.templating import template_text
 from job.sections.comparison import Comparison
 
 # Legible on light and dark pages

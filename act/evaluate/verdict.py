@@ -227,7 +227,7 @@ def _too_little(facts: Facts) -> Reason | None:
         )
         step = f"record more episodes: with {5 * FEW} of them {FEW} are held out"
     else:
-        rule, text = "not-looked", "there was no time to see whether it uses its images"
+        rule, text = "not-looked", "there was no time to see what of its inputs it uses"
         step = "evaluate RUN without --minutes"
     numbers = {"episodes": float(facts.episodes), "threshold": float(FEW)}
     return Reason(rule=rule, answer="unknown", text=text, numbers=numbers, next_step=step)

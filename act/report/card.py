@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import Environment
 
-from act.report.page import not_seen, template_text
+from act.report.page import not_seen
 from act.report.report import report_of, shown_command
 from act.report.run_files import RunFiles, read_run
+from act.report.templating import template_environment
 from act.report.words import ANSWERS, facts, sentence, short, simulation_rows
 from act.report.writing import HTML
 from job.errors import OutputError
@@ -84,12 +85,7 @@ def card(run: RunFiles, report: Report, repository: str) -> str:
 
 @cache
 def _environment() -> Environment:
-    made = Environment(
-        loader=FunctionLoader(template_text),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    made = template_environment(is_html=False)
     made.filters |= {"md": _as_text, "sentence": sentence}
     made.globals |= {"counted": counted}
     return made

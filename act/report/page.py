@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from act.evaluate.verdict import CLOSED_LOOP
@@ -17,6 +16,7 @@ from act.report.finding_facts import FEW_EPOCHS
 from act.report.next_steps import next_step
 from act.report.report import shown_command
 from act.report.run_files import RunFiles
+from act.report.templating import template_environment, template_text
 from act.report.words import (
     ANSWERS,
     attention_shares,
@@ -122,12 +122,7 @@ def _figures(run: RunFiles) -> dict[str, Any]:
 
 @cache
 def _environment() -> Environment:
-    made = Environment(
-        loader=FunctionLoader(template_text),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
+    made = template_environment(is_html=True)
     made.globals |= {
         "answers": ANSWERS,
         "counted": counted,
@@ -137,8 +132,3 @@ def _environment() -> Environment:
         "times": times,
     }
     return made
-
-
-def template_text(name: str) -> str:
-    """A file of templates/."""
-    return files("act.report").joinpath("templates", name).read_text(encoding="utf-8")

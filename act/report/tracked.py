@@ -5,8 +5,8 @@ from pathlib import Path
 
 from act.report import evaluation_figures
 from act.report.drawing import PngDrawings
-from act.report.page import template_text
 from act.report.run_files import RunFiles, read_run
+from act.report.templating import template_text
 from act.trackers.trackers import FOLDER, Trackers
 from job.errors import first_line
 from job.warning import warn

@@ -7,7 +7,6 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,8 +36,10 @@ class Repository:
         try:
             from huggingface_hub import HfApi
             from huggingface_hub.errors import HFValidationError
-            from huggingface_hub.utils._validators import validate_repo_id
-            from huggingface_hub.utils.tqdm import disable_progress_bars
+            from huggingface_hub.utils import (  # type: ignore[attr-defined]  # its documented ones
+                disable_progress_bars,
+                validate_repo_id,
+            )
         except ImportError as error:
             raise UsageError(
                 f"{address}: the package for hf:// is not installed ({first_line(error)}); "
@@ -92,7 +93,7 @@ class Repository:
         for file in files.values():
             if isinstance(file, Path):
                 with output_errors(file), file.open("rb"):
-                    pass
+                    pass  # what is wrong with it is none of the Hub's
         stale = [one for one in self._store.files() if fnmatch(one, "policy_*.ckpt")]
 
         def push() -> str:
@@ -128,15 +129,23 @@ class Repository:
         Its own earlier push is known by the name and, in run.json, the dataset.
         """
         names = self._store.files().keys()
-        with suppress(ValueError, TypeError, KeyError):
-            if {CONTRACT, RUN} <= names:
-                name = parse_json(self._store.read(CONTRACT))["run_name"]
-                dataset = parse_json(self._store.read(RUN))["dataset"]
-                with suppress(OSError):
-                    mine = read_json(run_folder / RUN)["dataset"]
-                    return "" if (name, dataset) == (run_folder.name, mine) else f"a run {name!r}"
-                return f"a run {name!r}"
-        return "files of something else" if names - _OF_THE_HUB else ""
+        if not {CONTRACT, RUN} <= names:
+            return "files of something else" if names - _OF_THE_HUB else ""
+        try:
+            name = parse_json(self._store.read(CONTRACT))["run_name"]
+            dataset = parse_json(self._store.read(RUN))["dataset"]
+        except (ValueError, TypeError, KeyError):
+            return "files of something else"
+        is_own = name == run_folder.name and _dataset_of(run_folder) == dataset
+        return "" if is_own else f"a run {name!r}"
 
     def _tried(self, do: Callable[[], T], what: str) -> T:
         return tried(do, str(self._address), what, self.patience_s, is_output=True)
+
+
+def _dataset_of(run_folder: Path) -> Any:
+    """What the run on this machine was started on; an empty text where there is none."""
+    try:
+        return read_json(run_folder / RUN)["dataset"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return ""

@@ -55,15 +55,15 @@ def test_an_encoder_leaves_no_threads_of_real_time(tmp_path: Path) -> None:
         started = threading.Thread(target=over.wait)
         started.start()
         container.mux(stream.encode())
-    found = []
-    for undo in (lambda: None, usual_priority):
-        undo()
-        found.append({os.sched_getscheduler(one) for one in (0, started.native_id or 0)})
+    threads = (0, started.native_id or 0)
+    before = {os.sched_getscheduler(one) for one in threads}
+    usual_priority()
+    after = {os.sched_getscheduler(one) for one in threads}
     over.set()
     started.join()
-    if found[0] == {os.SCHED_OTHER}:
+    if before == {os.SCHED_OTHER}:
         pytest.skip("this user may not have threads of real time")
-    assert found == [{os.SCHED_FIFO}, {os.SCHED_OTHER}]
+    assert (before, after) == ({os.SCHED_FIFO}, {os.SCHED_OTHER})
 
 
 @pytest.mark.slow

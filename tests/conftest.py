@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from tests.support.backbone import backbone_file
+from tests.support.buckets import S3, Buckets, serving
 from tests.support.bytecode import keep_bytecode
 from tests.support.commands import Ended, run_job
 from tests.support.jobs import fork_workers, share_server
 from tests.support.order import pytest_collection_modifyitems as pytest_collection_modifyitems
 from tests.support.priority import usual_priority
-from tests.support.s3 import S3, Switch, start_server
 
 
 def pytest_configure() -> None:
@@ -63,19 +63,14 @@ def own_workers() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def s3() -> Iterator[S3]:
+def s3() -> Iterator[Buckets]:
     """An S3 server as a process, behind a switch."""
-    process, address = start_server()
-    switch = Switch(address)
-    yield S3(switch.address, switch)
-    switch.shutdown()
-    switch.server_close()
-    process.kill()
-    process.wait()
+    with serving(S3) as found:
+        yield found
 
 
 @pytest.fixture
-def bucket(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def bucket(s3: Buckets, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A new bucket of it, whose server this process finds; the switch lets all pass at the end."""
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)

@@ -20,11 +20,11 @@ from act.training.setup import make_policy
 from job.errors import UsageError
 from job.output_names import CONTRACT
 from job.whole_files import sha256
+from tests.support.buckets import Buckets
 from tests.support.commands import Ended, make_config, run_job
 from tests.support.episodes import write_episodes
 from tests.support.errors import raises_code
 from tests.support.paths import SMALL
-from tests.support.s3 import S3
 from tests.support.training import Short
 
 NO_CAMERAS: dict[str, Any] = {"camera_keys": "none", "backbone_weights": None}
@@ -74,7 +74,7 @@ def test_a_run_starts_with_the_weights_and_statistics_of_another(
 
 @pytest.mark.slow
 def test_weights_at_an_address_are_those_of_the_folder(
-    trained: Path, s3: S3, bucket: str, tmp_path: Path
+    trained: Path, s3: Buckets, bucket: str, tmp_path: Path
 ) -> None:
     """Only what is needed is fetched: neither the metrics nor another checkpoint."""
     folder = trained / "checkpoints/test"

@@ -21,12 +21,12 @@ from job.remote.lease import Lease
 from job.remote.mirror import Mirror
 from job.remote.store import Store
 from job.whole_files import RECORD
+from tests.support.buckets import AZURE, GOOGLE, Buckets, Kind, serving
 from tests.support.commands import run_job, start_job
 from tests.support.errors import raises_code
 from tests.support.hub import Hub
 from tests.support.jobs import Job
 from tests.support.paths import SMALL
-from tests.support.s3 import S3
 
 SOURCE = SMALL / "v21_h264"
 RUN_FLAGS: dict[str, Any] = {
@@ -51,7 +51,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Machine:
     """A machine whose disk is empty at first."""
 
-    def __init__(self, folder: Path, s3: S3, bucket: str) -> None:
+    def __init__(self, folder: Path, s3: Buckets, bucket: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         self.folder, self.bucket = folder, bucket
@@ -85,7 +85,7 @@ def store_of(bucket: str, patience_s: float = 5.0) -> Store:
     return Store(address, patience_s)
 
 
-def assert_undisturbed(s3: S3, bucket: str, undisturbed: Path) -> None:
+def assert_undisturbed(s3: Buckets, bucket: str, undisturbed: Path) -> None:
     found = s3.content(f"{bucket}/out/{FOLDER}")
     for name in COMPARED:
         assert found[name] == (undisturbed / name).read_bytes(), name
@@ -93,14 +93,14 @@ def assert_undisturbed(s3: S3, bucket: str, undisturbed: Path) -> None:
     assert STATE not in found
 
 
-def forget_lease(s3: S3, bucket: str) -> None:
+def forget_lease(s3: Buckets, bucket: str) -> None:
     """As if three minutes had passed since a machine was gone."""
     s3.files.rm_file(f"{bucket[5:]}/out/{FOLDER}/{LEASE}")
 
 
 @pytest.mark.slow
 def test_an_output_at_an_address_has_what_a_folder_has(
-    s3: S3, bucket: str, undisturbed: Path, tmp_path: Path
+    s3: Buckets, bucket: str, undisturbed: Path, tmp_path: Path
 ) -> None:
     code, said = Machine(tmp_path / "machine", s3, bucket).run()
     assert code == 0, said
@@ -112,7 +112,7 @@ def test_an_output_at_an_address_has_what_a_folder_has(
     manifest = json.loads(found[MANIFEST])
     assert manifest["status"] == "completed"
     assert manifest["flags"]["output"] == f"{bucket}/out"
-    assert s3.environment["AWS_SECRET_ACCESS_KEY"] not in said + json.dumps(manifest)
+    assert s3.secret not in said + json.dumps(manifest)
     for artifact in manifest["artifacts"]:
         assert len(found[artifact["path"]]) == artifact["size_bytes"]
     again, said = Machine(tmp_path / "other", s3, bucket).run()
@@ -122,7 +122,7 @@ def test_an_output_at_an_address_has_what_a_folder_has(
 
 @pytest.mark.slow
 def test_three_machines_that_are_gone_leave_the_bytes_of_an_undisturbed_run(
-    s3: S3, bucket: str, undisturbed: Path, tmp_path: Path
+    s3: Buckets, bucket: str, undisturbed: Path, tmp_path: Path
 ) -> None:
     """Their input is on the Hub, and each has an empty disk at first."""
     hub = Hub()
@@ -155,7 +155,9 @@ def test_three_machines_that_are_gone_leave_the_bytes_of_an_undisturbed_run(
 
 
 @pytest.mark.slow
-def test_kills_at_random_requests(s3: S3, bucket: str, undisturbed: Path, tmp_path: Path) -> None:
+def test_kills_at_random_requests(
+    s3: Buckets, bucket: str, undisturbed: Path, tmp_path: Path
+) -> None:
     """Also within an upload, a download, and the taking of the lease."""
     rng = random.Random(0)
     for number in range(int(os.environ.get("TEST_MIRROR_KILLS", "3"))):
@@ -186,12 +188,38 @@ def test_kills_at_random_requests(s3: S3, bucket: str, undisturbed: Path, tmp_pa
     assert_undisturbed(s3, bucket, undisturbed)
 
 
-def _epochs(s3: S3, bucket: str) -> int:
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [GOOGLE, AZURE], ids=["gs", "az"])
+def test_other_buckets_hold_dataset_and_run_as_well(
+    kind: Kind, undisturbed: Path, tmp_path: Path
+) -> None:
+    if kind.missing:
+        pytest.skip(kind.missing)
+    with serving(kind) as buckets:
+        bucket = buckets.bucket()
+        buckets.put(SOURCE, f"{bucket}/recordings")
+        place = {"input": f"{bucket}/recordings", "cache": tmp_path / "cache"}
+        machine = Machine(tmp_path / "machine", buckets, bucket)
+        job = machine.start(**place)
+        wait_for_states(buckets, bucket, job, more_than=0)
+        machine.vanish(job)
+        forget_lease(buckets, bucket)
+        shutil.rmtree(tmp_path / "cache")
+        code, said = Machine(tmp_path / "last", buckets, bucket).run(**place)
+        assert code == 0, said
+        assert "resum" in said, said
+        assert_undisturbed(buckets, bucket, undisturbed)
+        manifest = buckets.content(f"{bucket}/out")[MANIFEST].decode()
+        assert json.loads(manifest)["fetched"][0]["address"] == place["input"]
+        assert buckets.secret not in said + manifest
+
+
+def _epochs(s3: Buckets, bucket: str) -> int:
     found = s3.content(f"{bucket}/out/{FOLDER}").get("metrics.jsonl", b"")
     return found.count(b"\n")
 
 
-def wait_for_states(s3: S3, bucket: str, job: Job, more_than: int) -> None:
+def wait_for_states(s3: Buckets, bucket: str, job: Job, more_than: int) -> None:
     """Until a state of the run is in the bucket, and of more epochs."""
     place = f"{bucket[5:]}/out/{FOLDER}/{STATE}"
     deadline = time.monotonic() + 120
@@ -203,7 +231,7 @@ def wait_for_states(s3: S3, bucket: str, job: Job, more_than: int) -> None:
 
 @pytest.mark.slow
 def test_a_signal_sends_the_state_and_ends_with_75(
-    s3: S3, bucket: str, undisturbed: Path, tmp_path: Path
+    s3: Buckets, bucket: str, undisturbed: Path, tmp_path: Path
 ) -> None:
     job = (machine := Machine(tmp_path / "machine", s3, bucket)).start(num_epochs=100000)
     wait_for_states(s3, bucket, job, more_than=0)
@@ -220,7 +248,7 @@ def test_a_signal_sends_the_state_and_ends_with_75(
 
 @pytest.mark.slow
 def test_a_bucket_that_is_away_ends_no_training_until_patience_does(
-    s3: S3, bucket: str, tmp_path: Path
+    s3: Buckets, bucket: str, tmp_path: Path
 ) -> None:
     machine = Machine(tmp_path / "machine", s3, bucket)
     job = machine.start(num_epochs=100000)
@@ -250,7 +278,7 @@ def test_a_bucket_that_is_away_ends_no_training_until_patience_does(
     assert job.wait() == 4, out + err
 
 
-def test_the_second_of_two_machines_is_told(s3: S3, bucket: str, tmp_path: Path) -> None:
+def test_the_second_of_two_machines_is_told(s3: Buckets, bucket: str, tmp_path: Path) -> None:
     with Lease(store_of(bucket), FOLDER):
         code, said = Machine(tmp_path / "second", s3, bucket).run()
     assert code == 75
@@ -258,7 +286,7 @@ def test_the_second_of_two_machines_is_told(s3: S3, bucket: str, tmp_path: Path)
     assert LEASE not in s3.content(f"{bucket}/out/{FOLDER}")
 
 
-def test_a_lease_is_taken_over_and_its_holder_notices(s3: S3, bucket: str) -> None:
+def test_a_lease_is_taken_over_and_its_holder_notices(s3: Buckets, bucket: str) -> None:
     first = Lease(store_of(bucket), FOLDER, beat_s=3600)
     with first, raises_code(Interrupted, "run-in-use"), Lease(store_of(bucket), FOLDER):
         pass
@@ -278,7 +306,7 @@ def written(output: Path, name: str, text: str) -> None:
 
 
 def test_each_mixture_of_two_passes_is_one_that_a_kill_leaves(
-    s3: S3, bucket: str, tmp_path: Path
+    s3: Buckets, bucket: str, tmp_path: Path
 ) -> None:
     """The record before what it names, the state after that, run.json after all."""
     for name in (RUN, STATE, "policy_best.ckpt", MANIFEST, "status.json", RECORD, ".lock"):
@@ -309,7 +337,9 @@ def test_each_mixture_of_two_passes_is_one_that_a_kill_leaves(
     assert found["policy_last.ckpt"] == b"last"
 
 
-def test_a_machine_that_is_ahead_keeps_what_it_has(s3: S3, bucket: str, tmp_path: Path) -> None:
+def test_a_machine_that_is_ahead_keeps_what_it_has(
+    s3: Buckets, bucket: str, tmp_path: Path
+) -> None:
     for name in (RUN, STATE):
         written(tmp_path / "a", name, "first")
     first = Mirror(store_of(bucket), tmp_path / "a", "test")
@@ -327,7 +357,9 @@ def test_a_machine_that_is_ahead_keeps_what_it_has(s3: S3, bucket: str, tmp_path
     assert not [*(tmp_path / "a" / FOLDER).glob(".*")]
 
 
-def test_a_machine_that_lost_its_lease_sends_nothing(s3: S3, bucket: str, tmp_path: Path) -> None:
+def test_a_machine_that_lost_its_lease_sends_nothing(
+    s3: Buckets, bucket: str, tmp_path: Path
+) -> None:
     written(tmp_path, STATE, "of a machine that was cut off")
     mirror = Mirror(store_of(bucket), tmp_path, "test")
     lost = Lease(store_of(bucket), FOLDER, beat_s=3600, lost_s=0.2)
@@ -342,7 +374,7 @@ def test_a_machine_that_lost_its_lease_sends_nothing(s3: S3, bucket: str, tmp_pa
     assert STATE not in s3.content(f"{bucket}/out/{FOLDER}")
 
 
-def test_of_two_that_make_a_lease_at_once_one_has_it(s3: S3, bucket: str) -> None:
+def test_of_two_that_make_a_lease_at_once_one_has_it(s3: Buckets, bucket: str) -> None:
     """The server says that another machine was first, by itself and by the switch."""
     assert store_of(bucket).create(b"1", "x") is True
     assert store_of(bucket).create(b"2", "x") is False
@@ -355,7 +387,9 @@ def test_of_two_that_make_a_lease_at_once_one_has_it(s3: S3, bucket: str) -> Non
     assert not s3.content(f"{bucket}/out")
 
 
-def test_half_a_pass_takes_nothing_from_the_machine(s3: S3, bucket: str, tmp_path: Path) -> None:
+def test_half_a_pass_takes_nothing_from_the_machine(
+    s3: Buckets, bucket: str, tmp_path: Path
+) -> None:
     for name in (RUN, STATE, "policy_best.ckpt"):
         written(tmp_path, name, "first")
     mirror = Mirror(store_of(bucket), tmp_path, "test")
@@ -373,7 +407,7 @@ def test_half_a_pass_takes_nothing_from_the_machine(s3: S3, bucket: str, tmp_pat
     assert again.send() == 1
 
 
-def test_a_pass_without_changes_asks_nothing(s3: S3, bucket: str, tmp_path: Path) -> None:
+def test_a_pass_without_changes_asks_nothing(s3: Buckets, bucket: str, tmp_path: Path) -> None:
     written(tmp_path, RUN, "a")
     mirror = Mirror(store_of(bucket), tmp_path, "test")
     mirror.send()
@@ -383,7 +417,7 @@ def test_a_pass_without_changes_asks_nothing(s3: S3, bucket: str, tmp_path: Path
 
 
 def test_what_others_put_beside_a_run_takes_nothing_from_it(
-    s3: S3, bucket: str, tmp_path: Path
+    s3: Buckets, bucket: str, tmp_path: Path
 ) -> None:
     written(tmp_path, RUN, "a")
     mirror = Mirror(store_of(bucket), tmp_path, "test")
@@ -397,7 +431,7 @@ def test_what_others_put_beside_a_run_takes_nothing_from_it(
 
 
 def test_what_was_removed_on_one_side_is_made_whole_by_the_other(
-    s3: S3, bucket: str, tmp_path: Path
+    s3: Buckets, bucket: str, tmp_path: Path
 ) -> None:
     for name in (RUN, "policy_best.ckpt"):
         written(tmp_path, name, name)
@@ -414,7 +448,7 @@ def test_what_was_removed_on_one_side_is_made_whole_by_the_other(
     assert set(s3.content(f"{bucket}/out/{FOLDER}")) == {RUN, "policy_best.ckpt"}
 
 
-def test_an_address_is_of_one_machine(s3: S3, bucket: str, tmp_path: Path) -> None:
+def test_an_address_is_of_one_machine(s3: Buckets, bucket: str, tmp_path: Path) -> None:
     machine = Machine(tmp_path / "machine", s3, bucket)
     group = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "x", "MASTER_PORT": "1"}
     for variables in (group, {"PET_NNODES": "2", "PET_NODE_RANK": "0"}):
@@ -425,13 +459,13 @@ def test_an_address_is_of_one_machine(s3: S3, bucket: str, tmp_path: Path) -> No
     assert not s3.content(f"{bucket}/out")
 
 
-def test_a_bucket_that_is_not_there_is_the_outputs_fault(s3: S3, tmp_path: Path) -> None:
+def test_a_bucket_that_is_not_there_is_the_outputs_fault(s3: Buckets, tmp_path: Path) -> None:
     code, said = Machine(tmp_path / "machine", s3, "s3://no-such-bucket").run()
     assert code == 4, said
     assert "is not there" in said
 
 
-def test_a_restore_that_was_cut_is_done_again(s3: S3, bucket: str, tmp_path: Path) -> None:
+def test_a_restore_that_was_cut_is_done_again(s3: Buckets, bucket: str, tmp_path: Path) -> None:
     for name in (RUN, STATE, "policy_best.ckpt"):
         written(tmp_path / "a", name, name * 1000)
     Mirror(store_of(bucket), tmp_path / "a", "test").send()
@@ -445,7 +479,7 @@ def test_a_restore_that_was_cut_is_done_again(s3: S3, bucket: str, tmp_path: Pat
     assert (tmp_path / "b" / FOLDER / STATE).read_text() == STATE * 1000
 
 
-def test_a_run_without_run_json_is_no_run(s3: S3, bucket: str, tmp_path: Path) -> None:
+def test_a_run_without_run_json_is_no_run(s3: Buckets, bucket: str, tmp_path: Path) -> None:
     """A machine was gone within the very first pass."""
     s3.files.pipe_file(f"{bucket[5:]}/out/{FOLDER}/policy_best.ckpt", b"half a pass")
     s3.files.pipe_file(f"{bucket[5:]}/out/{FOLDER}/{STATE}", b"of other flags")

@@ -19,17 +19,17 @@ from job.remote.address import Address, read_place
 from job.remote.cache import Cache
 from job.remote.download import RECORD, Download, digest_of
 from job.remote.store import Store
+from tests.support.buckets import Buckets
 from tests.support.commands import run_job, run_module, start_job
 from tests.support.errors import raises_code
 from tests.support.paths import ROOT, SMALL
-from tests.support.s3 import S3
 
 SOURCE = SMALL / "v30_av1"
 STATE_ONLY: dict[str, Any] = {"camera_keys": "none", "backbone_weights": None, "num_epochs": 1}
 
 
 @pytest.fixture
-def dataset(s3: S3, bucket: str) -> str:
+def dataset(s3: Buckets, bucket: str) -> str:
     s3.put(SOURCE, f"{bucket}/sets/one")
     return f"{bucket}/sets/one"
 
@@ -73,7 +73,7 @@ def test_addresses_of_another_kind_are_refused(text: str) -> None:
 
 @pytest.mark.slow
 def test_a_job_fetches_what_it_needs_and_has_the_bytes_of_a_local_one(
-    s3: S3, dataset: str, tmp_path: Path
+    s3: Buckets, dataset: str, tmp_path: Path
 ) -> None:
     flags: dict[str, Any] = {
         "episodes": "0,2",
@@ -99,7 +99,7 @@ def test_a_job_fetches_what_it_needs_and_has_the_bytes_of_a_local_one(
     files = [path for path in cache.rglob("[!.]*") if path.is_file()]
     assert record["files"] == len(files)
     everything = json.dumps(done.manifest) + done.out + done.err
-    assert s3.environment["AWS_SECRET_ACCESS_KEY"] not in everything
+    assert s3.secret not in everything
 
     s3.switch.seen.clear()
     again = run_job(
@@ -111,7 +111,7 @@ def test_a_job_fetches_what_it_needs_and_has_the_bytes_of_a_local_one(
 
 
 @pytest.mark.slow
-def test_processes_of_a_run_fetch_once(s3: S3, dataset: str, tmp_path: Path) -> None:
+def test_processes_of_a_run_fetch_once(s3: Buckets, dataset: str, tmp_path: Path) -> None:
     flags: dict[str, Any] = STATE_ONLY | {"processes": 2, "cache": tmp_path / "cache"}
     s3.switch.seen.clear()
     done = run_job(tmp_path / "out", input=dataset, environment=s3.environment, **flags)
@@ -121,7 +121,7 @@ def test_processes_of_a_run_fetch_once(s3: S3, dataset: str, tmp_path: Path) -> 
 
 
 def test_the_check_fetches_too_and_reports_broken_metadata(
-    s3: S3, bucket: str, tmp_path: Path
+    s3: Buckets, bucket: str, tmp_path: Path
 ) -> None:
     broken = shutil.copytree(SOURCE, tmp_path / "broken")
     info = json.loads((broken / "meta/info.json").read_text())
@@ -135,7 +135,7 @@ def test_the_check_fetches_too_and_reports_broken_metadata(
     assert "total_frames" in done.out
 
 
-def test_conversion_of_two_inputs_one_here(s3: S3, dataset: str, tmp_path: Path) -> None:
+def test_conversion_of_two_inputs_one_here(s3: Buckets, dataset: str, tmp_path: Path) -> None:
     out, cache = tmp_path / "out", str(tmp_path / "cache")
     words = [str(SMALL / "v30_av1"), dataset, str(out), "--cache", cache, "--max_episodes", "6"]
     done = run_module("convert", *words, output=out)
@@ -144,7 +144,7 @@ def test_conversion_of_two_inputs_one_here(s3: S3, dataset: str, tmp_path: Path)
     assert [one["address"] for one in done.manifest["fetched"]] == [dataset]
 
 
-def test_a_kill_at_any_moment_is_resumed(s3: S3, dataset: str, tmp_path: Path) -> None:
+def test_a_kill_at_any_moment_is_resumed(s3: Buckets, dataset: str, tmp_path: Path) -> None:
     """Each try is killed after some requests more; what is there is not fetched again."""
     cache, flags = tmp_path / "cache", STATE_ONLY | {"num_epochs": 1}
     for allowed in (3, 5, 7):
@@ -169,7 +169,7 @@ def test_a_kill_at_any_moment_is_resumed(s3: S3, dataset: str, tmp_path: Path) -
 
 
 def test_a_part_is_continued_and_a_wrong_one_fetched_anew(
-    s3: S3, bucket: str, tmp_path: Path
+    s3: Buckets, bucket: str, tmp_path: Path
 ) -> None:
     content = bytes(range(256)) * 100
     s3.files.pipe_file(f"{bucket[5:]}/x/a", content)
@@ -196,7 +196,7 @@ def _parts_of(download: Download, folder: Path) -> Iterator[Path]:
 
 
 def test_bytes_that_have_another_digest_are_refused(
-    s3: S3, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    s3: Buckets, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     s3.files.pipe_file(f"{bucket[5:]}/x/a", b"right")
     store = store_of(f"{bucket}/x")
@@ -212,7 +212,7 @@ def test_bytes_that_have_another_digest_are_refused(
 
 @pytest.mark.parametrize("name", ["../a", "/a", "b/../../a"])
 def test_names_that_lead_elsewhere_are_refused(
-    s3: S3, bucket: str, tmp_path: Path, name: str
+    s3: Buckets, bucket: str, tmp_path: Path, name: str
 ) -> None:
     store = store_of(bucket)
     s3.files.pipe_file(f"{bucket[5:]}/a", b"1")
@@ -223,7 +223,7 @@ def test_names_that_lead_elsewhere_are_refused(
 
 
 def test_a_server_that_fails_is_asked_again_and_one_that_refuses_is_not(
-    s3: S3, dataset: str
+    s3: Buckets, dataset: str
 ) -> None:
     store = store_of(dataset)
     s3.switch.seen.clear()
@@ -237,7 +237,7 @@ def test_a_server_that_fails_is_asked_again_and_one_that_refuses_is_not(
         store_of(dataset, patience_s=1.0).files()
 
 
-def test_what_is_no_input_is_told(s3: S3, bucket: str, tmp_path: Path) -> None:
+def test_what_is_no_input_is_told(s3: Buckets, bucket: str, tmp_path: Path) -> None:
     for address in (f"{bucket}/nothing", "s3://no-such-bucket/a"):
         done = run_job(
             tmp_path / "out", input=address, cache=tmp_path / "c", environment=s3.environment
@@ -247,7 +247,7 @@ def test_what_is_no_input_is_told(s3: S3, bucket: str, tmp_path: Path) -> None:
 
 
 def test_expired_credentials_end_with_4_and_the_reason(
-    s3: S3, dataset: str, tmp_path: Path
+    s3: Buckets, dataset: str, tmp_path: Path
 ) -> None:
     s3.switch.fault = lambda *_: 403
     done = run_job(
@@ -255,10 +255,12 @@ def test_expired_credentials_end_with_4_and_the_reason(
     )
     assert done.code == 4
     assert "refused" in done.errors[0]
-    assert s3.environment["AWS_SECRET_ACCESS_KEY"] not in done.err
+    assert s3.secret not in done.err
 
 
-def test_the_cache_is_bounded_and_what_is_used_stays(s3: S3, bucket: str, tmp_path: Path) -> None:
+def test_the_cache_is_bounded_and_what_is_used_stays(
+    s3: Buckets, bucket: str, tmp_path: Path
+) -> None:
     gb = 1e-6  # a kB
     for number in range(3):
         s3.files.pipe_file(f"{bucket[5:]}/{number}/a", b"x" * 400)
@@ -291,7 +293,7 @@ def test_a_dataset_below_another_stays_while_it_is_used(tmp_path: Path) -> None:
 
 
 def test_pieces_of_two_versions_are_refused_without_a_digest(
-    s3: S3, bucket: str, tmp_path: Path
+    s3: Buckets, bucket: str, tmp_path: Path
 ) -> None:
     """As of an object that was put in parts, whose ETag is no MD5."""
     s3.files.pipe_file(f"{bucket[5:]}/x/a", b"first")
@@ -320,7 +322,9 @@ def test_credentials_that_are_not_understood_are_not_a_missing_package(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a tmpfs")
-def test_a_full_disk_is_one_line(s3: S3, dataset: str, tmp_path: Path, small_disk: Path) -> None:
+def test_a_full_disk_is_one_line(
+    s3: Buckets, dataset: str, tmp_path: Path, small_disk: Path
+) -> None:
     big = dataset.rpartition("/")[0] + "/big"
     s3.put(SOURCE, big)
     s3.files.pipe_file(f"{big[5:]}/meta/more.json", b"x" * (20 << 20))

@@ -91,9 +91,11 @@ class Store:
         def find() -> dict[str, Any]:
             place = f"{self._root}/{below}".rstrip("/")
             try:
-                found: dict[str, Any] = self._fs.find(place, detail=True)
+                found: dict[str, Any] | list[str] = self._fs.find(place, detail=True)
             except FileNotFoundError:
                 return {}
+            if isinstance(found, list):  # adlfs: an object itself, without its entry
+                return {path: self._fs.info(path) for path in found}
             return found
 
         start = len(self._root) + 1
@@ -192,6 +194,10 @@ def _file_system(address: Address) -> Any:
                 "endpoint": os.environ.get("HF_ENDPOINT"),
                 "token": hub_token(),
             }
+        if address.scheme == "gs":  # the plain one: gcsfs's default asks for each bucket's kind
+            from gcsfs.core import GCSFileSystem
+
+            return GCSFileSystem(**options)
         return fsspec.filesystem(address.scheme, **options)
     except ImportError as error:
         extra = EXTRAS[address.scheme]

@@ -5,6 +5,7 @@ import random
 import re
 import time
 from collections.abc import Callable
+from itertools import product
 from typing import TypeVar
 
 from job import signals
@@ -69,7 +70,7 @@ def _refuse_for_good(error: Exception, where: str, what: str, is_output: bool) -
     """Raise the error that another try does not mend."""
     chain = _chain(error)
     kinds = " ".join(type(one).__name__ for one in chain)
-    statuses = {getattr(getattr(one, "response", None), "status_code", None) for one in chain}
+    statuses = {_status(one) for one in chain}
     missing = isinstance(error, FileNotFoundError) or _MISSING.search(kinds)
     refused = bool(isinstance(error, PermissionError) or _REFUSALS.search(kinds))
     refused |= not missing and bool(statuses & _REFUSED)
@@ -94,6 +95,18 @@ def _refuse_for_good(error: Exception, where: str, what: str, is_output: bool) -
             f"at the address and at the names of the run",
             code="address-refused",
         ) from error
+
+
+def _status(error: BaseException) -> int | None:
+    """HTTP's status of an error: each library has its own place for it."""
+    places = getattr(error, "response", None), error
+    for place, name in product(places, ("status_code", "status", "code")):
+        if isinstance(found := getattr(place, name, None), int):
+            return found
+    for words, found in ("Forbidden:", 403), ("Bad Request:", 400):  # gcsfs has only these
+        if str(error).startswith(words):
+            return found
+    return None
 
 
 def _chain(error: BaseException) -> list[BaseException]:

@@ -1,71 +1,80 @@
-"""A real S3 server as a process, behind a switch that makes it slow, wrong or absent."""
+"""Real servers of buckets as processes, behind a switch that makes them slow, wrong or absent."""
 
+import base64
 import contextlib
 import http.client
 import os
+import shutil
 import socket
 import socketserver
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import fsspec
+from adlfs import AzureBlobFileSystem
+from gcsfs.core import GCSFileSystem
+from s3fs import S3FileSystem
 
-_KEYS = {
-    "AWS_ACCESS_KEY_ID": "of-a-test",
-    "AWS_SECRET_ACCESS_KEY": "SECRET-of-a-test",
-    "AWS_DEFAULT_REGION": "us-east-1",
-}
+_AZURE_KEY = base64.b64encode(b"SECRET-of-a-test").decode()
+_AZURE_ACCOUNT = (
+    f"DefaultEndpointsProtocol=http;AccountName=tests;AccountKey={_AZURE_KEY};"
+    "BlobEndpoint={at}/tests;"
+)
 
 
-@dataclass
-class S3:
-    """The server, seen through the switch."""
+class Buckets:
+    """A server of buckets, seen through a switch."""
 
-    address: str  # of the switch
-    switch: "Switch"
-    count: int = 0
-    requests: list[tuple[str, str]] = field(default_factory=list)
+    def __init__(self, kind: "Kind", switch: "Switch") -> None:
+        self.kind, self.switch = kind, switch
+        self._count = 0
 
     @property
     def environment(self) -> dict[str, str]:
         """What finds it."""
-        return {**_KEYS, "AWS_ENDPOINT_URL": self.address}
+        return self.kind.environment(self.switch.address)
+
+    @property
+    def secret(self) -> str:
+        """What must not be shown."""
+        return self.kind.secret
 
     def bucket(self) -> str:
         """A new bucket's address."""
-        self.count += 1
-        name = f"bucket-{os.getpid()}-{self.count}"
+        self._count += 1
+        name = f"bucket-{os.getpid()}-{self._count}"
         self.files.mkdir(name)
-        return f"s3://{name}"
+        return f"{self.kind.scheme}://{name}"
 
     @property
     def files(self) -> Any:
         """Its objects, around the switch."""
-        options = {"endpoint_url": self.switch.behind, "key": "a", "secret": "b"}
-        return fsspec.filesystem("s3", **options, use_listings_cache=False)
+        return self.kind.files(self.switch.behind)
 
     def put(self, folder: Path, address: str) -> None:
         """Have a folder's files as objects."""
         for path in sorted(folder.rglob("*")):
             if path.is_file():
-                to = f"{address.removeprefix('s3://')}/{path.relative_to(folder).as_posix()}"
+                to = f"{self._path(address)}/{path.relative_to(folder).as_posix()}"
                 self.files.put_file(str(path), to)
 
     def content(self, address: str) -> dict[str, bytes]:
         """Every object below an address, by its name in there."""
-        root = address.removeprefix("s3://")
+        root = self._path(address)
         found = {}
         for path in self.files.find(root):
             with contextlib.suppress(FileNotFoundError):  # removed meanwhile
                 found[path[len(root) + 1 :]] = self.files.cat_file(path)
         return found
+
+    def _path(self, address: str) -> str:
+        return address.removeprefix(f"{self.kind.scheme}://")
 
 
 Fault = Callable[[str, str], int | float | None]
@@ -139,18 +148,80 @@ _CODES = {403: b"ExpiredToken", 404: b"NoSuchKey", 412: b"PreconditionFailed", 5
 _OWN = ("content-length", "transfer-encoding", "connection", "date", "server")
 
 
-def start_server() -> tuple["subprocess.Popen[bytes]", str]:
-    """An S3 server as a process, and its address."""
+@dataclass(frozen=True)
+class Kind:
+    """One of the kinds of buckets, and a server that speaks as it does."""
+
+    scheme: str
+    command: Callable[[int], list[str]]  # at a port
+    environment: Callable[[str], dict[str, str]]  # that finds it at an address
+    files: Callable[[str], Any]  # fsspec's file system, likewise
+    secret: str
+    missing: str = ""  # why there is no such server here
+
+
+S3 = Kind(
+    "s3",
+    lambda port: [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+    lambda at: {
+        "AWS_ACCESS_KEY_ID": "of-a-test",
+        "AWS_SECRET_ACCESS_KEY": "SECRET-of-a-test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": at,
+    },
+    lambda at: S3FileSystem(endpoint_url=at, key="a", secret="b", use_listings_cache=False),
+    "SECRET-of-a-test",
+)
+GOOGLE = Kind(
+    "gs",
+    lambda port: [
+        *(sys.executable, "-c", "from gcp_storage_emulator.__main__ import main; main()"),
+        *("start", "--host=127.0.0.1", f"--port={port}", "--in-memory"),
+    ],
+    lambda at: {"STORAGE_EMULATOR_HOST": at},
+    lambda at: GCSFileSystem(endpoint_url=at, token="anon", use_listings_cache=False),
+    "no secret: the emulator has none",
+)
+AZURE = Kind(
+    "az",
+    lambda port: [
+        *("env", f"AZURITE_ACCOUNTS=tests:{_AZURE_KEY}"),
+        *("azurite-blob", "--silent", "--skipApiVersionCheck", "--inMemoryPersistence"),
+        *("--blobPort", str(port)),
+    ],
+    lambda at: {"AZURE_STORAGE_CONNECTION_STRING": _AZURE_ACCOUNT.format(at=at)},
+    lambda at: AzureBlobFileSystem(
+        connection_string=_AZURE_ACCOUNT.format(at=at), use_listings_cache=False
+    ),
+    _AZURE_KEY,
+    "" if shutil.which("azurite-blob") else "no azurite-blob here (npm install --global azurite)",
+)
+
+
+@contextlib.contextmanager
+def serving(kind: Kind) -> Iterator[Buckets]:
+    """A server as a process, behind a switch."""
     with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as free:
         port = free.server_address[1]
-    words = ["-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(
-        [sys.executable, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        kind.command(port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
+    try:
+        _wait_for(port)
+        switch = Switch(f"http://127.0.0.1:{port}")
+        yield Buckets(kind, switch)
+        switch.shutdown()
+        switch.server_close()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait_for(port: int) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         with socket.socket() as tried:
             if tried.connect_ex(("127.0.0.1", port)) == 0:
-                return process, f"http://127.0.0.1:{port}"
+                return
         time.sleep(0.1)
-    raise TimeoutError("the S3 server did not begin to listen")
+    raise TimeoutError("the server of buckets did not begin to listen")

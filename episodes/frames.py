@@ -39,6 +39,12 @@ class FrameSource(Protocol):
         Raises DatasetError when they cannot be read, or not as before.
         """
 
+    def stored(self, episode: IntArray, ts: IntArray) -> list[Frame]:
+        """The images of some samples as their files have them: B * C rows, JPEG or pixels.
+
+        Raises DatasetError as `copy_into`.
+        """
+
     def close(self) -> None:
         """Let go of files; nothing is read afterwards."""
 
@@ -55,6 +61,10 @@ class NoFrames:
 
     def copy_into(self, episode: IntArray, ts: IntArray, out: Frame) -> None:
         """There is nothing to read."""
+
+    def stored(self, episode: IntArray, ts: IntArray) -> list[Frame]:
+        """There is nothing to read."""
+        return []
 
     def close(self) -> None:
         """Nothing is open."""
@@ -95,19 +105,22 @@ class FrameStore:
             for camera, image in enumerate(sample):
                 self._read_frame(one, camera, at, image)
 
+    def stored(self, episode: IntArray, ts: IntArray) -> list[Frame]:
+        """As `FrameSource` has it; of frames in episode files, not in videos."""
+        return [
+            self._stored_row(one, camera, at, None)
+            for one, at in zip(episode.tolist(), ts.tolist(), strict=True)
+            for camera in range(len(self._episodes.camera_names))
+        ]
+
     def _read_frame(self, episode: int, camera: int, ts: int, out: Frame) -> None:
         if (episode, camera) in self._filmed:
             self._videos.read(episode, camera, ts, out)
             return
-        rows, info = self._rows[episode][camera], self._episodes.infos[episode]
-        name = self._episodes.camera_names[camera]
-        if rows is None:
-            row = read_row(info.path, name, ts)
-        else:
-            row = out if rows.shape == out.shape else np.empty(rows.shape, np.uint8)
-            self._read_row(episode, rows, ts, row)
+        row = self._stored_row(episode, camera, ts, out)
         if row is out:
             return
+        info, name = self._episodes.infos[episode], self._episodes.camera_names[camera]
         frame = _frame_of(row, f"{info.path}: frame {ts} of {name}")
         size = (*info.image_sizes[name], 3)
         if frame.shape != size or frame.dtype != out.dtype:
@@ -117,6 +130,17 @@ class FrameStore:
                 code="episode-content",
             )
         np.copyto(out, resize_area(frame, out.shape[0], out.shape[1]))
+
+    def _stored_row(self, episode: int, camera: int, ts: int, out: Frame | None) -> Frame:
+        """What the file has for a frame; it is in `out` where that has its shape."""
+        rows = self._rows[episode][camera]
+        if rows is None:
+            path = self._episodes.infos[episode].path
+            return read_row(path, self._episodes.camera_names[camera], ts)
+        fits = out is not None and rows.shape == out.shape
+        row = out if out is not None and fits else np.empty(rows.shape, np.uint8)
+        self._read_row(episode, rows, ts, row)
+        return row
 
     def _read_row(self, episode: int, rows: Rows, ts: int, out: Frame) -> None:
         path, descriptor = self._episodes.infos[episode].path, self._files[episode]

@@ -76,6 +76,7 @@ EVERY_FLAG = frozenset(
         "jitter_contrast",
         "jitter_hue",
         "jitter_saturation",
+        "jpeg_decoder",
         "jpeg_quality",
         "json",
         "keep_checkpoints",

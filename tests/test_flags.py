@@ -112,4 +112,6 @@ def test_without_weights_the_frozen_norms_are_of_the_dataset(tmp_path: Path) -> 
 def test_frames_are_kept_on_a_gpu_only(tmp_path: Path) -> None:
     with raises_code(UsageError, "flag-unused", "--data_cache gpu .*cpu"):
         prepared(tmp_path, data_cache="gpu")
+    with raises_code(UsageError, "flag-unused", "--jpeg_decoder gpu .*cpu"):
+        prepared(tmp_path, jpeg_decoder="gpu")
     assert prepared(tmp_path / "b").manifest.content.flags["data_cache"] == "none"

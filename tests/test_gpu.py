@@ -48,6 +48,15 @@ def test_batches_on_the_gpu_are_those_of_the_cpu(tmp_path: Path, cached: int) ->
             assert torch.equal(getattr(one, name), getattr(other, name).cpu()), name
 
 
+@pytest.mark.parametrize("cached", [0, 1])
+def test_jpegs_of_the_gpu_are_nearly_those_of_the_cpu(tmp_path: Path, cached: int) -> None:
+    episodes = open_episodes(write_episodes(tmp_path, "jpeg"), CAMERAS)
+    there = batches(episodes, torch.device("cuda"), cached=cached, decodes_jpegs=1)
+    for one, other in zip(batches(episodes), there, strict=True):
+        error = (one.image.float() - other.image.cpu().float()).abs()
+        assert float(error.mean()) < 2, "of 255"
+
+
 @pytest.mark.parametrize("flags", [{}, {"camera_names": "none", "backbone_weights": None}])
 def test_fp32_follows_the_cpu(tmp_path: Path, flags: dict[str, Any]) -> None:
     cpu = rows(tmp_path, "cpu", device="cpu", **flags)

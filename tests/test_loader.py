@@ -13,11 +13,15 @@ import numpy as np
 import pytest
 import torch
 
+from act.batches.device_jpegs import DeviceJpegs, all_jpeg
 from act.batches.loader import Loader, Pass, passes
+from act.batches.order import Order
 from act.batches.sampler import Sampler
 from act.policies.statistics import norm_stats
 from episodes.episode_set import open_episodes
 from episodes.frames import FrameStore
+from episodes.jpeg import encode_jpeg
+from episodes.reading import NO_CAMERAS, Reading
 from job.errors import DatasetError
 from tests.support.batches import CPU, batches
 from tests.support.episodes import CAMERAS, LENGTHS, frame_of, write_episodes
@@ -64,6 +68,37 @@ def test_frames_kept_on_the_device_are_the_same(tmp_path: Path) -> None:
     episodes = open_episodes(write_episodes(tmp_path, "jpeg"), CAMERAS)
     for read, cached in zip(batches(episodes), batches(episodes, cached=1), strict=True):
         assert torch.equal(read.image, cached.image)
+
+
+@pytest.mark.parametrize("cached", [0, 1])
+def test_jpegs_that_the_device_decodes_are_the_same(tmp_path: Path, cached: int) -> None:
+    """On the CPU torchvision and Pillow decode alike; for nvJPEG see tests/test_gpu.py."""
+    episodes = open_episodes(write_episodes(tmp_path, "jpeg"), CAMERAS)
+    assert all_jpeg(episodes)
+    found = batches(episodes, cached=cached, decodes_jpegs=1)
+    for here, there in zip(batches(episodes), found, strict=True):
+        assert torch.equal(here.image, there.image)
+        assert here.image.stride() == there.image.stride()
+
+
+def test_a_jpeg_that_the_device_does_not_decode_is_named(tmp_path: Path) -> None:
+    paths = write_episodes(tmp_path, "jpeg")
+    small = np.frombuffer(encode_jpeg(np.zeros((16, 16, 3), np.uint8), 50), np.uint8)
+    with h5py.File(paths[1], "r+") as file:
+        rows = file[f"observations/images/{CAMERAS[0]}"]
+        rows[2] = 0
+        rows[3] = np.pad(small, (0, rows.shape[1] - len(small)))
+    jpegs = DeviceJpegs(FrameStore(open_episodes(paths, CAMERAS)), CPU)
+    for ts in (2, 3):
+        with raises_code(DatasetError, "episode-content", rf"episode_1\.hdf5: frame {ts} of"):
+            jpegs.gather(Order(np.array([0, 1]), np.array([0, ts])))
+
+
+def test_only_jpegs_of_one_size_are_decoded_on_the_device(tmp_path: Path) -> None:
+    assert not all_jpeg(open_episodes(write_episodes(tmp_path / "raw", "raw"), CAMERAS))
+    paths = write_episodes(tmp_path / "jpeg", "jpeg")
+    assert not all_jpeg(open_episodes(paths, CAMERAS, Reading(image_size=(16, 24))))
+    assert not all_jpeg(open_episodes(paths, NO_CAMERAS))
 
 
 def test_batches_are_of_the_pass_that_is_asked_for(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 B batch   C cameras   H, W pixels
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from act.batches.order import Order
-from episodes.arrays import Frame
 from episodes.episode_set import Episodes
 from episodes.frames import FrameSource
 from job.machine import cores_each
@@ -22,32 +21,35 @@ _CACHE_SHARE = 0.5  # of the GPU's free memory, for --data_cache auto
 class DeviceFrames:
     """Every frame in the device's memory as uint8; a batch is gathered there."""
 
-    def __init__(self, source: FrameSource, lengths: list[int], device: torch.device) -> None:
-        """Read all frames, episode by episode."""
+    def __init__(
+        self,
+        source: FrameSource,
+        lengths: list[int],
+        device: torch.device,
+        decode: Callable[[Order], Tensor] | None = None,
+    ) -> None:
+        """Read all frames, episode by episode; decode: what gives them in place of the source."""
         self._firsts = np.cumsum([0, *lengths])
         self._frames = torch.empty((sum(lengths), *source.shape), dtype=torch.uint8, device=device)
 
-        def read(part: Order) -> Frame:
+        def read(part: Order) -> Tensor:
             host = np.empty((len(part.episode), *source.shape), np.uint8)
             source.copy_into(part.episode, part.start_ts, host)
-            return host
+            return torch.from_numpy(host)
 
         parts = list(_episode_parts(lengths))
         threads = cores_each()  # a JPEG takes milliseconds
         with ThreadPoolExecutor(threads) as pool:
             for at in range(0, len(parts), threads):  # the host's memory holds no more than these
                 some = parts[at : at + threads]
-                hosts = pool.map(read, [part for _, part in some])
+                hosts = pool.map(decode or read, [part for _, part in some])
                 for (first, _), host in zip(some, hosts, strict=True):
-                    self._frames[first : first + len(host)] = torch.from_numpy(host).to(device)
+                    self._frames[first : first + len(host)] = host.to(device)
 
-    def rows(self, order: Order) -> Tensor:
-        """Where the frames of some samples lie: (B,) on the host."""
-        return torch.from_numpy(self._firsts[order.episode] + order.start_ts)
-
-    def gather(self, rows: Tensor) -> Tensor:
-        """The images of some samples: (B, C, H, W, 3) uint8."""
-        return self._frames[rows]
+    def gather(self, order: Order) -> Tensor:
+        """The images of some samples: (B, C, H, W, 3) uint8, on the device."""
+        rows = torch.from_numpy(self._firsts[order.episode] + order.start_ts)
+        return self._frames[rows.to(self._frames.device, non_blocking=True)]
 
 
 def _episode_parts(lengths: list[int], most: int = 64) -> Iterator[tuple[int, Order]]:

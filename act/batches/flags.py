@@ -73,6 +73,13 @@ class LoaderFlags(Flags):
         same_run=True,
         needs_cameras=True,
     )
+    jpeg_decoder: str = flag(
+        "What decodes the frames of JPEG episodes for training; gpu = nvJPEG, whose pixels differ "
+        "a little.",
+        "cpu",
+        choices=("cpu", "gpu"),
+        needs_cameras=True,
+    )
     frames_cache_gb: str = flag(
         "GB of frames decoded from videos that stay on disk; auto = half of what is free.",
         "auto",

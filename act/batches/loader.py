@@ -18,12 +18,13 @@ from torch import Tensor
 
 from act.batches.batch import Batch
 from act.batches.device_frames import DeviceFrames
+from act.batches.device_jpegs import DeviceJpegs
 from act.batches.order import Order
 from act.batches.sampler import Part, Sampler
 from act.batches.vectors import VectorStore
 from episodes.arrays import FloatArray
 from episodes.frame_cache import FrameCache
-from episodes.frames import open_frames
+from episodes.frames import FrameSource, open_frames
 
 AHEAD = 1  # batches that wait, besides those in the making: more would fall out of the caches
 
@@ -83,18 +84,18 @@ class Loader:
         threads: int,
         device: torch.device,
         cached: bool = False,
+        decodes_jpegs: bool = False,
         kept: FrameCache | None = None,
     ) -> None:
-        """todo: the passes in order and the episodes of each; cached: keep frames on the device
+        """todo: the passes in order and the episodes of each
 
+        cached: keep frames on the device; decodes_jpegs: the device decodes them
         kept: where frames that are decoded from videos stay
         """
         self._device = device
         self._vectors = VectorStore(sampler.episodes, stats, sampler.chunk_size)
         self._frames = open_frames(sampler.episodes, kept)
-        self._cache = (
-            DeviceFrames(self._frames, sampler.episodes.lengths, device) if cached else None
-        )
+        self._device_frames = _device_frames(self._frames, sampler, device, cached, decodes_jpegs)
         self._todo = chain.from_iterable(
             ((one, part) for part in sampler.parts(chosen, one.epoch, one.train, one.done))
             for one, chosen in todo
@@ -145,19 +146,20 @@ class Loader:
         steps each would be the time to copy in; and what is not pinned makes its copier wait.
         """
         if self._copies is None:
-            return replace(batch, image=self._gathered(batch.image))
+            return replace(batch, image=self._image_there(batch, batch.image))
         with torch.cuda.stream(self._copies):
             moved: dict[str, Any] = {
                 name: value.to(self._device, non_blocking=True)
                 for name, value in vars(batch).items()
                 if isinstance(value, Tensor)
             }
-            moved["image"] = self._gathered(moved["image"])
+            moved["image"] = self._image_there(batch, moved["image"])
             buffer.copied = self._copies.record_event()
         return replace(batch, **moved)
 
-    def _gathered(self, image: Tensor) -> Tensor:
-        return image if self._cache is None else self._cache.gather(image)
+    def _image_there(self, batch: Batch, image: Tensor) -> Tensor:
+        """The frames on the device, which it may have, or decode, by itself."""
+        return image if self._device_frames is None else self._device_frames.gather(batch.order)
 
     def _make(self, part: Part, buffer: "_Buffer") -> Batch:
         order = part.order
@@ -178,9 +180,9 @@ class Loader:
         return self._on_device(batch, buffer)
 
     def _image(self, order: Order, buffer: "_Buffer") -> Tensor:
-        """The frames of the samples; with a cache, where they lie in it."""
-        if self._cache is not None:
-            return self._cache.rows(order)
+        """The frames of the samples; none where the device gets them by itself."""
+        if self._device_frames is not None:
+            return torch.empty(0, dtype=torch.uint8)
         image = buffer.take(len(order.episode))
         self._frames.copy_into(order.episode, order.start_ts, image.numpy())
         return image
@@ -195,6 +197,21 @@ class Loader:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _device_frames(
+    source: FrameSource,
+    sampler: Sampler,
+    device: torch.device,
+    cached: bool,
+    decodes_jpegs: bool,
+) -> DeviceFrames | DeviceJpegs | None:
+    """What gives the frames on the device; None: they are copied there with each batch."""
+    jpegs = DeviceJpegs(source, device) if decodes_jpegs else None
+    if not cached:
+        return jpegs
+    lengths = sampler.episodes.lengths
+    return DeviceFrames(source, lengths, device, None if jpegs is None else jpegs.gather)
 
 
 def _tensor(values: FloatArray | None) -> Tensor | None:

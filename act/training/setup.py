@@ -9,6 +9,7 @@ import torch
 
 from act.batches.augmentation import Augmentation
 from act.batches.device_frames import fits_device
+from act.batches.device_jpegs import all_jpeg
 from act.batches.kept_frames import open_cache
 from act.batches.loader import Loader, Pass, passes
 from act.batches.sampler import Sampler
@@ -85,6 +86,7 @@ def prepare(
     data = replace(data, shares=dataset_shares(flags, data, dataset))
     state = _claimed(flags, data, folder, manifest, group, dataset)
     cached = _is_cached(flags, data.episodes, device)
+    decodes_jpegs = _decodes_jpegs(flags, data.episodes, device)
     subject = Subject(
         flags, policy, data.episodes, data.stats, backbone_sha256, dataset, conversion
     )
@@ -115,7 +117,9 @@ def prepare(
         has_norms=backbone_sha256 is not None or bool(flags.init_weights),
         network=computation(flags, policy, device, group),
         optimizer=parts.optimizer,
-        loader=_make_loader(flags, data, sampler, parts.progress, device, cached, kept),
+        loader=_make_loader(
+            flags, data, sampler, parts.progress, device, cached, decodes_jpegs, kept
+        ),
         metrics=parts.metrics,
         best=parts.best,
         saver=Saver(contract.folder, flags.state_interval_minutes * 60, parts.owners),
@@ -319,6 +323,7 @@ def _make_loader(
     progress: Progress,
     device: torch.device,
     cached: bool,
+    decodes_jpegs: bool,
     kept: FrameCache | None,
 ) -> Loader:
     """The batches that are left of the run."""
@@ -335,6 +340,7 @@ def _make_loader(
         threads=flags.num_workers or loader_threads(),
         device=device,
         cached=cached,
+        decodes_jpegs=decodes_jpegs,
         kept=kept,
     )
 
@@ -374,3 +380,21 @@ def _is_cached(flags: TrainingFlags, episodes: Episodes, device: torch.device) -
     if flags.data_cache == "auto":
         return fits_device(episodes, device)
     return flags.data_cache == "gpu"
+
+
+def _decodes_jpegs(flags: TrainingFlags, episodes: Episodes, device: torch.device) -> bool:
+    """Whether the device decodes JPEGs; raises UsageError where it cannot, or there are none."""
+    if flags.jpeg_decoder == "cpu":
+        return False
+    if device.type != "cuda" or not all_jpeg(episodes):
+        has = (
+            f"training is on {device}"
+            if device.type != "cuda"
+            else "not all frames are JPEG of one size"
+        )
+        raise UsageError(
+            f"--jpeg_decoder gpu cannot apply: {has}, expected a GPU "
+            f"and --frames jpeg; leave it out",
+            code="flag-unused",
+        )
+    return True

@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 
 
 def batches(episodes: Episodes, device: torch.device = CPU, **changes: int) -> list[Batch]:
-    changes = {"batch_size": 2, "threads": 2, "cached": 0} | changes
+    changes = {"batch_size": 2, "threads": 2, "cached": 0, "decodes_jpegs": 0} | changes
     sampler = Sampler(episodes, 0, chunk_size=5, latent_dim=4, batch_size=changes["batch_size"])
     todo = [Pass(epoch, train=True) for epoch in range(6)]
     with Loader(
@@ -24,6 +24,7 @@ def batches(episodes: Episodes, device: torch.device = CPU, **changes: int) -> l
         threads=changes["threads"],
         device=device,
         cached=bool(changes["cached"]),
+        decodes_jpegs=bool(changes["decodes_jpegs"]),
     ) as loader:
         # the loader uses its buffers again
         return [

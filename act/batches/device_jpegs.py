@@ -1,0 +1,71 @@
+"""JPEG frames that the device decodes: on a GPU nvJPEG, by torchvision.
+
+It rounds otherwise than the decoder on the CPU, so that pixels differ a little: off by default.
+B batch   C cameras   H, W pixels
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.io import ImageReadMode, decode_jpeg
+
+from act.batches.order import Order
+from episodes.arrays import Frame
+from episodes.episode_set import Episodes
+from episodes.frames import FrameSource
+from job.errors import DatasetError, first_line
+
+
+class DeviceJpegs:
+    """The frames of JPEG episodes, sent as they are stored and decoded by the device."""
+
+    def __init__(self, source: FrameSource, device: torch.device) -> None:
+        """source: of episodes for which `all_jpeg` holds"""
+        self._source, self._device = source, device
+
+    def gather(self, order: Order) -> Tensor:
+        """The images of some samples: (B, C, H, W, 3) uint8 RGB, on the device.
+
+        Raises DatasetError where a frame is no whole JPEG, or not one that the device decodes.
+        """
+        rows = self._source.stored(order.episode, order.start_ts)
+        try:
+            encoded = [torch.from_numpy(_without_padding(row)) for row in rows]
+            frames = decode_jpeg(encoded, ImageReadMode.RGB, self._device)
+        except RuntimeError as error:
+            raise self._undecodable(order, first_line(error)) from error
+        _, height, width, _ = self._source.shape
+        if any(frame.shape != (3, height, width) for frame in frames):
+            raise self._undecodable(order, "of another size")
+        swapped = torch.stack(frames)  # (B * C, 3, H, W): ALOHA's have red and blue swapped
+        rgb = swapped.flip(1).permute(0, 2, 3, 1).contiguous()
+        return rgb.view(-1, *self._source.shape)
+
+    def _undecodable(self, order: Order, reason: str) -> DatasetError:
+        """What to tell of a batch that the device does not decode."""
+        found = np.empty((len(order.episode), *self._source.shape), np.uint8)
+        try:
+            self._source.copy_into(order.episode, order.start_ts, found)
+        except DatasetError as known:  # which names file and frame
+            return known
+        return DatasetError(
+            f"--jpeg_decoder gpu: the GPU does not decode a JPEG that the CPU does "
+            f"({reason}), expected one that both do; run it with --jpeg_decoder cpu",
+            code="episode-content",
+        )
+
+
+def all_jpeg(episodes: Episodes) -> bool:
+    """Whether every frame of them is a JPEG of the size that training takes."""
+    return bool(episodes.camera_names) and all(
+        info.compressed
+        and not info.filmed
+        and set(info.image_sizes.values()) == {episodes.image_size}
+        for info in episodes.infos
+    )
+
+
+def _without_padding(row: Frame) -> Frame:
+    """A JPEG without the zeros behind it; its own end is none."""
+    used = np.flatnonzero(row)
+    return row[: int(used[-1]) + 1] if len(used) else row

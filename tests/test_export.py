@@ -176,11 +176,12 @@ def test_fewer_bits_have_their_error_beside_that_of_fp32(
     assert fp32["largest_in_std"] < less["largest_in_std"] < bound
     assert less["bound_in_std"] == 0.05
     assert manifest["inputs"][1]["shape"] == [2, 3, *SIZE]
-    before = sha256(folder / "policy.onnx")
-    with raises_code(UsageError, "export-inexact", "--max_error"):
-        exported(copy, **flags, max_error=less["largest_in_std"] / 2)
-    assert sha256(folder / "policy.onnx") == before
-    assert not list(copy.glob("export/.*"))
+    if number_format == "fp16":  # a second export takes as long as the first
+        before = sha256(folder / "policy.onnx")
+        with raises_code(UsageError, "export-inexact", "--max_error"):
+            exported(copy, **flags, max_error=less["largest_in_std"] / 2)
+        assert sha256(folder / "policy.onnx") == before
+        assert not list(copy.glob("export/.*"))
     chunk = load_policy(folder).predict(STATE, frames())  # a batch of one, where two are taken
     expected = load_policy(copy, device="cpu").predict(STATE, frames())
     np.testing.assert_allclose(chunk, expected, atol=2 * bound)

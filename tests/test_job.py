@@ -291,7 +291,9 @@ def test_plan_is_printed_before_training(done: Ended) -> None:
 
 def test_memory_of_a_step_is_foreseen(tmp_path: Path) -> None:
     """Beside what the kernel saw of the whole process: four samples of two cameras, 480x640."""
-    words = arguments(tmp_path, input=DATA / "aloha_sim_v21", num_epochs=1, batch_size=8)
+    words = arguments(
+        tmp_path, input=DATA / "aloha_sim_v21", num_epochs=1, batch_size=8, frames="video"
+    )
     foreseen, peak = foreseen_and_peak_gb(*words, "--input", str(DATA / "aloha_sim_v30"))
     assert 0.7 < foreseen / peak < 1.3
 

@@ -74,8 +74,7 @@ class LoaderFlags(Flags):
         needs_cameras=True,
     )
     jpeg_decoder: str = flag(
-        "What decodes the frames of JPEG episodes for training; gpu = nvJPEG, whose pixels differ "
-        "a little.",
+        "What decodes JPEG frames; gpu = nvJPEG, whose pixels differ slightly.",
         "cpu",
         choices=("cpu", "gpu"),
         needs_cameras=True,

@@ -139,26 +139,48 @@ def test_an_interrupted_run_is_not_pushed(hub: Hub, tmp_path: Path) -> None:
     assert pushed(hub).keys() == {".gitattributes"}
 
 
-def test_a_push_that_fails_is_tried_again(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_push_that_fails_is_tried_again(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Beyond the tries of the library, whose pauses are left out here."""
     monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)
     monkeypatch.setattr("huggingface_hub._commit_api.is_xet_available", lambda: False)
-    hub.put(NAME, "main", {"policy_epoch_3_seed_0.ckpt": b"", "notes.txt": b"mine"})
+    folder, there = own_run(tmp_path), the_run("test", "one") | {"notes.txt": b"mine"}
+    hub.put(NAME, "main", there | {"policy_epoch_3_seed_0.ckpt": b""})
     hub.failing = 20
-    Repository(Address("hf", NAME), 30.0).push({"policy_last.ckpt": bytes(20_000)}, "a run")
+    files = {"policy_last.ckpt": bytes(20_000)}
+    Repository(Address("hf", NAME), 30.0).push(files, "a run", folder)
     assert hub.failing == 0
-    assert pushed(hub) == {"policy_last.ckpt": bytes(20_000), "notes.txt": b"mine"}
+    assert pushed(hub) == there | files
+
+
+@pytest.mark.parametrize("other", [True, False])
+def test_what_is_committed_during_a_push_is_looked_at(
+    hub: Hub, tmp_path: Path, other: bool
+) -> None:
+    folder, files = own_run(tmp_path), {"policy.txt": b"new"}
+    hub.put(NAME, "main", {".gitattributes": b""})
+    hub.meanwhile = the_run("other", "two") if other else {"README.md": b"hello"}
+    repository = Repository(Address("hf", NAME), 30.0)
+    if other:
+        with raises_code(OutputError, "output-other-run", "a run 'other'"):
+            repository.push(files, "a run", folder)
+        assert pushed(hub) == the_run("other", "two")
+    else:
+        repository.push(files, "a run", folder)
+        assert pushed(hub) == {"README.md": b"hello"} | files
 
 
 @pytest.mark.parametrize(("status", "text"), [(403, "credentials"), (400, "does not take it")])
 def test_a_push_that_is_refused_ends_at_once(
-    hub: Hub, monkeypatch: pytest.MonkeyPatch, status: int, text: str
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: int, text: str
 ) -> None:
     monkeypatch.setattr("huggingface_hub._commit_api.is_xet_available", lambda: False)
     hub.put(NAME, "main", {})
     hub.failing, hub.status = 1000, status
     with raises_code(OutputError, "address-refused", text):
-        Repository(Address("hf", NAME), 30.0).push({"policy_last.ckpt": bytes(20_000)}, "a run")
+        files = {"policy_last.ckpt": bytes(20_000)}
+        Repository(Address("hf", NAME), 30.0).push(files, "a run", tmp_path)
     assert not pushed(hub)
 
 
@@ -173,7 +195,7 @@ def test_a_token_with_a_line_break_is_one_and_is_never_shown(
 def test_a_file_that_is_gone_is_no_fault_of_the_hub(hub: Hub, tmp_path: Path) -> None:
     hub.put(NAME, "main", {})
     with raises_code(OutputError, "output-unwritable", "gone"):
-        Repository(Address("hf", NAME), 5.0).push({"a": tmp_path / "gone"}, "a run")
+        Repository(Address("hf", NAME), 5.0).push({"a": tmp_path / "gone"}, "a run", tmp_path)
 
 
 def test_runs_of_a_sweep_do_not_share_a_repository(tmp_path: Path) -> None:
@@ -206,6 +228,13 @@ def the_run(name: str, dataset: str) -> dict[str, bytes]:
     }
 
 
+def own_run(folder: Path) -> Path:
+    """The folder of a run on this machine."""
+    (made := folder / "test").mkdir()
+    (made / RUN).write_bytes(the_run("test", "one")[RUN])
+    return made
+
+
 @pytest.mark.parametrize(
     "there",
     [
@@ -217,11 +246,9 @@ def the_run(name: str, dataset: str) -> dict[str, bytes]:
     ],
 )
 def test_another_run_is_not_overwritten(hub: Hub, tmp_path: Path, there: dict[str, bytes]) -> None:
-    folder = tmp_path / "test"
+    folder = own_run(tmp_path)
     hub.put(NAME, "main", there)
     repository = Repository(Address("hf", NAME), 5.0)
-    folder.mkdir()
-    (folder / RUN).write_bytes(the_run("test", "one")[RUN])
     with raises_code(OutputError, "output-other-run", f"hf://{NAME}@test"):
         repository.claim(folder)
     hub.put(NAME, "main", the_run("test", "one") | {"notes.txt": b"mine"})
@@ -238,7 +265,7 @@ def test_a_branch_is_a_place_of_its_own(hub: Hub, tmp_path: Path) -> None:
     for _ in range(2):
         repository = Repository(Address("hf", f"{NAME}@fast"), 5.0)
         repository.claim(tmp_path / "test")
-    repository.push({"a": b"1"}, "a run")
+    repository.push({"a": b"1"}, "a run", tmp_path / "test")
     assert pushed(hub).keys() == {CONTRACT, RUN}
     assert pushed(hub, "fast").keys() == {".gitattributes", "a"}
     assert repository.download == f"{NAME} --revision fast"

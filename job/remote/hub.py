@@ -74,6 +74,9 @@ class Repository:
         Raises OutputError where the token does not allow it, or another run is there.
         """
         self._tried(self._create, "cannot be written")
+        self._refuse_other(run_folder)
+
+    def _refuse_other(self, run_folder: Path) -> None:
         if found := self._in_the_way(run_folder):
             name = run_folder.name if _BRANCH_NAME.fullmatch(run_folder.name) else "BRANCH"
             raise OutputError(
@@ -82,10 +85,11 @@ class Repository:
                 code="output-other-run",
             )
 
-    def push(self, files: Mapping[str, Path | bytes], message: str) -> str:
-        """Push files by their names in one commit; gives its address.
+    def push(self, files: Mapping[str, Path | bytes], message: str, run_folder: Path) -> str:
+        """Push a run's files by their names in one commit; gives its address.
 
-        Weights that were pushed before and are not among the files are removed.
+        Weights that were pushed before and are not among the files are removed. What somebody
+        else commits meanwhile is looked at first.
         Raises OutputError where it is refused, Interrupted where there is no answer.
         """
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
@@ -94,16 +98,22 @@ class Repository:
             if isinstance(file, Path):
                 with output_errors(file), file.open("rb"):
                     pass  # what is wrong with it is none of the Hub's
-        stale = [one for one in self._store.files() if fnmatch(one, "policy_*.ckpt")]
 
         def push() -> str:
+            before = self._api.repo_info(self.name, revision=self._branch).sha
+            self._refuse_other(run_folder)
+            stale = [one for one in self._store.files() if fnmatch(one, "policy_*.ckpt")]
             changes: list[Any] = [
                 CommitOperationAdd(name, str(file) if isinstance(file, Path) else file)
                 for name, file in files.items()
             ]
             changes += [CommitOperationDelete(name) for name in stale if name not in files]
             done = self._api.create_commit(
-                self.name, changes, commit_message=message, revision=self._branch
+                self.name,
+                changes,
+                commit_message=message,
+                revision=self._branch,
+                parent_commit=before,  # refused, and tried again, where it is not the last one
             )
             address: str = done.commit_url
             return address

@@ -52,7 +52,7 @@ def run_published(
             repository.patience_s = max(patience_s, PATIENCE_S)
             with _keeping(run_folder), only_job(run_folder):
                 files_now = files(repository.download)
-                where = repository.push(files_now, f"The run {run_folder.name}")
+                where = repository.push(files_now, f"The run {run_folder.name}", run_folder)
             logger.info("hub        pushed: %s", where)
         return code
     except JobError as error:

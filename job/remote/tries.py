@@ -9,7 +9,7 @@ from itertools import product
 from typing import TypeVar
 
 from job import signals
-from job.errors import DatasetError, Interrupted, OutputError, first_line
+from job.errors import DatasetError, Interrupted, JobError, OutputError, first_line
 
 T = TypeVar("T")
 
@@ -45,6 +45,8 @@ def tried(
     while True:
         try:
             return do()
+        except JobError:  # known already
+            raise
         except Exception as error:  # each library has its own
             _refuse_for_good(error, where, what, is_output)
             if time.monotonic() + pause_s > deadline:

@@ -45,6 +45,7 @@ class Hub(ThreadingHTTPServer):
         self.token: str | None = None  # that a request must have
         self.failing = 0  # uploads that fail before one succeeds
         self.status = 500  # what they are answered
+        self.meanwhile: dict[str, bytes] | None = None  # what somebody commits during the next push
         self.corrupt = ""  # the file whose bytes are others than its digest says
         self.seen: list[str] = []
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -217,6 +218,12 @@ class _Answering(BaseHTTPRequestHandler):
         found = self.server.files(match[1], match[2])
         if found is None:
             return self._error(404, "RevisionNotFound")
+        if self.server.meanwhile is not None:
+            self.server.put(match[1], match[2], self.server.meanwhile)
+            self.server.meanwhile = None
+        header = json.loads(self._body.splitlines()[0])["value"]
+        if header["parentCommit"] != self.server.branches[match[1]][match[2]]:
+            return self._error(412, "")
         files = dict(found[1])
         for line in self._body.splitlines():
             entry = json.loads(line)

@@ -177,8 +177,11 @@ def _expanded(
     for number, entry in enumerate(_list(given, f"{path}: {kind}")):
         own = _mapping(entry, f"{path}: {kind} {number}")
         label = str(own.get("run_name") or f"{name}_{number}")
-        start = {"init_weights": before} if kind == "stages" and before else {}
-        yield label, {**shared, **start, **own}
+        usual = dict(shared)
+        if kind == "stages" and before:
+            usual.pop("backbone_weights", None)  # of the first: this one starts with a backbone
+            usual["init_weights"] = before
+        yield label, {**usual, **own}
         before = label
 
 

@@ -58,8 +58,10 @@ def test_runs_and_stages_have_their_own_flags(tmp_path: Path) -> None:
     assert names(runs) == ["one", "s_1"]
     second = parse(runs[1].words, runs[1].variables)
     assert (second.seed, second.keep_state, len(second.input)) == (3, True, 2)
-    runs, staged = read_sweep(written(tmp_path / "s.yaml", flags=SHARED, stages=given), OF_JOB)
+    usual = {"task_name": "sim_a", "backbone_weights": "none"}
+    runs, staged = read_sweep(written(tmp_path / "s.yaml", flags=usual, stages=given), OF_JOB)
     assert staged
+    assert ["--backbone_weights=none" in run.words for run in runs] == [True, False]
     starts = [parse(run.words, run.variables).init_weights for run in runs]
     assert starts == ["", "one"]
 

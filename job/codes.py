@@ -195,7 +195,7 @@ DATASET = {
 # OutputError, exit code 4: the output folder, its disk, or memory
 OUTPUT = {
     "output-unwritable": "A file or folder of the output cannot be written.",
-    "output-other-run": "The repository that a run is to be pushed to holds another one.",
+    "output-other-run": "The address of an output holds another run, or files of something else.",
     "output-in-use": "Jobs of another kind, which cannot share it, are writing to the output.",
     "output-unfit": "On the output's file system no file can take the place of another, or files "
     "are read back as something else.",

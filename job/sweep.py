@@ -21,7 +21,7 @@ from job.errors import EXIT_DONE, Interrupted, UsageError
 from job.flag_sources import UNSET, read_mapping, variable
 from job.flags import REPEATED, Flags, flag, flags_of
 from job.machine import WITH_PARENT
-from job.output_names import CONVERTED, RUN
+from job.output_names import CHECKPOINTS, CONVERTED, RUN
 from job.run_flags import RunFlags
 from job.target_command import TargetCommand
 
@@ -173,16 +173,25 @@ def _expanded(
             label = "_".join(f"{key}_{_file_name(value)}" for key, value in point.items())
             yield f"{name}_{label}", {**shared, **point}
         return
-    before = ""
+    before: dict[str, Any] = {}
     for number, entry in enumerate(_list(given, f"{path}: {kind}")):
         own = _mapping(entry, f"{path}: {kind} {number}")
         label = str(own.get("run_name") or f"{name}_{number}")
-        usual = dict(shared)
+        merged = {**shared, **own}
         if kind == "stages" and before:
-            usual.pop("backbone_weights", None)  # of the first: this one starts with a backbone
-            usual["init_weights"] = before
-        yield label, {**usual, **own}
-        before = label
+            merged["init_weights"] = _weights_of(before, merged)
+            merged.pop("backbone_weights", None)  # of the first: this one starts with a backbone
+            merged |= own
+        yield label, merged
+        before = merged | {"run_name": label}
+
+
+def _weights_of(before: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+    """Where the weights of the stage before are: by its name in the same output."""
+    output, name = str(before.get("output", "")), str(before["run_name"])
+    if output == values.get("output", ""):
+        return name
+    return output if output.startswith("hf://") else f"{output}/{CHECKPOINTS}/{name}"
 
 
 def _mapping(value: Any, where: str) -> dict[str, Any]:

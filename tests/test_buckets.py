@@ -1,7 +1,7 @@
 """Google's and Azure's buckets: what inputs and outputs ask of them, from servers like theirs."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,11 +9,13 @@ import pytest
 from job.errors import DatasetError, OutputError
 from job.remote.address import Address, read_place
 from job.remote.store import Store
-from tests.support.buckets import AZURE, GOOGLE, Buckets, Kind, serving
+from job.remote.tries import tried
+from tests.support.buckets import AZURE, GOOGLE, LEFT_OPEN, Buckets, Kind, serving
 from tests.support.errors import raises_code
 
 # Of gcsfs, which gives aiohttp what it sends as bytes
-pytestmark = pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")
+_LARGE_BODY = "ignore:Sending a large body directly:ResourceWarning"
+pytestmark = pytest.mark.filterwarnings(_LARGE_BODY, LEFT_OPEN)
 
 
 @pytest.fixture(scope="module", params=[GOOGLE, AZURE], ids=["gs", "az"])
@@ -70,12 +72,43 @@ def test_only_one_creates_an_object(store: Store, buckets: Buckets) -> None:
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_server_that_refuses_ends_with_the_reason(
-    store: Store, buckets: Buckets, monkeypatch: pytest.MonkeyPatch, status: int
+    store: Store, buckets: Buckets, status: int
 ) -> None:
-    if buckets.kind is GOOGLE:  # gcsfs itself tries a 401 again, for a minute
-        monkeypatch.setattr("gcsfs.GCSFileSystem.retries", 1)
     buckets.switch.fault = lambda method, path: status
     with raises_code(OutputError, "address-refused"):
         store.put_bytes(b"x", "y")
     with raises_code(OutputError, "address-refused"):
         store.files()
+
+
+def test_credentials_that_are_not_there_are_not_passed_over(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """gcsfs itself would go on with those of somebody else."""
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "missing.json"))
+    with raises_code(OutputError, "address-refused", "credentials"):
+        Store(Address("gs", "bucket/a"))
+
+
+def test_a_key_that_cannot_sign_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(
+        "AZURE_STORAGE_CONNECTION_STRING",
+        "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=abcde;BlobEndpoint=http://127.0.0.1:9/a;",
+    )
+    with raises_code(OutputError, "address-refused"):
+        Store(Address("az", "bucket/a"), 30.0).files()
+
+
+def test_a_refusal_of_googles_has_its_reason() -> None:
+    error = OSError(
+        "Forbidden: bucket/a\nrobot@project does not have storage.objects.create access"
+    )
+    with raises_code(OutputError, "address-refused", "does not have storage.objects.create"):
+        tried(_raise(error), "gs://bucket/a", "cannot be written", is_output=True)
+
+
+def _raise(error: Exception) -> Callable[[], None]:
+    def raised() -> None:
+        raise error
+
+    return raised

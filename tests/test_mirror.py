@@ -21,7 +21,7 @@ from job.remote.lease import Lease
 from job.remote.mirror import Mirror
 from job.remote.store import Store
 from job.whole_files import RECORD
-from tests.support.buckets import AZURE, GOOGLE, Buckets, Kind, serving
+from tests.support.buckets import AZURE, GOOGLE, LEFT_OPEN, Buckets, Kind, serving
 from tests.support.commands import run_job, start_job
 from tests.support.errors import raises_code
 from tests.support.hub import Hub
@@ -160,7 +160,7 @@ def test_kills_at_random_requests(
 ) -> None:
     """Also within an upload, a download, and the taking of the lease."""
     rng = random.Random(0)
-    for number in range(int(os.environ.get("TEST_MIRROR_KILLS", "3"))):
+    for _ in range(int(os.environ.get("TEST_MIRROR_KILLS", "3"))):
         machine = Machine(tmp_path / "machine", s3, bucket)
         allowed = rng.randrange(1, 90)
         s3.switch.seen.clear()
@@ -182,13 +182,13 @@ def test_kills_at_random_requests(
         s3.switch.fault = lambda *_: None
         if s3.files.exists(f"{bucket[5:]}/out/{FOLDER}/{LEASE}"):
             forget_lease(s3, bucket)
-        del number
     code, said = Machine(tmp_path / "last", s3, bucket).run()
     assert code == 0, said
     assert_undisturbed(s3, bucket, undisturbed)
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings(LEFT_OPEN)
 @pytest.mark.parametrize("kind", [GOOGLE, AZURE], ids=["gs", "az"])
 def test_other_buckets_hold_dataset_and_run_as_well(
     kind: Kind, undisturbed: Path, tmp_path: Path
@@ -481,7 +481,18 @@ def test_a_restore_that_was_cut_is_done_again(s3: Buckets, bucket: str, tmp_path
 
 def test_a_run_without_run_json_is_no_run(s3: Buckets, bucket: str, tmp_path: Path) -> None:
     """A machine was gone within the very first pass."""
+    s3.files.pipe_file(f"{bucket[5:]}/out/{FOLDER}/{RECORD}", b"")
     s3.files.pipe_file(f"{bucket[5:]}/out/{FOLDER}/policy_best.ckpt", b"half a pass")
     s3.files.pipe_file(f"{bucket[5:]}/out/{FOLDER}/{STATE}", b"of other flags")
     assert Mirror(store_of(bucket), tmp_path, "test").restore() == "a run of its own"
     assert not s3.content(f"{bucket}/out")
+
+
+@pytest.mark.parametrize("name", ["policy_best.ckpt", "dataset_stats.pkl", STATE])
+def test_somebody_elses_files_stay_where_they_are(
+    s3: Buckets, bucket: str, tmp_path: Path, name: str
+) -> None:
+    s3.files.pipe_file(f"{bucket[5:]}/out/{FOLDER}/{name}", b"upstream's")
+    with raises_code(OutputError, "output-other-run", name):
+        Mirror(store_of(bucket), tmp_path, "test").restore()
+    assert s3.content(f"{bucket}/out").keys() == {f"{FOLDER}/{name}"}

@@ -305,6 +305,24 @@ def test_pieces_of_two_versions_are_refused_without_a_digest(
         Download(store, tmp_path / "two").fetch(listed, "test")
 
 
+@pytest.mark.parametrize("encrypted", [True, False])
+def test_an_etag_that_is_no_md5_is_no_other_content(
+    s3: Buckets, bucket: str, tmp_path: Path, encrypted: bool
+) -> None:
+    """S3's of an object that is encrypted by a key looks like one."""
+    how = {"ServerSideEncryption": "aws:kms"} if encrypted else {}
+    s3.files.pipe_file(f"{bucket[5:]}/x/a", b"content", **how)
+    store = store_of(f"{bucket}/x")
+    listed = {"a": replace(store.files()["a"], digest="md5:" + "0" * 32)}
+    download = Download(store, tmp_path)
+    if encrypted:
+        assert download.fetch(listed, "test")
+        assert (tmp_path / "a").read_bytes() == b"content"
+    else:
+        with raises_code(DatasetError, "fetch-digest"):
+            download.fetch(listed, "test")
+
+
 def test_keys_in_an_address_are_not_shown() -> None:
     for text in ("s3://KEY:SECRET@bucket/a", "https://u:SECRET@host/a", "az://c/p?sig=SECRET"):
         with raises_code(UsageError, "address-unknown") as caught:

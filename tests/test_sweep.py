@@ -67,6 +67,25 @@ def test_runs_and_stages_have_their_own_flags(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("outputs", "start"),
+    [
+        (("/a", "/a"), "s_0"),
+        (("/a", "/b"), "/a/checkpoints/s_0"),
+        (("s3://a/b", "s3://a/c"), "s3://a/b/checkpoints/s_0"),
+        (("hf://me/a@s_0", "hf://me/a@s_1"), "hf://me/a@s_0"),
+    ],
+)
+def test_a_stage_finds_the_weights_of_the_one_before(
+    tmp_path: Path, outputs: tuple[str, str], start: str
+) -> None:
+    stages = [{"output": one} for one in outputs]
+    usual = {"task_name": "sim_a", "init_weights": "base"}
+    runs, _ = read_sweep(written(tmp_path / "s.yaml", flags=usual, stages=stages), OF_JOB)
+    starts = [parse(run.words, run.variables).init_weights for run in runs]
+    assert starts == ["base", start]
+
+
+@pytest.mark.parametrize(
     ("content", "code", "expected"),
     [
         ({"flags": SHARED}, "sweep-unreadable", "none of them"),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from act.batches.order import Order
+from episodes.arrays import Frame
 from episodes.episode_set import Episodes
 from episodes.frames import FrameSource
 from job.machine import cores_each
@@ -32,24 +33,36 @@ class DeviceFrames:
         self._firsts = np.cumsum([0, *lengths])
         self._frames = torch.empty((sum(lengths), *source.shape), dtype=torch.uint8, device=device)
 
-        def read(part: Order) -> Tensor:
+        parts = list(_episode_parts(lengths))
+        if decode is not None:
+            for first, part in parts:
+                frames = decode(part)
+                self._frames[first : first + len(frames)] = frames
+                _finish(device)  # its memory may be written to afterwards
+            return
+
+        def read(part: Order) -> Frame:
             host = np.empty((len(part.episode), *source.shape), np.uint8)
             source.copy_into(part.episode, part.start_ts, host)
-            return torch.from_numpy(host)
+            return host
 
-        parts = list(_episode_parts(lengths))
         threads = cores_each()  # a JPEG takes milliseconds
         with ThreadPoolExecutor(threads) as pool:
             for at in range(0, len(parts), threads):  # the host's memory holds no more than these
                 some = parts[at : at + threads]
-                hosts = pool.map(decode or read, [part for _, part in some])
+                hosts = pool.map(read, [part for _, part in some])
                 for (first, _), host in zip(some, hosts, strict=True):
-                    self._frames[first : first + len(host)] = host.to(device)
+                    self._frames[first : first + len(host)] = torch.from_numpy(host).to(device)
 
     def gather(self, order: Order) -> Tensor:
         """The images of some samples: (B, C, H, W, 3) uint8, on the device."""
         rows = torch.from_numpy(self._firsts[order.episode] + order.start_ts)
         return self._frames[rows.to(self._frames.device, non_blocking=True)]
+
+
+def _finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def _episode_parts(lengths: list[int], most: int = 64) -> Iterator[tuple[int, Order]]:

@@ -4,6 +4,8 @@ It rounds otherwise than the decoder on the CPU, so that pixels differ a little:
 B batch   C cameras   H, W pixels
 """
 
+import threading
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -22,35 +24,49 @@ class DeviceJpegs:
     def __init__(self, source: FrameSource, device: torch.device) -> None:
         """source: of episodes for which `all_jpeg` holds"""
         self._source, self._device = source, device
+        self._one_at_a_time = threading.Lock()
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def gather(self, order: Order) -> Tensor:
-        """The images of some samples: (B, C, H, W, 3) uint8 RGB, on the device.
+        """The images of some samples: (B, C, H, W, 3) uint8 RGB, on the device and finished.
 
-        Raises DatasetError where a frame is no whole JPEG, or not one that the device decodes.
+        Raises DatasetError where a frame is no JPEG, or not one that the device decodes.
         """
         rows = self._source.stored(order.episode, order.start_ts)
+        encoded = [torch.from_numpy(_without_padding(row)) for row in rows]
+        if self._stream is None:
+            return self._decoded(encoded, order)
+        # nvJPEG writes without waiting for what the GPU has still to read of its memory: so that
+        # memory is of this stream alone, and read to the end before it may be used again
+        with self._one_at_a_time, torch.cuda.stream(self._stream):
+            return self._decoded(encoded, order)
+
+    def _decoded(self, encoded: list[Tensor], order: Order) -> Tensor:
         try:
-            encoded = [torch.from_numpy(_without_padding(row)) for row in rows]
             frames = decode_jpeg(encoded, ImageReadMode.RGB, self._device)
         except RuntimeError as error:
+            if "out of memory" in str(error):  # which is no fault of the frame
+                raise torch.OutOfMemoryError(first_line(error)) from error
             raise self._undecodable(order, first_line(error)) from error
         _, height, width, _ = self._source.shape
         if any(frame.shape != (3, height, width) for frame in frames):
-            raise self._undecodable(order, "of another size")
+            raise self._undecodable(order, "it is of another size")
         swapped = torch.stack(frames)  # (B * C, 3, H, W): ALOHA's have red and blue swapped
         rgb = swapped.flip(1).permute(0, 2, 3, 1).contiguous()
+        if self._stream is not None:
+            self._stream.synchronize()
         return rgb.view(-1, *self._source.shape)
 
     def _undecodable(self, order: Order, reason: str) -> DatasetError:
-        """What to tell of a batch that the device does not decode."""
+        """The error of a batch that the device does not decode."""
         found = np.empty((len(order.episode), *self._source.shape), np.uint8)
         try:
             self._source.copy_into(order.episode, order.start_ts, found)
         except DatasetError as known:  # which names file and frame
             return known
         return DatasetError(
-            f"--jpeg_decoder gpu: the GPU does not decode a JPEG that the CPU does "
-            f"({reason}), expected one that both do; run it with --jpeg_decoder cpu",
+            f"--jpeg_decoder gpu: torchvision decodes the frames of a batch on the CPU, and not on "
+            f"{self._device} ({reason}), expected both; train another run with --jpeg_decoder cpu",
             code="episode-content",
         )
 

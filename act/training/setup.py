@@ -73,6 +73,7 @@ def prepare(
     device = choose_device(flags.device)
     if device.type == "cpu":
         keep_freed_memory()
+    decodes_jpegs = _decodes_jpegs(flags, data.episodes, device)
     policy, backbone_sha256 = make_policy(flags, data.episodes)
     start = _start(flags, folder, group)
     if start is not None:
@@ -86,7 +87,6 @@ def prepare(
     data = replace(data, shares=dataset_shares(flags, data, dataset))
     state = _claimed(flags, data, folder, manifest, group, dataset)
     cached = _is_cached(flags, data.episodes, device)
-    decodes_jpegs = _decodes_jpegs(flags, data.episodes, device)
     subject = Subject(
         flags, policy, data.episodes, data.stats, backbone_sha256, dataset, conversion
     )
@@ -384,17 +384,21 @@ def _is_cached(flags: TrainingFlags, episodes: Episodes, device: torch.device) -
 
 def _decodes_jpegs(flags: TrainingFlags, episodes: Episodes, device: torch.device) -> bool:
     """Whether the device decodes JPEGs; raises UsageError where it cannot, or there are none."""
-    if flags.jpeg_decoder == "cpu":
-        return False
-    if device.type != "cuda" or not all_jpeg(episodes):
-        has = (
-            f"training is on {device}"
-            if device.type != "cuda"
-            else "not all frames are JPEG of one size"
-        )
+    check_jpeg_decoder(flags, device)
+    if flags.jpeg_decoder == "gpu" and not all_jpeg(episodes):
         raise UsageError(
-            f"--jpeg_decoder gpu cannot apply: {has}, expected a GPU "
-            f"and --frames jpeg; leave it out",
+            "--jpeg_decoder gpu cannot apply: not all frames are JPEG of the size that training "
+            "takes, expected what --frames jpeg writes; leave it out",
             code="flag-unused",
         )
-    return True
+    return flags.jpeg_decoder == "gpu"
+
+
+def check_jpeg_decoder(flags: TrainingFlags, device: torch.device) -> None:
+    """Raise UsageError where there is no GPU to decode on."""
+    if flags.jpeg_decoder == "gpu" and device.type != "cuda":
+        raise UsageError(
+            f"--jpeg_decoder gpu cannot apply: training is on {device}, expected a GPU; leave it "
+            f"out",
+            code="flag-unused",
+        )

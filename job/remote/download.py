@@ -94,7 +94,7 @@ class Download:
                 part.parent.mkdir(parents=True, exist_ok=True)
                 self._read_into(part, name, stored, count)
                 found, sha256 = digest_of(part, stored.digest.partition(":")[0])
-            if found == stored.digest:
+            if found == stored.digest or (stored.digest and self._is_no_md5(name, stored)):
                 break
             if not stored.digest:  # its pieces are of one version where that is still there
                 if self.store.version(name) == stored.version:
@@ -113,6 +113,10 @@ class Download:
             file_system.sync_path(part)
             part.replace(path)
             self._note(Fetched(name, stored.version, stored.size_bytes, sha256))
+
+    def _is_no_md5(self, name: str, stored: Stored) -> bool:
+        """Whether the digest that was listed is none, and the object still what was listed."""
+        return self.store.has_other_tag(name) and self.store.version(name) == stored.version
 
     def part(self, name: str, stored: Stored) -> Path:
         """Where an object's bytes are kept until they are all there."""

@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 from job.errors import OutputError
@@ -25,6 +26,7 @@ from job.whole_files import RECORD, output_errors, read_json, write_json
 
 _SCRATCH, _RESTORED, _SENT = ".mirror", ".restored", ".sent"  # a place for each run
 _FIRST, _LAST = (RECORD,), (STATE, RUN, STATUS, MANIFEST)
+_OF_RUNS = ("policy_*.ckpt", "dataset_stats.*", STATE)
 _TRIES = 100  # to see the folder at one moment
 
 Identity = tuple[int, int, int]
@@ -71,6 +73,7 @@ class Mirror:
             if "/" not in name.removeprefix(prefix) and self._is_mirrored(Path(name).name)
         }
         if f"{prefix}{RUN}" not in listed:
+            self._refuse_foreign([name.removeprefix(prefix) for name in listed])
             for name in listed:  # of a machine that was lost within its very first pass
                 self._store.remove(name)
             return "a run of its own" if not (self.run_folder / RUN).exists() else "this machine's"
@@ -92,6 +95,16 @@ class Mirror:
         self._write_sent()
         size = sum(one.size_bytes for one in files.values())
         return f"fetched, {len(files)} files, {size / 1e6:,.1f} MB"
+
+    def _refuse_foreign(self, names: list[str]) -> None:
+        """A run's files without run.json are of a first pass, which begins with their record."""
+        foreign = [name for name in names if any(fnmatch(name, one) for one in _OF_RUNS)]
+        if foreign and RECORD not in names:
+            raise OutputError(
+                f"{self._store.address}/{self.run}/{foreign[0]}: a file of a run that this job did "
+                f"not start, expected none there; choose another --run_name, or move it away",
+                code="output-other-run",
+            )
 
     def send(self, check: Callable[[], object] = lambda: None) -> int:
         """Send what has changed; gives how many files. Raises JobError where that cannot be.

@@ -5,6 +5,7 @@ Credentials and endpoints come from the usual environment variables of each (`AW
 """
 
 import base64
+import logging
 import os
 import re
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from job.remote.tries import PATIENCE_S, hub_token, tried
 
 T = TypeVar("T")
 
-_TIMEOUT_S = 60  # without an answer
+_CONNECT_S, _TIMEOUT_S = 10, 60  # without an answer
 _MD5 = re.compile(r'"?([0-9a-f]{32})"?')
 _IS_THERE = "PreconditionFailed"  # S3's word, of which s3fs makes an error of any kind
 
@@ -111,6 +112,19 @@ class Store:
         found = self.files(name)
         return found[name].version if name in found else ""
 
+    def has_other_tag(self, name: str) -> bool:
+        """Whether S3 encrypts an object by a key, so that its ETag is no MD5 though it looks so."""
+        if self.address.scheme != "s3":
+            return False
+        bucket, _, root = self._root.partition("/")
+        key = f"{root}/{name}".lstrip("/")
+        head = self._tried(
+            lambda: self._fs.call_s3("head_object", Bucket=bucket, Key=key), "cannot be read", name
+        )
+        return (
+            head.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in head
+        )
+
     def read(self, name: str, start: int = 0, end: int | None = None) -> bytes:
         """Some bytes of an object; raises DatasetError where it is not there."""
         path = f"{self._root}/{name}"
@@ -179,26 +193,12 @@ def _if_there(do: Callable[[], T]) -> T | None:
 
 
 def _file_system(address: Address) -> Any:
+    for library in ("gcsfs", "azure"):  # they log tracebacks of requests that are tried again
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
-        import fsspec
-
-        options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
-        if address.scheme == "s3":
-            options["config_kwargs"] = {
-                "connect_timeout": 10,
-                "read_timeout": _TIMEOUT_S,
-                "retries": {"max_attempts": 1},
-            }
-        if address.scheme == "hf":  # as they are now, not as they were when it was imported
-            options |= {
-                "endpoint": os.environ.get("HF_ENDPOINT"),
-                "token": hub_token(),
-            }
-        if address.scheme == "gs":  # the plain one: gcsfs's default asks for each bucket's kind
-            from gcsfs.core import GCSFileSystem
-
-            return GCSFileSystem(**options)
-        return fsspec.filesystem(address.scheme, **options)
+        return _FILE_SYSTEMS[address.scheme](
+            {"use_listings_cache": False, "skip_instance_cache": True}
+        )
     except ImportError as error:
         extra = EXTRAS[address.scheme]
         raise UsageError(
@@ -212,6 +212,48 @@ def _file_system(address: Address) -> Any:
             f"({type(error).__name__}), expected those of {address.scheme}://; look at them",
             code="address-refused",
         ) from None
+
+
+def _s3(options: dict[str, Any]) -> Any:
+    import fsspec
+
+    limits = {"connect_timeout": _CONNECT_S, "read_timeout": _TIMEOUT_S}
+    config = limits | {"retries": {"max_attempts": 1}}
+    return fsspec.filesystem("s3", config_kwargs=config, **options)
+
+
+def _google(options: dict[str, Any]) -> Any:
+    """The plain one: gcsfs's default asks for each bucket's kind first."""
+    from aiohttp import ClientTimeout
+    from gcsfs.core import GCSFileSystem
+
+    if os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):  # and no others, where these are no good
+        options["token"] = "google_default"
+    return GCSFileSystem(
+        requests_timeout=ClientTimeout(sock_connect=_CONNECT_S, sock_read=_TIMEOUT_S),
+        session_kwargs={"trust_env": True},  # HTTPS_PROXY
+        **options,
+    )
+
+
+def _azure(options: dict[str, Any]) -> Any:
+    import fsspec
+
+    limits = {"connection_timeout": _CONNECT_S, "read_timeout": _TIMEOUT_S}
+    # pieces of 4 MB that are read at once; its default takes as many as files may be open
+    return fsspec.filesystem("az", max_concurrency=4, **limits, **options)
+
+
+def _hub(options: dict[str, Any]) -> Any:
+    import fsspec
+
+    # as they are now, not as they were when it was imported
+    return fsspec.filesystem(
+        "hf", endpoint=os.environ.get("HF_ENDPOINT"), token=hub_token(), **options
+    )
+
+
+_FILE_SYSTEMS = {"s3": _s3, "gs": _google, "az": _azure, "hf": _hub}
 
 
 def _at(path: str, revision: str) -> str:
@@ -233,6 +275,6 @@ def _stored(entry: dict[str, Any]) -> Stored:
         digest = f"md5:{base64.b64decode(md5).hex()}"
     elif md5 := (entry.get("content_settings") or {}).get("content_md5"):
         digest = f"md5:{bytes(md5).hex()}"
-    elif "ETag" in entry and (found := _MD5.fullmatch(tag)):  # of S3, where it is no MD5 it has a -
+    elif "ETag" in entry and (found := _MD5.fullmatch(tag)):  # of S3; of parts, it has a -
         digest = f"md5:{found[1]}"
     return Stored(size, digest or tag.strip('"') or f"{size}", digest)

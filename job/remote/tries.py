@@ -18,8 +18,10 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 15.0
 _LOOK_S = 0.2
 # Names of exceptions for a server that refuses, or a key that lacks: each library has its own
 _REFUSALS = re.compile(
-    "NoCredentials|Credential|Unauthorized|Forbidden|GatedRepo|ClientAuthentication|RefreshError"
+    "NoCredentials|Credential|Unauthorized|Forbidden|GatedRepo|ClientAuthentication|RefreshError|"
+    "SigningError"
 )
+_OF_GOOGLE = ("Forbidden:", "Bad Request:")  # gcsfs has words in place of the status
 _REFUSED = {401, 402, 403}  # HTTP's: without a key, without payment, forbidden
 _WRONG = {400, 422}  # HTTP's: not understood
 _MISSING = re.compile("RepositoryNotFound|RevisionNotFound|EntryNotFound|ResourceNotFound")
@@ -105,10 +107,8 @@ def _status(error: BaseException) -> int | None:
     for place, name in product(places, ("status_code", "status", "code")):
         if isinstance(found := getattr(place, name, None), int):
             return found
-    for words, found in ("Forbidden:", 403), ("Bad Request:", 400):  # gcsfs has only these
-        if str(error).startswith(words):
-            return found
-    return None
+    forbidden, bad = map(str(error).startswith, _OF_GOOGLE)
+    return 403 if forbidden else 400 if bad else None
 
 
 def _chain(error: BaseException) -> list[BaseException]:
@@ -124,6 +124,8 @@ def _chain(error: BaseException) -> list[BaseException]:
 def reason(error: BaseException) -> str:
     """What a library says of an error, and of what that follows from, with nothing secret."""
     said = first_line(error)
+    if said.startswith(_OF_GOOGLE):  # whose second line has the reason
+        said = " ".join(str(error).split())
     if isinstance(error, RuntimeError) and error.__cause__ is not None:
         said += f" {first_line(error.__cause__)}"
     return _without_secrets(said)

@@ -28,6 +28,10 @@ _AZURE_ACCOUNT = (
 )
 
 
+# adlfs leaves its sockets to the garbage collector
+LEFT_OPEN = "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
+
+
 class Buckets:
     """A server of buckets, seen through a switch."""
 

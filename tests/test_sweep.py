@@ -137,11 +137,15 @@ def test_a_secret_is_neither_shown_nor_an_argument(tmp_path: Path) -> None:
     assert "--config cannot apply" in said
 
 
-def test_the_page_shows_a_sweep_of_four(tmp_path: Path) -> None:
-    [text] = [one.text for one in Page(ROOT / "docs/rounds.md").blocks if one.language == "yaml"]
-    (tmp_path / "s.yaml").write_text(text)
-    runs, _ = read_sweep(tmp_path / "s.yaml", OF_JOB)
-    assert len(runs) == 4
+def test_the_page_shows_three_rounds_and_a_grid_of_four(tmp_path: Path) -> None:
+    found = []
+    for block in Page(ROOT / "docs/rounds.md").blocks:
+        if block.language == "yaml":
+            file = tmp_path / f"{len(found)}.yaml"
+            file.write_text(block.text)
+            runs, staged = read_sweep(file, OF_JOB)
+            found.append((len(runs), staged))
+    assert found == [(3, True), (4, False)]
 
 
 def sweep(path: Path, *words: str) -> tuple[int, str]:

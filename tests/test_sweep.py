@@ -138,7 +138,7 @@ def test_a_secret_is_neither_shown_nor_an_argument(tmp_path: Path) -> None:
 
 
 def test_the_page_shows_three_rounds_and_a_grid_of_four(tmp_path: Path) -> None:
-    found = []
+    found: list[tuple[int, bool]] = []
     for block in Page(ROOT / "docs/rounds.md").blocks:
         if block.language == "yaml":
             file = tmp_path / f"{len(found)}.yaml"

@@ -74,11 +74,14 @@ check: .venv/test.stamp
 	$(MAKE) test
 
 # Keeps what is locked where pyproject.toml still allows it; to move on: make lock UPGRADE=--upgrade
+# Where uv's own lock stays the same it keeps its time, and with it the environment.
 lock: .venv/uv.stamp
 	$(UV_COMPILE) $(EXTRAS) pyproject.toml -o requirements.lock
 	$(UV_COMPILE) $(EXTRAS) --extra sim pyproject.toml -c requirements.lock -o requirements-sim.lock
 	$(UV_COMPILE) $(EXTRAS) --extra sim pyproject.toml --group test -c requirements-sim.lock -o requirements-test.lock
+	cp -p requirements-uv.lock .venv/uv.lock
 	$(UV_COMPILE) - -o requirements-uv.lock <<< uv
+	! cmp --silent requirements-uv.lock .venv/uv.lock || touch -r .venv/uv.lock requirements-uv.lock
 
 clean:
 	rm -rf .venv out/smoke .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -371,6 +371,19 @@ def _fetch(flags: JobFlags) -> "tuple[JobFlags, tuple[FetchedInput, ...]]":
     return flags, fetched
 
 
+def _refuse_decoder_without_jpegs(flags: JobFlags) -> None:
+    """Raise UsageError before a conversion to frames that `--jpeg_decoder gpu` does not take."""
+    from convert.input_kind import find_episode_folders
+
+    converts = not find_episode_folders(flags.folders)
+    if flags.jpeg_decoder == "gpu" and flags.image_storage != "jpeg" and converts:
+        raise UsageError(
+            "--jpeg_decoder gpu without --frames jpeg: the dataset would become no JPEGs, expected "
+            "both; give --frames jpeg too, or leave it out",
+            code="flags-conflict",
+        )
+
+
 def _code_of_verdict(flags: JobFlags) -> int:
     """The exit code of a job that is done: the run is completed, whatever the verdict says."""
     if flags.fail_on == "no" and rank() == 0:
@@ -416,6 +429,7 @@ def do_job(flags: JobFlags, manifest: Manifest) -> None:
     # before torch is imported: a missing dataset, camera or weights file is reported at once
     conversion = flags.part(RunConversionFlags)  # for its processes, which load no more
     look_at_input(conversion)
+    _refuse_decoder_without_jpegs(flags)
     flags = _with_recipe(_with_own_split(flags, manifest), manifest)
     conversion = flags.part(RunConversionFlags)
     if not (flags.run_folder / RUN).exists():  # a finished run needs no weights any more

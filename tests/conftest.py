@@ -71,11 +71,9 @@ def s3() -> Iterator[Buckets]:
 
 @pytest.fixture
 def bucket(s3: Buckets, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A new bucket of it, whose server this process finds; the switch lets all pass at the end."""
-    for name, value in s3.environment.items():
-        monkeypatch.setenv(name, value)
-    yield s3.bucket()
-    s3.switch.fault = lambda method, path: None
+    """A new bucket of it."""
+    with s3.at_hand(monkeypatch) as address:
+        yield address
 
 
 @pytest.fixture

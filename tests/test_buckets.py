@@ -29,12 +29,10 @@ def buckets(request: pytest.FixtureRequest) -> Iterator[Buckets]:
 
 @pytest.fixture
 def store(buckets: Buckets, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    for name, value in buckets.environment.items():
-        monkeypatch.setenv(name, value)
-    address = read_place(f"{buckets.bucket()}/a/b")
-    assert isinstance(address, Address)
-    yield Store(address, 5.0)
-    buckets.switch.fault = lambda method, path: None
+    with buckets.at_hand(monkeypatch) as bucket:
+        address = read_place(f"{bucket}/a/b")
+        assert isinstance(address, Address)
+        yield Store(address, 5.0)
 
 
 def test_objects_are_listed_read_and_removed(store: Store, tmp_path: Path) -> None:

@@ -289,6 +289,16 @@ def test_plan_is_printed_before_training(done: Ended) -> None:
         assert text in done.out
 
 
+@pytest.mark.parametrize(("frames", "expected"), [("auto", "--frames jpeg"), ("jpeg", "a GPU")])
+def test_a_decoder_that_cannot_be_is_refused_before_the_conversion(
+    tmp_path: Path, frames: str, expected: str
+) -> None:
+    refused = run_job(tmp_path / "out", input=SMALL / "v30_h264", jpeg_decoder="gpu", frames=frames)
+    assert refused.code == 2, refused.err
+    assert expected in refused.errors[0]
+    assert [path.name for path in refused.output.iterdir()] == ["manifest.json"]
+
+
 def test_memory_of_a_step_is_foreseen(tmp_path: Path) -> None:
     """Beside what the kernel saw of the whole process: four samples of two cameras, 480x640."""
     words = arguments(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from act.batches.device_jpegs import DeviceJpegs, all_jpeg
+from act.batches.device_jpegs import DeviceJpegs, all_jpeg, decodes_on_device
 from act.batches.loader import Loader, Pass, passes
 from act.batches.order import Order
 from act.batches.sampler import Sampler
@@ -22,7 +22,7 @@ from episodes.episode_set import open_episodes
 from episodes.frames import FrameStore
 from episodes.jpeg import encode_jpeg
 from episodes.reading import NO_CAMERAS, Reading
-from job.errors import DatasetError
+from job.errors import DatasetError, UsageError
 from tests.support.batches import CPU, batches
 from tests.support.episodes import CAMERAS, LENGTHS, frame_of, write_episodes
 from tests.support.errors import raises_code
@@ -99,6 +99,11 @@ def test_only_jpegs_of_one_size_are_decoded_on_the_device(tmp_path: Path) -> Non
     paths = write_episodes(tmp_path / "jpeg", "jpeg")
     assert not all_jpeg(open_episodes(paths, CAMERAS, Reading(image_size=(16, 24))))
     assert not all_jpeg(open_episodes(paths, NO_CAMERAS))
+    gpu = torch.device("cuda")  # which need not be there
+    assert decodes_on_device("gpu", open_episodes(paths, CAMERAS), gpu)
+    assert not decodes_on_device("cpu", open_episodes(paths, CAMERAS), gpu)
+    with raises_code(UsageError, "flag-unused", "--frames jpeg"):
+        decodes_on_device("gpu", open_episodes(paths, NO_CAMERAS), gpu)
 
 
 def test_batches_are_of_the_pass_that_is_asked_for(tmp_path: Path) -> None:

@@ -51,12 +51,12 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Machine:
     """A machine whose disk is empty at first."""
 
-    def __init__(self, folder: Path, s3: Buckets, bucket: str) -> None:
+    def __init__(self, folder: Path, buckets: Buckets, bucket: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         self.folder, self.bucket = folder, bucket
         self.options: dict[str, Any] = {
-            "environment": dict(s3.environment),
+            "environment": dict(buckets.environment),
             "output": f"{bucket}/out",
         }
 
@@ -85,17 +85,22 @@ def store_of(bucket: str, patience_s: float = 5.0) -> Store:
     return Store(address, patience_s)
 
 
-def assert_undisturbed(s3: Buckets, bucket: str, undisturbed: Path) -> None:
-    found = s3.content(f"{bucket}/out/{FOLDER}")
+def assert_undisturbed(buckets: Buckets, bucket: str, undisturbed: Path) -> None:
+    found = buckets.content(f"{bucket}/out/{FOLDER}")
     for name in COMPARED:
         assert found[name] == (undisturbed / name).read_bytes(), name
     assert json.loads(found[RUN])["finished"]
     assert STATE not in found
 
 
-def forget_lease(s3: Buckets, bucket: str) -> None:
+def _path(bucket: str) -> str:
+    """Its name, without the kind of bucket."""
+    return bucket.partition("://")[2]
+
+
+def forget_lease(buckets: Buckets, bucket: str) -> None:
     """As if three minutes had passed since a machine was gone."""
-    s3.files.rm_file(f"{bucket[5:]}/out/{FOLDER}/{LEASE}")
+    buckets.files.rm_file(f"{_path(bucket)}/out/{FOLDER}/{LEASE}")
 
 
 @pytest.mark.slow
@@ -214,17 +219,17 @@ def test_other_buckets_hold_dataset_and_run_as_well(
         assert buckets.secret not in said + manifest
 
 
-def _epochs(s3: Buckets, bucket: str) -> int:
-    found = s3.content(f"{bucket}/out/{FOLDER}").get("metrics.jsonl", b"")
+def _epochs(buckets: Buckets, bucket: str) -> int:
+    found = buckets.content(f"{bucket}/out/{FOLDER}").get("metrics.jsonl", b"")
     return found.count(b"\n")
 
 
-def wait_for_states(s3: Buckets, bucket: str, job: Job, more_than: int) -> None:
+def wait_for_states(buckets: Buckets, bucket: str, job: Job, more_than: int) -> None:
     """Until a state of the run is in the bucket, and of more epochs."""
-    place = f"{bucket[5:]}/out/{FOLDER}/{STATE}"
+    place = f"{_path(bucket)}/out/{FOLDER}/{STATE}"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and job.poll() is None:
-        if s3.files.exists(place) and _epochs(s3, bucket) > more_than:
+        if buckets.files.exists(place) and _epochs(buckets, bucket) > more_than:
             return
         time.sleep(0.1)
 

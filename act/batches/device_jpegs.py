@@ -15,7 +15,7 @@ from act.batches.order import Order
 from episodes.arrays import Frame
 from episodes.episode_set import Episodes
 from episodes.frames import FrameSource
-from job.errors import DatasetError, first_line
+from job.errors import DatasetError, UsageError, first_line
 
 
 class DeviceJpegs:
@@ -71,6 +71,28 @@ class DeviceJpegs:
         )
 
 
+def check_decoder(wanted: str, device: torch.device) -> None:
+    """Raise UsageError where `--jpeg_decoder` wants a GPU and training is on none."""
+    if wanted == "gpu" and device.type != "cuda":
+        raise UsageError(
+            f"--jpeg_decoder gpu cannot apply: training is on {device}, expected a GPU; leave it "
+            f"out",
+            code="flag-unused",
+        )
+
+
+def decodes_on_device(wanted: str, episodes: Episodes, device: torch.device) -> bool:
+    """Whether `--jpeg_decoder` is the device; raises UsageError where it cannot be."""
+    check_decoder(wanted, device)
+    if wanted == "gpu" and not all_jpeg(episodes):
+        raise UsageError(
+            "--jpeg_decoder gpu cannot apply: not all frames are JPEG of the size that training "
+            "takes, expected what --frames jpeg writes; leave it out",
+            code="flag-unused",
+        )
+    return wanted == "gpu"
+
+
 def all_jpeg(episodes: Episodes) -> bool:
     """Whether every frame of them is a JPEG of the size that training takes."""
     return bool(episodes.camera_names) and all(
@@ -83,5 +105,4 @@ def all_jpeg(episodes: Episodes) -> bool:
 
 def _without_padding(row: Frame) -> Frame:
     """A JPEG without the zeros behind it; its own end is none."""
-    used = np.flatnonzero(row)
-    return row[: int(used[-1]) + 1] if len(used) else row
+    return row[: len(row) - int(np.argmax(row[::-1] != 0))]

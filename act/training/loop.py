@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from act.batches.device_jpegs import check_decoder
 from act.batches.loader import Pass
 from act.policies.frozen_norms import set_statistics
 from act.policies.weights import copy_weights, read_backbone, save_weights
@@ -40,7 +41,7 @@ from act.training.results import (
     write_results,
 )
 from act.training.run_folder import check_folder
-from act.training.setup import check_jpeg_decoder, prepare
+from act.training.setup import prepare
 from act.training.status import training_status
 from act.training.step import add_gradient, begin_step, update
 from act.training.training_run import TrainingRun
@@ -65,7 +66,7 @@ def check_ready(flags: TrainingFlags, folder: Path) -> bool:
     device = choose_device(flags.device)
     warn_if_emulated(resolved_precision(flags, device), device)
     check_compiler(flags, device)
-    check_jpeg_decoder(flags, device)
+    check_decoder(flags.jpeg_decoder, device)
     read_backbone(flags.backbone)
     if flags.init_weights and not (folder / STATE).exists():
         read_start(flags, folder.parent.parent)

@@ -9,7 +9,7 @@ import torch
 
 from act.batches.augmentation import Augmentation
 from act.batches.device_frames import fits_device
-from act.batches.device_jpegs import all_jpeg
+from act.batches.device_jpegs import decodes_on_device
 from act.batches.kept_frames import open_cache
 from act.batches.loader import Loader, Pass, passes
 from act.batches.sampler import Sampler
@@ -73,7 +73,7 @@ def prepare(
     device = choose_device(flags.device)
     if device.type == "cpu":
         keep_freed_memory()
-    decodes_jpegs = _decodes_jpegs(flags, data.episodes, device)
+    decodes_jpegs = decodes_on_device(flags.jpeg_decoder, data.episodes, device)
     policy, backbone_sha256 = make_policy(flags, data.episodes)
     start = _start(flags, folder, group)
     if start is not None:
@@ -380,25 +380,3 @@ def _is_cached(flags: TrainingFlags, episodes: Episodes, device: torch.device) -
     if flags.data_cache == "auto":
         return fits_device(episodes, device)
     return flags.data_cache == "gpu"
-
-
-def _decodes_jpegs(flags: TrainingFlags, episodes: Episodes, device: torch.device) -> bool:
-    """Whether the device decodes JPEGs; raises UsageError where it cannot, or there are none."""
-    check_jpeg_decoder(flags, device)
-    if flags.jpeg_decoder == "gpu" and not all_jpeg(episodes):
-        raise UsageError(
-            "--jpeg_decoder gpu cannot apply: not all frames are JPEG of the size that training "
-            "takes, expected what --frames jpeg writes; leave it out",
-            code="flag-unused",
-        )
-    return flags.jpeg_decoder == "gpu"
-
-
-def check_jpeg_decoder(flags: TrainingFlags, device: torch.device) -> None:
-    """Raise UsageError where there is no GPU to decode on."""
-    if flags.jpeg_decoder == "gpu" and device.type != "cuda":
-        raise UsageError(
-            f"--jpeg_decoder gpu cannot apply: training is on {device}, expected a GPU; leave it "
-            f"out",
-            code="flag-unused",
-        )

@@ -116,7 +116,7 @@ class Download:
 
     def _is_no_md5(self, name: str, stored: Stored) -> bool:
         """Whether the digest that was listed is none, and the object still what was listed."""
-        return self.store.has_other_tag(name) and self.store.version(name) == stored.version
+        return self.store.is_encrypted_by_key(name) and self.store.version(name) == stored.version
 
     def part(self, name: str, stored: Stored) -> Path:
         """Where an object's bytes are kept until they are all there."""

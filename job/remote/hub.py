@@ -77,6 +77,7 @@ class Repository:
         self._refuse_other(run_folder)
 
     def _refuse_other(self, run_folder: Path) -> None:
+        """Raise OutputError where another run, or something else, is there."""
         if found := self._in_the_way(run_folder):
             name = run_folder.name if _BRANCH_NAME.fullmatch(run_folder.name) else "BRANCH"
             raise OutputError(

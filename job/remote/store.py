@@ -112,8 +112,8 @@ class Store:
         found = self.files(name)
         return found[name].version if name in found else ""
 
-    def has_other_tag(self, name: str) -> bool:
-        """Whether S3 encrypts an object by a key, so that its ETag is no MD5 though it looks so."""
+    def is_encrypted_by_key(self, name: str) -> bool:
+        """Whether S3 encrypts an object by a key: its ETag is then no MD5, though it looks so."""
         if self.address.scheme != "s3":
             return False
         bucket, _, root = self._root.partition("/")
@@ -193,8 +193,6 @@ def _if_there(do: Callable[[], T]) -> T | None:
 
 
 def _file_system(address: Address) -> Any:
-    for library in ("gcsfs", "azure"):  # they log tracebacks of requests that are tried again
-        logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
         return _FILE_SYSTEMS[address.scheme](
             {"use_listings_cache": False, "skip_instance_cache": True}
@@ -227,6 +225,7 @@ def _google(options: dict[str, Any]) -> Any:
     from aiohttp import ClientTimeout
     from gcsfs.core import GCSFileSystem
 
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # tracebacks of what is tried again
     if os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):  # and no others, where these are no good
         options["token"] = "google_default"
     return GCSFileSystem(
@@ -239,6 +238,7 @@ def _google(options: dict[str, Any]) -> Any:
 def _azure(options: dict[str, Any]) -> Any:
     import fsspec
 
+    logging.getLogger("azure").setLevel(logging.CRITICAL)  # as gcsfs's
     limits = {"connection_timeout": _CONNECT_S, "read_timeout": _TIMEOUT_S}
     # pieces of 4 MB that are read at once; its default takes as many as files may be open
     return fsspec.filesystem("az", max_concurrency=4, **limits, **options)

@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pytest
 from adlfs import AzureBlobFileSystem
 from gcsfs.core import GCSFileSystem
 from s3fs import S3FileSystem
@@ -48,6 +49,14 @@ class Buckets:
     def secret(self) -> str:
         """What must not be shown."""
         return self.kind.secret
+
+    @contextlib.contextmanager
+    def at_hand(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+        """A new bucket, whose server this process finds; the switch lets all pass at the end."""
+        for name, value in self.environment.items():
+            monkeypatch.setenv(name, value)
+        yield self.bucket()
+        self.switch.fault = lambda method, path: None
 
     def bucket(self) -> str:
         """A new bucket's address."""

@@ -215,14 +215,14 @@ class _Answering(BaseHTTPRequestHandler):
         return self._json({})
 
     def _commit(self, match: re.Match[str]) -> None:
-        found = self.server.files(match[1], match[2])
-        if found is None:
-            return self._error(404, "RevisionNotFound")
         if self.server.meanwhile is not None:
             self.server.put(match[1], match[2], self.server.meanwhile)
             self.server.meanwhile = None
+        found = self.server.files(match[1], match[2])
+        if found is None:
+            return self._error(404, "RevisionNotFound")
         header = json.loads(self._body.splitlines()[0])["value"]
-        if header["parentCommit"] != self.server.branches[match[1]][match[2]]:
+        if header.get("parentCommit", found[0]) != found[0]:
             return self._error(412, "")
         files = dict(found[1])
         for line in self._body.splitlines():
